@@ -1,0 +1,35 @@
+# Everything a newcomer runs; each target does its own set-up.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+# A distribution's Python may come without ensurepip; then virtualenv, or Debian's own package, is named.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (make PYTHON=python3.12 ...)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv: on Debian or Ubuntu, apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed  ## watch the real daemon against a simulated vendor; Ctrl-C ends it
+	@$(BIN)/credit-monitor demo
+
+check: $(VENV)/installed  ## lint, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check  ## everything CI runs (under ten minutes)
+	$(BIN)/pytest
+
+bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

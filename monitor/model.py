@@ -1,0 +1,270 @@
+"""The nouns of credit-monitor as frozen values: what is watched, what was seen, what was decided.
+
+Refuses to do anything: no I/O, no clock, no rule.  Instants are aware UTC, credits are `Decimal` with at most
+six places, durations are `timedelta`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+
+
+class Severity(IntEnum):
+    """How bad it is; ordered."""
+
+    INFO = 0
+    WARNING = 1
+    CRITICAL = 2
+
+    @property
+    def label(self) -> str:
+        """The word used in configuration, tables and messages."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, label: str) -> "Severity":
+        """The severity of a word; `KeyError` for any other word."""
+        return cls[label.upper()]
+
+
+class Generation(StrEnum):
+    """A generation of the vendor's API."""
+
+    V1 = "v1"
+    V1ALPHA = "v1alpha"
+
+
+class Rule(StrEnum):
+    """A condition that opens incidents."""
+
+    CREDITS = "credits"
+    RUNWAY = "runway"
+    SPEND = "spend"
+    ACCESS = "access"
+    CREDENTIAL = "credential"
+    STALE = "stale"
+
+
+class Subject(StrEnum):
+    """What an incident is about."""
+
+    ORGANIZATION = "organization"
+    ACCOUNT = "account"
+    MONITOR = "monitor"
+
+
+class Reason(StrEnum):
+    """Why something is said."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"
+    EASED = "eased"
+    RESOLVED = "resolved"
+    REMINDER = "reminder"
+
+
+class FailureKind(StrEnum):
+    """How a check failed; one for each leaf under `errors.FetchError`."""
+
+    UNAVAILABLE = "unavailable"
+    RATE_LIMITED = "rate_limited"
+    CREDENTIAL_REJECTED = "credential_rejected"
+    ACCESS_DENIED = "access_denied"
+    NO_CREDITS = "no_credits"
+    UNEXPECTED_ANSWER = "unexpected_answer"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands: `pending` is tried again, the others are final."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+# --- what the vendor says ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VendorOrganization:
+    """One organization as the account endpoint lists it."""
+
+    id: str
+    name: str | None
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed check as it is kept: already redacted, safe to log, store and send."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    vendor_error_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One recorded balance; never changed."""
+
+    taken_at: datetime
+    credits: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One fetch of one organization: a `Snapshot` or a `Failure`, and when it ended."""
+
+    organization_id: int
+    ended_at: datetime
+    outcome: Snapshot | Failure
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One level of a ladder: reached when the figure is under `below`, left when it has reached `clear`."""
+
+    severity: Severity
+    below: Decimal
+    clear: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one organization, worst rung first in each ladder; an empty ladder is a rule switched off."""
+
+    credits: tuple[Rung, ...] = ()
+    runway: tuple[Rung, ...] = ()
+    stale_after: timedelta | None = None
+    confirm_checks: int = 1
+
+
+# --- what is known before a check, and after --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """An incident that stands: what `judge` needs to know of it."""
+
+    id: int
+    rule: Rule
+    severity: Severity
+    opened_at: datetime
+    topped_up_before: Decimal = Decimal(0)  # the organization's `topped_up` when it opened
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The current row of an organization: its identity, its last snapshot and last check.
+
+    `used` and `topped_up` add up every fall and every rise ever recorded.  `confirmations` counts, per rule and
+    severity, the checks in a row that were below a rung which is not yet said.
+    """
+
+    id: int
+    name: str
+    vendor_id: str
+    account: str
+    title: str | None = None
+    snapshot: Snapshot | None = None
+    previous: Snapshot | None = None
+    used: Decimal = Decimal(0)
+    topped_up: Decimal = Decimal(0)
+    top_up: Snapshot | None = None  # of the last rise: when, and by how many credits
+    checked_at: datetime | None = None
+    failure: Failure | None = None  # of the last check; None when it gave a snapshot
+    failing_since: datetime | None = None
+    confirmations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `judge` decided for one rule of one subject: an incident begins, changes or ends."""
+
+    rule: Rule
+    reason: Reason
+    severity: Severity  # of the incident from now on; for resolved: the one it had
+    previous: Severity | None = None
+    level: Decimal | None = None  # the rung that decided, in the figure's unit
+    clear: Decimal | None = None
+    reconfigured: bool = False  # the configuration changed, not the world
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The figures a notification was judged by; they never change afterwards."""
+
+    name: str  # of the subject: the organization's or the account's
+    account: str
+    at: datetime  # of the check that decided
+    vendor_id: str | None = None
+    title: str | None = None
+    credits: Decimal | None = None  # the last known balance ...
+    taken_at: datetime | None = None  # ... and when it was taken
+    level: Decimal | None = None
+    clear: Decimal | None = None
+    previous_credits: Decimal | None = None
+    previous_at: datetime | None = None
+    day_ago_credits: Decimal | None = None  # 24 hours before, or the oldest snapshot when history is shorter
+    day_ago_at: datetime | None = None
+    top_up_credits: Decimal | None = None
+    top_up_at: datetime | None = None
+    topped_up: Decimal | None = None  # since the incident opened
+    opened_at: datetime | None = None
+    previous_severity: Severity | None = None
+    cause: str | None = None  # the last failure, redacted
+    stale_after: timedelta | None = None
+    reconfigured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What we want to say, once; its id lets a receiver recognise a double."""
+
+    id: str
+    incident_id: int
+    subject: Subject
+    rule: Rule
+    reason: Reason
+    severity: Severity
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A notification in words: one subject line, and the same body in three forms."""
+
+    subject: str
+    text: str
+    markdown: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notification on its way to one channel."""
+
+    id: int
+    channel: str
+    notification: Notification
+    attempts: int
+    give_up_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt of a delivery ended: `error` is None when the service took the message."""
+
+    delivery_id: int
+    error: str | None
+    retryable: bool = True

@@ -1,0 +1,210 @@
+"""The tables, once for both databases; `migrations/` builds exactly these and a test proves it.
+
+Refuses to query.  On PostgreSQL instants are `timestamptz` and credits `numeric(20,6)`; on SQLite they are integer
+microseconds since 1970 and integer micro-credits, because SQLite's own types drop offsets and digits.
+"""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+SCHEMA: Final = "0001"  # the newest migration; a start compares this without importing Alembic
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+MICRO: Final = Decimal("0.000001")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC `datetime`, to the microsecond."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type each database really has."""
+        return dialect.type_descriptor(
+            sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger()  # type: ignore[arg-type]
+        )
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return value.astimezone(UTC)  # type: ignore[no-any-return]
+        return EPOCH + timedelta(microseconds=value)
+
+
+class Credits(TypeDecorator[Decimal]):
+    """Exact credits with six places."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type each database really has."""
+        return dialect.type_descriptor(
+            sa.Numeric(20, 6) if dialect.name == "postgresql" else sa.BigInteger()  # type: ignore[arg-type]
+        )
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return int(value.scaleb(6).to_integral_exact())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        if value is None or dialect.name == "postgresql":
+            return value  # type: ignore[no-any-return]
+        return Decimal(value).scaleb(-6)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows itself only for INTEGER
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("generation", sa.Text, nullable=False),
+    sa.Column("polled_at", Instant, comment="when the last completed poll began"),
+)
+
+organizations = sa.Table(
+    "organizations",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("vendor_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False, comment="the configured name, else the vendor's id"),
+    sa.Column("title", sa.Text, comment="the vendor's name for it"),
+    sa.Column("account", sa.Text, nullable=False, comment="name of the account that polls it"),
+    sa.Column("watched", sa.Boolean, nullable=False, default=True),
+    # the current row
+    sa.Column("credits", Credits),
+    sa.Column("taken_at", Instant),
+    sa.Column("previous_credits", Credits),
+    sa.Column("previous_at", Instant),
+    sa.Column("used", Credits, nullable=False, default=Decimal(0), comment="sum of every fall"),
+    sa.Column("topped_up", Credits, nullable=False, default=Decimal(0), comment="sum of every rise"),
+    sa.Column("top_up_credits", Credits),
+    sa.Column("top_up_at", Instant),
+    sa.Column("checked_at", Instant),
+    sa.Column("failure", sa.Text, comment="kind of the last check's failure; null when it gave a snapshot"),
+    sa.Column("failure_message", sa.Text),
+    sa.Column("failing_since", Instant),
+    sa.Column("confirmations", sa.Text, comment="JSON: checks in a row below a rung not yet said"),
+    sa.UniqueConstraint("base_url", "vendor_id"),
+)
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("organization_id", Id, sa.ForeignKey("organizations.id"), primary_key=True, autoincrement=False),
+    sa.Column("taken_at", Instant, primary_key=True),
+    sa.Column("credits", Credits, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("account_id", Id, sa.ForeignKey("accounts.id"), nullable=False),
+    sa.Column("organization_id", Id, sa.ForeignKey("organizations.id"), comment="null: the account endpoint"),
+    sa.Column("ended_at", Instant, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False, comment="redacted"),
+    sa.Column("status", sa.Integer),
+    sa.Column("vendor_error_id", sa.Text),
+    sa.Index("ix_checks_organization_id_ended_at", "organization_id", "ended_at"),
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False, comment="organization, account or monitor"),
+    sa.Column("subject_id", Id, nullable=False, comment="of the organization or account; 0 for the monitor"),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False, comment="now, or when it ended"),
+    sa.Column("worst_severity", sa.Text, nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("opened_credits", Credits),
+    sa.Column("topped_up_before", Credits, nullable=False, comment="the organization's topped_up when it opened"),
+    sa.Column("resolved_at", Instant),
+    sa.Column("resolved_credits", Credits),
+    sa.Column("resolved_reason", sa.Text, comment="resolved or reconfigured"),
+    sa.Index(
+        "uq_incidents_open",
+        "subject",
+        "subject_id",
+        "rule",
+        unique=True,
+        sqlite_where=sa.text("resolved_at IS NULL"),
+        postgresql_where=sa.text("resolved_at IS NULL"),
+    ),
+    sa.Index("ix_incidents_opened_at", "opened_at"),
+)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False, comment="JSON: the figures it was judged by"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("notification_id", sa.Text, sa.ForeignKey("notifications.id"), nullable=False),
+    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, comment="pending, delivered or given_up"),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_attempt_at", Instant, nullable=False),
+    sa.Column("give_up_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("last_error", sa.Text),
+    sa.UniqueConstraint("notification_id", "channel"),
+    sa.Index("ix_deliveries_incident_id", "incident_id", "channel"),
+    sa.Index(
+        "ix_deliveries_pending",
+        "next_attempt_at",
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.id"), nullable=False, index=True),
+    sa.Column("ended_at", Instant, nullable=False),
+    sa.Column("error", sa.Text, comment="null: the service took the message"),
+)
