@@ -98,6 +98,14 @@ class VendorOrganization:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `requests` within any window of `per`."""
+
+    requests: int
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A failed check as it is kept: already redacted, safe to log, store and send."""
 

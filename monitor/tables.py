@@ -27,9 +27,7 @@ class Instant(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """The column type each database really has."""
-        return dialect.type_descriptor(
-            sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger()  # type: ignore[arg-type]
-        )
+        return dialect.type_descriptor(sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
@@ -52,9 +50,7 @@ class Credits(TypeDecorator[Decimal]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """The column type each database really has."""
-        return dialect.type_descriptor(
-            sa.Numeric(20, 6) if dialect.name == "postgresql" else sa.BigInteger()  # type: ignore[arg-type]
-        )
+        return dialect.type_descriptor(sa.Numeric(20, 6) if dialect.name == "postgresql" else sa.BigInteger())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None or dialect.name == "postgresql":
