@@ -1,0 +1,72 @@
+"""Figures, durations and instants in words, and foreign text made harmless.
+
+Refuses to know what a message is about.
+"""
+
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+MICRO: Final = Decimal("0.000001")
+UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "", 1))  # in seconds
+LONGEST_NAME: Final = 80  # characters
+LONGEST_CAUSE: Final = 300
+
+# Brackets and backticks would end a code span, open a link or spell a mention such as <!channel>.
+LOOKALIKES: Final = str.maketrans("<>[]`{}", "\u2039\u203a()'()")
+MENTION: Final = re.compile(r"(?<!\w)@(?=\w)")
+ZERO_WIDTH_SPACE: Final = "\u200b"
+
+
+def format_credits(credits: Decimal) -> str:
+    """Exactly, to six places at most: `12,345.67`, `148.2`, `0`."""
+    return f"{credits.quantize(MICRO).normalize() + 0:,f}"
+
+
+def format_change(change: Decimal) -> str:
+    """A difference with its sign: `+1,000 credits`, `-12.3 credits`, `unchanged`."""
+    if not change.quantize(MICRO):
+        return "unchanged"
+    return f"{'+' if change > 0 else ''}{format_credits(change)} credits"
+
+
+def format_duration(duration: timedelta) -> str:
+    """The two largest units: `45 s`, `34 min`, `2 h 5 min`, `3 d 4 h`."""
+    seconds = max(int(duration.total_seconds()), 0)
+    for unit, length, smaller, its_length in UNITS:
+        if seconds >= length:
+            rest = seconds % length // its_length if smaller else 0
+            return f"{seconds // length} {unit} {rest} {smaller}" if rest else f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def format_instant(at: datetime, *, timezone: ZoneInfo) -> str:
+    """In UTC and in a time zone: `2026-11-24 23:20 UTC (2026-11-25 00:20 Europe/Berlin)`."""
+    utc, local = at.astimezone(UTC), at.astimezone(timezone)
+    said = f"{utc:%Y-%m-%d %H:%M} UTC"
+    if str(timezone) in {"UTC", "Etc/UTC"}:
+        return said
+    same_day = utc.date() == local.date()
+    return f"{said} ({local:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} {timezone})"
+
+
+def harmless(foreign: str, *, longest: int = LONGEST_NAME) -> str:
+    """One line of foreign text without control characters, markup and mentions; `?` when nothing is left."""
+    visible = "".join(" " if _separates(c) else c for c in foreign if not _hidden(c))
+    line = " ".join(visible.translate(LOOKALIKES).split())
+    if len(line) > longest:
+        line = line[: longest - 1].rstrip() + "…"
+    return MENTION.sub("@" + ZERO_WIDTH_SPACE, line) or "?"
+
+
+def _separates(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cc"
+
+
+def _hidden(character: str) -> bool:
+    """Direction marks, zero-width characters, surrogates, and what Unicode has not assigned."""
+    category = unicodedata.category(character)
+    return category.startswith("C") and category != "Cc"
