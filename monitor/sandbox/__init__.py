@@ -1,0 +1,26 @@
+"""A simulated vendor and a receiver, real HTTP on loopback, for `credit-monitor demo` and for the tests.
+
+Refuses to be imported by the monitor itself: it knows the vendor's side only.
+"""
+
+from monitor.sandbox.faults import Fault
+from monitor.sandbox.loopback import Reply, Request
+from monitor.sandbox.receiver import Behaviour, Received, Receiver
+from monitor.sandbox.scenario import DEMO_V1_KEY, DEMO_V1ALPHA_KEY, demo_vendor, run_scenario
+from monitor.sandbox.vendor import Limit, SandboxOrganization, Vendor
+
+__all__ = [
+    "DEMO_V1ALPHA_KEY",
+    "DEMO_V1_KEY",
+    "Behaviour",
+    "Fault",
+    "Limit",
+    "Received",
+    "Receiver",
+    "Reply",
+    "Request",
+    "SandboxOrganization",
+    "Vendor",
+    "demo_vendor",
+    "run_scenario",
+]

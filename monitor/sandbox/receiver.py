@@ -1,0 +1,95 @@
+"""A receiver on loopback for Apprise's `json://` messages: hands each to a callback, or misbehaves when told to.
+
+Refuses to keep anything: what arrives is the callback's.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from monitor.sandbox.loopback import Loopback, Misbehaviour, Reply, Request
+
+
+class Behaviour(StrEnum):
+    """What the receiver does with a message; all but `TAKE` and `TAKE_AND_HANG` lose it."""
+
+    TAKE = "take"
+    REFUSE = "refuse"
+    HANG = "hang"
+    TAKE_AND_HANG = "take_and_hang"
+    REDIRECT = "redirect"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message; `type` is Apprise's word: info, success, warning or failure."""
+
+    title: str
+    message: str
+    type: str
+    path: str
+
+
+class Receiver:
+    """Listens on loopback; `behaviour` and `refusal` (a status) can be changed at any time."""
+
+    def __init__(self, on_message: Callable[[Received], None]) -> None:
+        self.behaviour = Behaviour.TAKE
+        self.refusal = 503
+        self.attempts = 0  # messages that arrived, taken or not
+        self._on_message = on_message
+        self._loopback = Loopback(self._answer)
+
+    async def start(self, port: int = 0) -> None:
+        """Listen; port 0 takes any free one."""
+        await self._loopback.start(port)
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        await self._loopback.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._loopback.port
+
+    def url(self, path: str = "hook") -> str:
+        """The Apprise URL that leads here."""
+        return f"json://127.0.0.1:{self.port}/{path}"
+
+    def _answer(self, request: Request) -> Reply | Misbehaviour:
+        self.attempts += 1
+        if self.behaviour in {Behaviour.TAKE, Behaviour.TAKE_AND_HANG}:
+            self._take(request)
+        if self.behaviour is Behaviour.TAKE:
+            return Reply(body=b"{}")
+        if self.behaviour is Behaviour.REFUSE:
+            return Reply(self.refusal, b"{}")
+        if self.behaviour is Behaviour.REDIRECT:
+            return Reply(302, b"", {"Location": f"http://127.0.0.1:{self.port}/elsewhere"})
+        return _reset if self.behaviour is Behaviour.RESET else _hang
+
+    def _take(self, request: Request) -> None:
+        said = json.loads(request.body)
+        self._on_message(
+            Received(said.get("title", ""), said.get("message", ""), said.get("type", ""), request.path.split("?")[0])
+        )
+
+
+async def _hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+
+
+async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()

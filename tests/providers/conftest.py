@@ -1,0 +1,42 @@
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from canary import KEY, Open
+
+from monitor.model import Generation
+from monitor.providers import Access, Provider, open_provider
+from monitor.sandbox import SandboxOrganization, Vendor
+
+
+@pytest.fixture(params=list(Generation), ids=lambda generation: generation.value)
+def generation(request: pytest.FixtureRequest) -> Generation:
+    return Generation(request.param)
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[Vendor]:
+    organizations = [
+        SandboxOrganization("org-1", "Render Farm", Decimal("1500.25")),
+        SandboxOrganization("org-2", "Playground", Decimal("7.25")),
+    ]
+    async with Vendor({KEY: ["org-1", "org-2"], "sk-other": ["org-2"]}, organizations) as vendor:
+        yield vendor
+
+
+@pytest.fixture
+async def open_(vendor: Vendor) -> AsyncIterator[Open]:
+    """Opens providers on the vendor and closes them in the end."""
+    opened: list[Provider] = []
+
+    def open_one(generation: Generation = Generation.V1, *, seconds: float = 5, **changes: Any) -> Provider:
+        defaults: dict[str, Any] = {"base_url": vendor.url, "api_key": KEY, "rate_limit": None}
+        access = Access(**{**defaults, **changes}, generation=generation, deadline=timedelta(seconds=seconds))
+        opened.append(open_provider(access))
+        return opened[-1]
+
+    yield open_one
+    for provider in opened:
+        await provider.aclose()
