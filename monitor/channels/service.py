@@ -1,0 +1,170 @@
+"""Apprise's one home: a URL becomes a service, a message is sent through it, and its logs become a short sentence.
+
+Refuses to run in the daemon (only the child imports it) and to pass on a word of Apprise's logs: they may hold the URL.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode
+from apprise.logger import NotifyLogEntry
+from apprise.manager_plugins import NotificationManager
+
+log = logging.getLogger("apprise")
+
+PLUGINS: Final = NotificationManager()  # type: ignore[no-untyped-call]
+ASSET: Final = AppriseAsset(
+    app_id="credit-monitor",
+    app_desc="credit-monitor",
+    http_redirects=False,  # a message posted to a redirect is lost, and was reported as sent
+    storage_mode="memory",
+    async_mode=False,
+    service_timeout=0,  # the parent keeps the time, and kills
+    allow_templates=False,
+    interpret_emojis=False,
+    pgp_autogen=False,
+    pem_autogen=False,
+)
+
+PERMANENT_HTTP: Final = frozenset({401, 403, 404, 410})
+PERMANENT_SMTP: Final = frozenset({530, 534, 535, 550, 551, 553})  # login or address refused
+LOGIN_SMTP: Final = frozenset({530, 534, 535})
+LEAST_REDIRECT, LEAST_REFUSAL, LEAST_FAULT = 300, 400, 500
+
+HTTP_STATUS: Final = re.compile(r"\b(?:error|code|status)=([1-5]\d\d)\b")
+SMTP_STATUS: Final = re.compile(r"\(([245]\d\d), b['\"]|was refused: ([245]\d\d) ")
+NETWORK: Final = "Socket Exception"  # how Apprise's plugins begin what a network library told them
+CAUSES: Final = (
+    (re.compile(r"timed out|timeout", re.IGNORECASE), "no answer"),
+    (
+        re.compile(r"certificate|SSLError|\[SSL|STARTTLS"),
+        "no secure connection: TLS or the certificate was not accepted",
+    ),
+    (re.compile(r"resolve|resolution|name or service|nodename", re.IGNORECASE), "its host name was not found"),
+    (re.compile(r"refused", re.IGNORECASE), "connection refused"),
+    (re.compile(r"reset|aborted|closed|disconnected|broken pipe", re.IGNORECASE), "connection closed by the service"),
+)
+
+Outcome = tuple[str | None, bool]  # the error, and whether trying again may help
+
+
+def load() -> None:
+    """Load every plugin now, not in the first message's time; keep their logs from being printed."""
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    log.setLevel(logging.DEBUG)  # the cause of a failed connection is logged nowhere above
+    PLUGINS.load_modules()  # type: ignore[no-untyped-call]
+
+
+# --- URLs -------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def open_service(url: str) -> NotifyBase | str:
+    """The service that a URL names, or what is wrong with it in words that repeat none of it."""
+    scheme, separator, _ = url.partition("://")
+    if not url:
+        return "the URL is empty"
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "the URL has a space or a line break in it; a space is written %20"
+    if not separator:
+        return "this is no Apprise URL: those begin with a service and ://"
+    service = Apprise.instantiate(url, asset=ASSET)
+    if service is None:
+        return _why_not(scheme.lower())
+    _harden(service)
+    return service
+
+
+def problem(url: str) -> str | None:
+    """What is wrong with a URL; None when Apprise takes it."""
+    service = open_service(url)
+    return service if isinstance(service, str) else None
+
+
+def _why_not(scheme: str) -> str:
+    if scheme not in PLUGINS:
+        return "the URL names no service that Apprise knows"
+    plugin = PLUGINS[scheme]
+    if not plugin.enabled:
+        return f"{plugin.service_name} needs a Python library that is not installed"
+    return f"{plugin.service_name} does not take the URL: something in it is missing or malformed"
+
+
+def _harden(service: NotifyBase) -> None:
+    """Overrule what a URL may set, or leave at a value that loses messages."""
+    service.redirects = False
+    service.optional = False  # would report a failure as success
+    if service.overflow_mode is OverflowMode.UPSTREAM:
+        service.overflow_mode = OverflowMode.TRUNCATE  # the subject comes first; a text message costs money
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+def send(url: str, message: Mapping[str, str], *, seconds: float) -> Outcome:
+    """Send a message (`kind`, `subject`, `text`, `markdown`, `html`) to the service that a URL names."""
+    service = open_service(url)
+    if isinstance(service, str):
+        return service, False
+    _be_patient(service, seconds)
+    form = choose_form(service, message)
+    apprise = Apprise(service, asset=ASSET)
+    result = apprise.notify(
+        title=message["subject"],
+        body=message[form.value],
+        body_format=form,
+        notify_type=NotifyType(message["kind"]),
+        log_level=logging.DEBUG,
+    )
+    return (None, True) if result else explain(result.logs())
+
+
+def _be_patient(service: NotifyBase, seconds: float) -> None:
+    """Wait as long as the parent does: what is given up earlier may have been taken, and would come again and again."""
+    service.socket_connect_timeout = max(service.socket_connect_timeout, seconds)
+    service.socket_read_timeout = max(service.socket_read_timeout, seconds)
+
+
+def choose_form(service: NotifyBase, message: Mapping[str, str]) -> NotifyFormat:
+    """The form a service likes best, so that Apprise converts nothing; plain text when that one is too long."""
+    form = service.resolve_format()
+    if form is NotifyFormat.HTML:
+        form = service.resolve_format(NotifyFormat.MARKDOWN)  # chats that take both know few tags; mail takes HTML only
+    if len(message["subject"]) + len(message[form.value]) > service.body_maxlen:
+        return NotifyFormat.TEXT
+    return form
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def explain(logs: Iterable[NotifyLogEntry]) -> Outcome:
+    """Why a message was not taken, from what the plugin logged: never in its words."""
+    entries = list(logs)
+    # Payloads are logged too, at DEBUG, and may say anything.
+    told = " ".join(entry.message for entry in entries if entry.level not in {"DEBUG", "TRACE"})
+    network = " ".join(entry.message for entry in entries if entry.message.startswith(NETWORK))
+    if statuses := SMTP_STATUS.findall(f"{network} {told}"):
+        return _explain_smtp(int("".join(statuses[-1])))
+    if statuses := HTTP_STATUS.findall(told):
+        return _explain_http(int(statuses[-1]))
+    for pattern, cause in CAUSES:
+        if pattern.search(network):
+            return cause, True
+    return "connection error" if network else "not accepted by the service", True
+
+
+def _explain_smtp(status: int) -> Outcome:
+    what = "login refused by the mail server" if status in LOGIN_SMTP else "refused by the mail server"
+    return f"{what} (SMTP {status})", status not in PERMANENT_SMTP
+
+
+def _explain_http(status: int) -> Outcome:
+    if LEAST_REDIRECT <= status < LEAST_REFUSAL:
+        return f"redirected (HTTP {status}), which is not followed", True
+    verb = "failed" if status >= LEAST_FAULT else "refused"
+    return f"{verb} with HTTP {status}", status not in PERMANENT_HTTP
