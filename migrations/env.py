@@ -1,0 +1,7 @@
+"""Alembic's entrance: runs the migrations on the connection that `monitor.migrate` passes, in its transaction."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,90 @@
+"""What went wrong and when it ended, and whether anybody was told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from monitor.model import DeliveryState, Rule, Severity, Subject
+from monitor.query.names import find_organizations
+from monitor.store.engines import transaction
+from monitor.tables import accounts, deliveries, organizations
+from monitor.tables import incidents as table
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """One incident; `resolved_at` is None while it is open.  The last three count its deliveries, over all channels."""
+
+    id: int
+    subject: Subject
+    organization: str | None  # None when it concerns a whole account
+    account: str | None
+    rule: Rule
+    severity: Severity  # now, or when it ended
+    worst_severity: Severity
+    opened_at: datetime
+    opened_credits: Decimal | None
+    resolved_at: datetime | None
+    resolved_credits: Decimal | None
+    resolved_reason: str | None
+    delivered: int
+    pending: int
+    given_up: int
+
+
+def incidents(engine: sa.Engine, *, open_only: bool = False, organization: str | None = None) -> list[IncidentRow]:
+    """Every incident, or those that are open, or those of one organization; the newest last.
+
+    `UsageError` for an organization the database does not know.
+    """
+    question = _question()
+    if organization is not None:
+        ids = [row.id for row in find_organizations(engine, organization)]
+        question = question.where(table.c.subject == Subject.ORGANIZATION, table.c.subject_id.in_(ids))
+    if open_only:
+        question = question.where(table.c.resolved_at.is_(None))
+    with transaction(engine) as connection:
+        return [_incident(row) for row in connection.execute(question)]
+
+
+def _question() -> sa.Select[tuple[Any, ...]]:
+    is_organization = (table.c.subject == Subject.ORGANIZATION) & (organizations.c.id == table.c.subject_id)
+    is_account = (table.c.subject == Subject.ACCOUNT) & (accounts.c.id == table.c.subject_id)
+    return (
+        sa.select(
+            table,
+            organizations.c.name.label("organization"),
+            sa.func.coalesce(organizations.c.account, accounts.c.name).label("account"),
+            *(_deliveries(state).label(state.value) for state in DeliveryState),
+        )
+        .select_from(table.outerjoin(organizations, is_organization).outerjoin(accounts, is_account))
+        .order_by(table.c.opened_at, table.c.id)
+    )
+
+
+def _deliveries(state: DeliveryState) -> sa.ScalarSelect[int]:
+    of_this = (deliveries.c.incident_id == table.c.id) & (deliveries.c.state == state)
+    return sa.select(sa.func.count()).select_from(deliveries).where(of_this).scalar_subquery()
+
+
+def _incident(row: sa.Row[Any]) -> IncidentRow:
+    return IncidentRow(
+        id=row.id,
+        subject=Subject(row.subject),
+        organization=row.organization,
+        account=row.account,
+        rule=Rule(row.rule),
+        severity=Severity.of(row.severity),
+        worst_severity=Severity.of(row.worst_severity),
+        opened_at=row.opened_at,
+        opened_credits=row.opened_credits,
+        resolved_at=row.resolved_at,
+        resolved_credits=row.resolved_credits,
+        resolved_reason=row.resolved_reason,
+        delivered=row.delivered,
+        pending=row.pending,
+        given_up=row.given_up,
+    )

