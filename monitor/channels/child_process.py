@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -80,6 +81,9 @@ async def _answer(process: Process, *, late: str, within: timedelta) -> dict[str
 
 async def _obituary(process: Process) -> str:
     """What it died of: of its complaint only the exception's name, since the rest may repeat the URL."""
+    with suppress(TimeoutError):  # it has closed its output, so it is about to end
+        async with asyncio.timeout(1):
+            await process.wait()
     await _kill(process)
     assert process.stderr is not None  # noqa: S101 -- it is a pipe
     names = EXCEPTION.findall((await process.stderr.read()).decode(errors="replace"))
@@ -90,6 +94,8 @@ async def _obituary(process: Process) -> str:
 
 
 async def _kill(process: Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
+    # `Process.kill` would first reap a child that has just died, and asyncio would no longer learn of what.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
     await process.wait()
