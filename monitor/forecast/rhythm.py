@@ -1,7 +1,7 @@
 """The usual use of an organization: a level, a weekly and a daily rhythm, and how far off that may be.
 
 Refuses to know snapshots and clocks: days of use go in, hours until so many credits are used come out.  Days and hours
-are UTC; instants are hours since 1970.
+are UTC; instants are hours since 1970, days are numbered from there.
 """
 
 import math
@@ -14,28 +14,28 @@ from typing import Final, NamedTuple
 
 DAY: Final = 24
 WEEK: Final = 7
-MEMORY: Final = 28  # days of use that are kept
-FEW: Final = 3  # days; with fewer, use is taken as even
 WEEKEND: Final = (2, 3)  # day number modulo 7 of Saturday and Sunday: 1970 began on a Thursday
 
-# Found on public usage series and stable under leaving any of them out: docs/forecast.md.
-OFFSET: Final = 0.1  # in usual days; keeps the logarithm of an idle day finite
-BURST: Final = 1.0  # a day counts for at most e times the usual one
-LOWEST: Final = -5.0
-HALF_WEEK: Final = 3.0  # days; the recent level
-LONG: Final = 20.0  # days; the lasting level
+# The figures below hardly matter within a third of their size: docs/forecast.md says how they were found.
+OFFSET: Final = 0.05  # in usual days; keeps the logarithm of an idle day finite
+BURST: Final = 0.65  # a day counts for at most twice the usual one
+LONG: Final = 14.0  # days back over which the lasting level fades ...
+SHORT: Final = 3.0  # ... and the recent one
 RISING: Final = 0.5  # how much of the way from the lasting to the recent level is believed ...
-FALLING: Final = 0.15  # ... and less when use falls: warning late is worse than early
-WEEKDAY_PRIOR: Final = 5.0  # in days: how hard one weekday is to tell from the others
-WEEKEND_PRIOR: Final = 0.2
-HOUR_PRIOR: Final = 3.0
-CAUTION: Final = 0.45  # how far "likely" leans to the early side, in spreads ...
-MOST_SPREAD: Final = 0.5  # ... of at most this
-UNKNOWN_SPREAD: Final = 0.5  # with a day or two of history
+FALLING: Final = 0.2  # ... and less when use falls: warning late is worse than early
+WEEKDAY_PRIOR: Final = 6.0  # in weeks: how much proof one weekday needs to differ from the others ...
+WEEKEND_PRIOR: Final = 0.5  # ... and the weekend
+CAUTION: Final = 1.2  # "likely" leans to the early side by so many spreads ...
+STEADY: Final = 0.2  # ... beyond what warns in time anyway ...
+MOST_CAUTION: Final = 0.25  # ... and no further
+SURGE: Final = (3, 0.9)  # days in a row, and by what logarithm, beyond the usual: a new level, not a burst
+LULL: Final = (5, -0.9)
+SHIFT_SPREADS: Final = 3.0
+UNTOLD_SPREAD: Final = 0.5  # while there are too few days to tell it
 
 
 class Day(NamedTuple):
-    """One past day: credits used, None when too little of it was seen; `fine` when also its place in the week is."""
+    """One past day: credits used, None when too little of it was seen; `fine` when its hours were seen too."""
 
     used: float | None
     fine: bool
@@ -54,29 +54,27 @@ class Runway:
 class Rhythm:
     """Expected use, hour by hour, of the week that begins at 0:00 of `day` and repeats itself.
 
-    `curve[h]` is what is used until hour `h`; `usual` a usual day's use; `spread` the deviation of a day's logarithm.
+    `curve[h]` is what is used until hour `h`; `usual` a usual day's use; `spread` the deviation of a day's logarithm;
+    `days` on how many days it rests.
     """
 
     day: int
     curve: tuple[float, ...]
     usual: float
     spread: float
-    days: int
+    days: float
 
     def runway(self, at: float, credits: float) -> Runway:
-        """Until a balance seen at hour `at` is used up."""
+        """Until a balance seen at the instant `at` is used up."""
         if credits <= 0:
             return Runway(0.0, 0.0, 0.0)
         likely = self._until(at, credits)
         if math.isinf(likely):
             return Runway(likely, likely, likely)
-        fast, slow = self._doubt(likely / DAY)
-        return Runway(self._until(at, credits / fast), likely, self._until(at, credits / slow))
-
-    def _doubt(self, days: float) -> tuple[float, float]:
-        """Factors on the expected use between which the truth lies four times out of five."""
-        doubt = math.sqrt(0.02 + 1.0 / (1 + self.days) ** 2 + self.spread**2 / (1 + days))
-        return math.exp(doubt), math.exp(-doubt * 1.5)
+        few = 0.3 / self.days
+        more = math.exp(0.15 + 0.9 * self.spread + few)
+        less = math.exp(0.12 + (0.8 + 0.3 / math.sqrt(1 + likely / DAY)) * self.spread + few)
+        return Runway(self._until(at, credits / more), likely, self._until(at, credits * less))
 
     def _until(self, at: float, used: float) -> float:
         curve = self.curve
@@ -84,35 +82,74 @@ class Rhythm:
         if week <= 0:
             return math.inf
         since = (at - self.day * DAY) % (WEEK * DAY)
-        hour = int(since)
+        hour = min(int(since), WEEK * DAY - 1)
         begin = curve[hour] + (curve[hour + 1] - curve[hour]) * (since - hour)
         weeks, rest = divmod(begin + used, week)
         node = min(bisect_right(curve, rest), WEEK * DAY)
         before, after = curve[node - 1], curve[node]
         part = (rest - before) / (after - before) if after > before else 1.0
-        return weeks * WEEK * DAY + node - 1 + part - since
+        return max(weeks * WEEK * DAY + node - 1 + part - since, 0.0)
 
 
-def even(use: float, known: float) -> Rhythm:
-    """Too few days for a rhythm: `use` credits a day, evenly, seen for `known` days."""
+def even(use: float, days: float) -> Rhythm:
+    """Too few days for a rhythm: `use` credits a day, evenly, as seen over so many days."""
     curve = tuple([use / DAY * hour for hour in range(WEEK * DAY + 1)])
-    return Rhythm(0, curve, use, UNKNOWN_SPREAD, int(known))
+    return Rhythm(0, curve, use, UNTOLD_SPREAD, days)
 
 
 def learn(day: int, days: Sequence[Day], shares: Sequence[float], *, often: float) -> Rhythm:
-    """The rhythm from 0:00 of `day` on, from the `days` before it, each hour's share and `often` credits a day beside."""
+    """The rhythm from 0:00 of `day` on: from the days before it, each hour's share, and `often` credits a day beside."""
+    pattern = _pattern(day, days)
+    if pattern.usual <= 0:
+        ahead = [often] * WEEK
+    else:
+        use = max((math.exp(pattern.level) - OFFSET) * pattern.usual, pattern.floor)
+        use *= math.exp(min(max(CAUTION * (pattern.spread - STEADY), 0.0), MOST_CAUTION))
+        ahead = [use * math.exp(pattern.week[(day + i) % WEEK]) + often for i in range(WEEK)]
+    curve = accumulate((use * share for use in ahead for share in shares), initial=0.0)
+    return Rhythm(day, tuple(curve), pattern.usual, pattern.spread, pattern.days)
+
+
+def resettled(day: int, days: list[Day]) -> list[Day]:
+    """The days before `day`; after a lasting shift of the level the older ones at the new level, rhythm kept."""
+    for length, least in (SURGE, LULL):
+        past, recent = days[:-length], days[-length:]
+        if len(days) < length + WEEK or not all(d.fine and d.used is not None for d in recent):
+            continue
+        pattern = _pattern(day - length, past)
+        bar = max(abs(least), SHIFT_SPREADS * pattern.spread)
+        if pattern.usual <= 0 or pattern.days < WEEK:
+            continue
+        off = [pattern.off(day - length + i, d.used or 0.0) for i, d in enumerate(recent)]
+        if min(off) > bar if least > 0 else max(off) < -bar:
+            factor = math.exp(median(off))
+            return [Day(None if d.used is None else d.used * factor, d.fine) for d in past] + recent
+    return days
+
+
+class _Pattern(NamedTuple):
+    usual: float  # credits a day
+    level: float  # logarithm of the use to expect in usual days, plus OFFSET
+    spread: float
+    week: list[float]  # what each weekday (day number modulo 7) adds to that logarithm
+    floor: float  # credits a day
+    days: int
+
+    def off(self, number: int, used: float) -> float:
+        return math.log(used / self.usual + OFFSET) - self.week[number % WEEK] - self.level
+
+
+def _pattern(day: int, days: Sequence[Day]) -> _Pattern:
     known = [(day - len(days) + i, d.used, d.fine) for i, d in enumerate(days) if d.used is not None]
     uses = [used for _, used, _ in known]
-    usual = _usual(uses)
+    usual = _usual(uses) if uses else 0.0
     if usual <= 0:
-        return _rhythm(day, [often] * WEEK, shares, usual=0.0, spread=0.0, days=len(known))
-    logs = [min(max(math.log(used / usual + OFFSET), LOWEST), BURST) for used in uses]
-    week = _week(known, logs)
+        return _Pattern(0.0, 0.0, 0.0, [0.0] * WEEK, 0.0, max(len(uses), 1))
+    logs = [min(math.log(used / usual + OFFSET), BURST) for used in uses]
+    week = _week([(number % WEEK, log) for (number, _, fine), log in zip(known, logs, strict=True) if fine])
     logs = [log - week[number % WEEK] for (number, _, _), log in zip(known, logs, strict=True)]
     level, spread = _level([day - number for number, _, _ in known], logs)
-    use = max((math.exp(level) - OFFSET) * usual, _floor(uses)) * math.exp(CAUTION * min(spread, MOST_SPREAD))
-    ahead = [use * math.exp(week[(day + i) % WEEK]) + often for i in range(WEEK)]
-    return _rhythm(day, ahead, shares, usual=usual, spread=spread, days=len(known))
+    return _Pattern(usual, level, spread, week, _floor(uses), len(uses))
 
 
 def _usual(uses: Sequence[float]) -> float:
@@ -123,44 +160,40 @@ def _usual(uses: Sequence[float]) -> float:
 
 
 def _floor(uses: Sequence[float]) -> float:
-    """Use that comes on few days is missed by the middle of all days: then the mean holds."""
+    """Use that comes on few days escapes the logarithms: then the mean holds."""
     mean = fmean(uses)
     idle = sum(used < mean / 10 for used in uses) / len(uses)
-    return idle * fmean(min(used, 4 * mean) for used in uses) if idle > 0.5 else 0.02 * mean
+    return idle * fmean(min(used, 4 * mean) for used in uses) if idle > 0.5 else 0.0
 
 
-def _week(known: Sequence[tuple[int, float, bool]], logs: Sequence[float]) -> list[float]:
-    """What each weekday (day number modulo 7) adds to the logarithm of a day's use: nothing until proven."""
-    fine = [(number % WEEK, log) for (number, _, fine), log in zip(known, logs, strict=True) if fine]
-    if not fine:
+def _week(logs: Sequence[tuple[int, float]]) -> list[float]:
+    """What each weekday adds, drawn to what the weekend adds, and that to nothing, until there is proof."""
+    if not logs:
         return [0.0] * WEEK
-    mean = fmean(log for _, log in fine)
-    fine = [(weekday, min(max(log - mean, -1.4), 0.7)) for weekday, log in fine]
-    share = sum(weekday in WEEKEND for weekday, _ in fine) / len(fine)
-    apart = [(weekday in WEEKEND) - share for weekday, _ in fine]
-    slope = sum(a * log for a, (_, log) in zip(apart, fine, strict=True)) / (sum(a * a for a in apart) + WEEKEND_PRIOR)
+    mean = fmean(log for _, log in logs)
+    capped = [(weekday, min(max(log - mean, -2 * BURST), BURST)) for weekday, log in logs]
+    share = sum(weekday in WEEKEND for weekday, _ in capped) / len(capped)
+    apart = [(weekday in WEEKEND) - share for weekday, _ in capped]
+    slope = sum(a * log for a, (_, log) in zip(apart, capped, strict=True))
+    slope /= sum(a * a for a in apart) + WEEKEND_PRIOR
+    week = [slope * ((weekday in WEEKEND) - len(WEEKEND) / WEEK) for weekday in range(WEEK)]
     sums, counts = [0.0] * WEEK, [WEEKDAY_PRIOR] * WEEK
-    weekend = [slope * ((weekday in WEEKEND) - 2 / 7) for weekday in range(WEEK)]
-    for weekday, log in fine:
-        sums[weekday] += log - weekend[weekday]
+    for weekday, log in capped:
+        sums[weekday] += log - week[weekday]
         counts[weekday] += 1
-    week = [weekend[i] + sums[i] / counts[i] for i in range(WEEK)]
+    week = [effect + total / count for effect, total, count in zip(week, sums, counts, strict=True)]
     middle = fmean(week)
     return [effect - middle for effect in week]
 
 
 def _level(ages: Sequence[int], logs: Sequence[float]) -> tuple[float, float]:
     """The logarithm of the use to expect, and its spread from day to day."""
-    lasting = _mean([math.exp(-age / LONG) for age in ages], logs)
-    recent = _mean([math.exp(-age / HALF_WEEK) for age in ages], logs)
-    spread = math.sqrt(_mean([math.exp(-age / LONG) for age in ages], [(log - lasting) ** 2 for log in logs]))
-    return lasting + (RISING if recent > lasting else FALLING) * (recent - lasting), spread
+    lasting = [math.exp(-age / LONG) for age in ages]
+    level = _mean(lasting, logs)
+    lead = _mean([math.exp(-age / SHORT) for age in ages], logs) - level
+    spread = math.sqrt(_mean(lasting, [(log - level) ** 2 for log in logs]))
+    return level + (RISING if lead > 0 else FALLING) * lead, spread
 
 
 def _mean(weights: Sequence[float], values: Sequence[float]) -> float:
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-
-
-def _rhythm(day: int, ahead: Sequence[float], shares: Sequence[float], *, usual: float, spread: float, days: int) -> Rhythm:
-    curve = accumulate((use * share for use in ahead for share in shares), initial=0.0)
-    return Rhythm(day, tuple(curve), usual, spread, days)
+    return sum(map(float.__mul__, weights, values)) / sum(weights)

@@ -11,11 +11,14 @@ from datetime import timedelta
 from statistics import fmean
 from typing import Final, Self
 
-from monitor.forecast.rhythm import DAY, FEW, HOUR_PRIOR, MEMORY, Day, Rhythm, Runway, even, learn
+from monitor.forecast.rhythm import DAY, Day, Rhythm, Runway, even, learn, resettled
 from monitor.model import Snapshot
 
+MEMORY: Final = 28  # days of use that are kept
+FEW: Final = 3  # days; with fewer, use is taken as even
 ENOUGH: Final = 24.0  # hours of known use before anything is forecast
 GAP: Final = 6.0  # hours; longer between two snapshots says how much was used, but not when
+HOUR_PRIOR: Final = 3.0  # days: how much proof an hour needs to differ from the others
 FADE: Final = math.exp(-1 / 20)  # of the hours of a day, from day to day
 FULL: Final = 0.99  # of an hour
 HALF: Final = 0.5  # of a day's use; with less of it seen the day is unknown
@@ -137,7 +140,7 @@ class Usage:
                 self._times[hour] = self._times[hour] * FADE + 1
         self._day += 1
         self._used, self._seen, self._fine, self._rhythm = [0.0] * DAY, [0.0] * DAY, True, None
-        self._days = self._days[-MEMORY:]
+        self._days = resettled(self._day, self._days[-MEMORY:])
         self._drops = [drop for drop in self._drops if drop[0] >= self._day - MEMORY]
 
     def _shares(self) -> list[float]:
@@ -146,7 +149,10 @@ class Usage:
         mean = fmean(known) if known else 0.0
         if mean <= 0:
             return [1 / DAY] * DAY
-        shares = [(used / mean + HOUR_PRIOR) / (times + HOUR_PRIOR) for used, times in zip(self._hours, self._times, strict=True)]
+        shares = [
+            (used / mean + HOUR_PRIOR) / (times + HOUR_PRIOR)
+            for used, times in zip(self._hours, self._times, strict=True)
+        ]
         total = sum(shares)
         return [share / total for share in shares]
 
