@@ -2,8 +2,9 @@
 
     python -m benchmarks.forecast [FOLDER]
 
-FOLDER holds usage series and `runway_cases.py`, which draws the cases; by default `../shared/traces` beside the project.
-First the cases as drawn there, then harder ones: other stretches, other steps, holes, top-ups, grants that expire.
+FOLDER holds usage series and `runway_cases.py`, which draws the cases; by default `../shared/traces` beside the
+project.  First the cases as drawn there, then harder ones: other stretches, other steps, holes, top-ups, grants that
+expire.
 """
 
 import csv
@@ -79,7 +80,7 @@ def given(module: Any, folder: Path) -> list[Stretch]:
         Stretch(
             case.series,
             begin[case.series] + timedelta(hours=case.start * STEP),
-            [(i * STEP, credits) for i, credits in enumerate(case.credits)],
+            [(i * STEP, left) for i, left in enumerate(case.credits)],
         )
         for case in module.cases(folder)
     ]
@@ -143,13 +144,13 @@ def with_holes(stretch: Stretch) -> Stretch:
     return stretch._replace(points=points)
 
 
-def with_steps(credits: float, times: int, first: float, last: float) -> Callable[[Stretch], Stretch]:
-    """At so many instants between `first` and `last` (hours) the balance rises (or falls) by so many credits at once."""
+def with_steps(by_credits: float, times: int, first: float, last: float) -> Callable[[Stretch], Stretch]:
+    """At so many instants between `first` and `last` (hours) the balance rises (or falls) at once."""
 
     def change(stretch: Stretch) -> Stretch:
         rng = random.Random(stretch.begins.isoformat())
         instants = [rng.uniform(first, last) for _ in range(times)]
-        points = [(at, left - credits * sum(at < step for step in instants)) for at, left in stretch.points]
+        points = [(at, left - by_credits * sum(at < step for step in instants)) for at, left in stretch.points]
         return stretch._replace(points=points)
 
     return change
@@ -157,7 +158,7 @@ def with_steps(credits: float, times: int, first: float, last: float) -> Callabl
 
 def scaled(stretch: Stretch) -> Stretch:
     factor = 10 ** random.Random(stretch.begins.isoformat()).uniform(-3, 4)
-    return stretch._replace(points=[(at, credits * factor) for at, credits in stretch.points])
+    return stretch._replace(points=[(at, left * factor) for at, left in stretch.points])
 
 
 HARDER: dict[str, Callable[[Stretch], Stretch]] = {
@@ -179,10 +180,10 @@ def average(hours: float) -> Estimate:
     """Use over the last hours, continued; a top-up counts as negative use, as in people's own scripts."""
 
     def estimate(points: Points, now: int) -> float:
-        at, credits = points[now]
+        at, left = points[now]
         since = max(0, bisect_right(points, (at - hours, math.inf)) - 1)
-        rate = (points[since][1] - credits) / (at - points[since][0])
-        return credits / rate if rate > 0 else math.inf
+        rate = (points[since][1] - left) / (at - points[since][0])
+        return left / rate if rate > 0 else math.inf
 
     return estimate
 
@@ -198,9 +199,7 @@ def by(estimate: Estimate) -> Callable[[Stretch], Iterator[Runway | Unknown]]:
 
 def snapshots(stretch: Stretch) -> list[Snapshot]:
     six = Decimal("0.000001")
-    return [
-        Snapshot(stretch.begins + timedelta(hours=at), Decimal(credits).quantize(six)) for at, credits in stretch.points
-    ]
+    return [Snapshot(stretch.begins + timedelta(hours=at), Decimal(left).quantize(six)) for at, left in stretch.points]
 
 
 def ours(stretch: Stretch) -> Iterator[Runway | Unknown]:
@@ -239,7 +238,7 @@ HEAD = (
 
 
 def line(module: Any, name: str, results: Sequence[Outcome], *, band: bool) -> str:
-    """The row of `runway_cases.py`, then: alerts with a clear level; truths within low to high, and the band's width."""
+    """The row of `runway_cases.py`; alerts with a clear level; truths within low to high; the band's width."""
     row: str = module.row(name, [(result.lead, result.raw) for result in results])
     row += f"{statistics.mean(result.alerts for result in results):12.3f}"
     if band:
@@ -303,7 +302,7 @@ def by_index(estimate: Callable[[list[float], int], float]) -> Estimate:
 
     def adapted(points: Points, now: int) -> float:
         back = points[max(0, now - 100) : now + 1]
-        return estimate([credits for _, credits in back], len(back) - 1)
+        return estimate([left for _, left in back], len(back) - 1)
 
     return adapted
 

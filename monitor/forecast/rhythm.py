@@ -17,7 +17,7 @@ WEEK: Final = 7
 WEEKEND: Final = (2, 3)  # day number modulo 7 of Saturday and Sunday: 1970 began on a Thursday
 
 # The figures below hardly matter within a third of their size: docs/forecast.md says how they were found.
-OFFSET: Final = 0.05  # in usual days; keeps the logarithm of an idle day finite
+OFFSET: Final = 0.15  # in usual days; keeps the logarithm of an idle day finite
 BURST: Final = 0.65  # a day counts for at most twice the usual one
 LONG: Final = 14.0  # days back over which the lasting level fades ...
 SHORT: Final = 3.0  # ... and the recent one
@@ -25,9 +25,9 @@ RISING: Final = 0.5  # how much of the way from the lasting to the recent level 
 FALLING: Final = 0.2  # ... and less when use falls: warning late is worse than early
 WEEKDAY_PRIOR: Final = 6.0  # in weeks: how much proof one weekday needs to differ from the others ...
 WEEKEND_PRIOR: Final = 0.5  # ... and the weekend
-CAUTION: Final = 1.2  # "likely" leans to the early side by so many spreads ...
-STEADY: Final = 0.2  # ... beyond what warns in time anyway ...
-MOST_CAUTION: Final = 0.25  # ... and no further
+CAUTION: Final = 1.4  # "likely" leans to the early side by so many spreads ...
+STEADY: Final = 0.18  # ... beyond what warns in time anyway ...
+MOST_CAUTION: Final = 0.3  # ... and no further
 SURGE: Final = (3, 0.9)  # days in a row, and by what logarithm, beyond the usual: a new level, not a burst
 LULL: Final = (5, -0.9)
 SHIFT_SPREADS: Final = 3.0
@@ -98,7 +98,7 @@ def even(use: float, days: float) -> Rhythm:
 
 
 def learn(day: int, days: Sequence[Day], shares: Sequence[float], *, often: float) -> Rhythm:
-    """The rhythm from 0:00 of `day` on: from the days before it, each hour's share, and `often` credits a day beside."""
+    """The rhythm from 0:00 of `day` on: the days before it, each hour's share of one, `often` credits a day on top."""
     pattern = _pattern(day, days)
     if pattern.usual <= 0:
         ahead = [often] * WEEK
@@ -162,8 +162,8 @@ def _usual(uses: Sequence[float]) -> float:
 def _floor(uses: Sequence[float]) -> float:
     """Use that comes on few days escapes the logarithms: then the mean holds."""
     mean = fmean(uses)
-    idle = sum(used < mean / 10 for used in uses) / len(uses)
-    return idle * fmean(min(used, 4 * mean) for used in uses) if idle > 0.5 else 0.0
+    idle = sum(used < mean / 10 for used in uses)
+    return idle / len(uses) * fmean(min(used, 4 * mean) for used in uses) if 2 * idle > len(uses) else 0.0
 
 
 def _week(logs: Sequence[tuple[int, float]]) -> list[float]:
