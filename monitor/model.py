@@ -125,9 +125,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fetch of one organization: a `Snapshot` or a `Failure`, and when it ended."""
+    """One fetch of one organization (None: of the account's list): a `Snapshot` or a `Failure`, and when it ended."""
 
-    organization_id: int
+    account_id: int
+    organization_id: int | None
     ended_at: datetime
     outcome: Snapshot | Failure
 
@@ -232,6 +233,7 @@ class Facts:
     previous_severity: Severity | None = None
     cause: str | None = None  # the last failure, redacted
     stale_after: timedelta | None = None
+    no_credits: bool = False  # the vendor answered that there are none, and named no balance
     reconfigured: bool = False
 
 

@@ -1,0 +1,5 @@
+"""`make bench`: every table, one after the other."""
+
+from benchmarks import cost
+
+cost.main()

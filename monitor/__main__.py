@@ -1,0 +1,5 @@
+"""`python -m monitor` is `credit-monitor`."""
+
+from monitor.cli import main
+
+main()

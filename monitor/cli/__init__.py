@@ -1,0 +1,59 @@
+"""The command line: reads arguments, prints answers, picks the exit code; nothing else prints.
+
+Imports what a command needs inside the command, so that `--help` costs no more than click.
+"""
+
+import os
+import sys
+import traceback
+
+import click
+
+from monitor import __version__
+from monitor.cli.asking import history, incidents, organizations, status
+from monitor.cli.database import db
+from monitor.cli.running import check, demo, notify, run
+from monitor.cli.settings import config
+from monitor.errors import MonitorError, UsageError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="credit-monitor", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Watch prepaid Stability AI credits, and tell the right people before they run out."""
+
+
+for command in (run, check, status, history, incidents, organizations, notify, config, db, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The command `credit-monitor`."""
+    os.umask(0o077)
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        return 130
+    except click.ClickException as mistake:
+        mistake.show()
+        return UsageError.exit_code
+    except MonitorError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has left: nothing to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 -- a fault of ours: the trace is what a report needs
+        traceback.print_exc()
+        return MonitorError.exit_code
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,80 @@
+"""Options that several commands share, and what they turn into."""
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from monitor.cli.output import FORMATS
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+
+UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+config_option = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
+)
+format_option = click.option(
+    "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How rows are printed."
+)
+
+
+def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that prints rows."""
+    return config_option(format_option(command))
+
+
+def load(config_file: Path | None) -> "Settings":
+    """The settings, with their warnings on standard error."""
+    from monitor import config  # noqa: PLC0415
+
+    settings = config.load(config_file, os.environ)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+class When(click.ParamType[datetime]):
+    """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if parts := re.fullmatch(r"(\d{1,6})([smhdw])", value.strip()):
+            try:
+                return datetime.now(UTC) - timedelta(**{UNITS[parts[2]]: int(parts[1])})
+            except OverflowError:
+                self.fail(f"{value!r} lies before all calendars", param, ctx)
+        try:
+            at = datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time such as 90s, 5m, 1h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        parts = re.fullmatch(r"(\d{1,6})([smhdw])", value.strip())
+        if not parts or int(parts[1]) == 0:
+            self.fail(f"{value!r} is not a length of time such as 90s, 5m, 1h or 7d", param, ctx)
+        return timedelta(**{UNITS[parts[2]]: int(parts[1])})
+
+
+def require_period(since: datetime | None, until: datetime | None) -> None:
+    """`UsageError` for a period that ends before it begins."""
+    if since and until and since >= until:
+        raise UsageError(f"--since {since:%Y-%m-%dT%H:%M:%SZ} is not before --until {until:%Y-%m-%dT%H:%M:%SZ}")

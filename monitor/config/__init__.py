@@ -1,0 +1,30 @@
+"""The configuration: file, credentials and environment, once, into frozen settings, or one error with every mistake.
+
+pydantic's one home.  Secrets are not read here but by `Settings.api_key` and `Settings.channel_url`.
+"""
+
+from pathlib import Path
+
+from monitor.config.assemble import load
+from monitor.config.layers import find_file
+from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Settings
+
+__all__ = [
+    "Account",
+    "Channel",
+    "Database",
+    "Effective",
+    "Organization",
+    "Poll",
+    "Settings",
+    "example",
+    "find_file",
+    "load",
+]
+
+
+def example() -> str:
+    """The example configuration: inside the package when installed, beside it in the repository."""
+    package = Path(__file__).parents[1]
+    installed = package / "config.example.toml"
+    return (installed if installed.is_file() else package.parent / "config.example.toml").read_text(encoding="utf-8")

@@ -1,0 +1,162 @@
+"""Takes what is due from the outbox, sends it, marks it afterwards: at least once, in order per incident and channel.
+
+Refuses to decide what is said.  A channel that hangs holds up itself alone; its child is killed with us.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from monitor import channels, store
+from monitor.errors import DatabaseError
+from monitor.message import render
+from monitor.model import Attempt, Delivery, DeliveryState, Reason
+from monitor.store import Store
+
+BATCH: Final = 20  # messages that one child sends
+CHILDREN: Final = 16
+LONGEST_WAIT: Final = 5.0  # seconds between looks, for what another process put into the outbox
+
+log = logging.getLogger(__name__)
+
+
+class Deliverer:
+    """Delivers what the outbox holds for these channels (name → Apprise URL)."""
+
+    def __init__(
+        self,
+        store: Store,
+        urls: Mapping[str, str],
+        *,
+        timezone: ZoneInfo,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._urls = urls
+        self._timezone = timezone
+        self._clock = clock
+        self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._children = asyncio.Semaphore(CHILDREN)
+        self._woken = asyncio.Event()
+        self._finishing = False
+        self.turned_at = 0.0  # the loop's clock, at its last turn
+
+    def wake(self) -> None:
+        """There may be something new in the outbox."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled; then children under way are killed."""
+        try:
+            while True:
+                self.turned_at = asyncio.get_running_loop().time()
+                self._woken.clear()
+                await self._start_due()
+                await self._wait()
+        finally:
+            await self._stop()
+
+    async def drain(self) -> None:
+        """Try everything that is due once, and what comes due by its success."""
+        while await self._start_due():
+            if not any(await asyncio.gather(*self._busy.values())):
+                return
+
+    async def finish(self, *, timeout: float) -> None:  # noqa: ASYNC109 -- what is left is not cancelled here
+        """Begin nothing more, and give what is being sent so many seconds."""
+        self._finishing = True
+        if self._busy:
+            await asyncio.wait(list(self._busy.values()), timeout=timeout)
+
+    async def _start_due(self) -> bool:
+        """Start sending on every channel that has something due and is not busy."""
+        if self._finishing:
+            return False
+        now = self._clock()
+        try:
+            waiting = await self._store.write(lambda tx: store.waiting_channels(tx, now))
+        except DatabaseError as error:
+            log.debug("the outbox cannot be read: %s", error)
+            return False
+        starting = [name for name in self._urls if name in waiting and name not in self._busy]
+        for name in starting:
+            task = asyncio.create_task(self._send(name), name=f"deliver {name}")
+            self._busy[name] = task
+            task.add_done_callback(partial(self._finished, name))
+        return bool(starting)
+
+    def _finished(self, name: str, task: asyncio.Task[bool]) -> None:
+        del self._busy[name]
+        if not task.cancelled() and task.exception() is None and task.result():
+            self.wake()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_WAIT):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _stop(self) -> None:
+        under_way = list(self._busy.values())
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    # --- one channel --------------------------------------------------------------------------------------------------
+
+    async def _send(self, channel: str) -> bool:
+        """Send what is due on one channel; True when something was delivered, so that there may be more."""
+        delivered = False
+        async with self._children:
+            due = await self._due(channel)
+            said = {delivery.id: delivery for delivery in due}
+            outgoing = [self._outgoing(delivery) for delivery in due]
+            async with aclosing(channels.send(channel, self._urls[channel], outgoing)) as attempts:
+                async for attempt in attempts:
+                    state = await self._mark(attempt)
+                    self._tell(said[attempt.delivery_id], attempt, state)
+                    delivered |= state is DeliveryState.DELIVERED
+        return delivered
+
+    async def _due(self, channel: str) -> list[Delivery]:
+        now = self._clock()
+        try:
+            return await self._store.write(lambda tx: store.due(tx, channel, now, limit=BATCH))
+        except DatabaseError as error:
+            log.warning("%s: the outbox cannot be read: %s", channel, error)
+            return []
+
+    def _outgoing(self, delivery: Delivery) -> channels.Outgoing:
+        said = delivery.notification
+        return channels.Outgoing(
+            delivery.id,
+            render(said, timezone=self._timezone),
+            said.severity,
+            resolved=said.reason is Reason.RESOLVED,
+        )
+
+    async def _mark(self, attempt: Attempt) -> DeliveryState:
+        """Keep the outcome, however long the database is away: what is not marked would be sent again."""
+        while True:
+            try:
+                return await self._store.write(partial(store.mark, attempt=attempt, at=self._clock()))
+            except DatabaseError:
+                await asyncio.sleep(1)
+
+    def _tell(self, delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
+        said = delivery.notification
+        what = f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id})"
+        if state is DeliveryState.DELIVERED:
+            log.info("%s: delivered %s", delivery.channel, what)
+        elif state is DeliveryState.GIVEN_UP:
+            log.error(
+                "%s: gave up %s after %d attempts: %s", delivery.channel, what, delivery.attempts + 1, attempt.error
+            )
+        else:
+            log.warning("%s: attempt %d of %s: %s", delivery.channel, delivery.attempts + 1, what, attempt.error)

@@ -1,0 +1,122 @@
+"""One pass over one account's organizations: fetch each, hand the result to the ledger.
+
+Refuses to record or judge.  A failed fetch is a result like any other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Final
+
+from monitor import store
+from monitor.errors import DatabaseError, FetchError
+from monitor.model import Check, Snapshot, VendorOrganization
+from monitor.poll.ledger import Ledger
+from monitor.poll.watch import Watch
+from monitor.providers import Provider
+from monitor.store import AccountRow, Identity, Store, Transaction
+
+IN_FLIGHT: Final = 64  # checks of one account at once; its limiter lets few of them go at a time
+
+log = logging.getLogger(__name__)
+
+
+class AccountPoll:
+    """Polls one account: `run` once for every poll, never twice at once."""
+
+    def __init__(
+        self,
+        row: AccountRow,
+        provider: Provider,
+        watch: Watch,
+        *,
+        ledger: Ledger,
+        store: Store,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.name = row.name
+        self._id = row.id
+        self._provider = provider
+        self._watch = watch
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._resolved = False
+
+    async def run(self, only: Collection[str] | None = None) -> None:
+        """Check every organization of the account (or only those of these names) and settle the results."""
+        began = self._clock()
+        known = self._wanted(self._watch.of(self.name), only)
+        async with asyncio.TaskGroup() as group:
+            # The account endpoint may hang or fail: what is known already is checked meanwhile.
+            found = group.create_task(self._discover())
+            group.create_task(self._check_all(known))
+        seen = {one.id for one in known}
+        await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
+        await self._ledger.flush()
+        await self._mark(began)
+
+    def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
+        return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
+
+    async def _check_all(self, identities: Iterable[Identity]) -> None:
+        waiting = iter(list(identities))
+
+        async def work() -> None:
+            for one in waiting:
+                await self._check(one)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(IN_FLIGHT):
+                group.create_task(work())
+
+    async def _check(self, one: Identity) -> None:
+        try:
+            balance = await self._provider.fetch_balance(one.vendor_id)
+        except FetchError as error:
+            log.warning("%s: %s", one.name, error)
+            self._ledger.add(Check(self._id, one.id, self._clock(), error.failure))
+            return
+        now = self._clock()
+        self._ledger.add(Check(self._id, one.id, now, Snapshot(now, balance)))
+
+    async def _discover(self) -> list[Identity]:
+        """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""
+        if not self._watch.asks_account(self.name, resolved=self._resolved):
+            return []
+        try:
+            listed = await self._provider.fetch_organizations()
+        except FetchError as error:
+            log.warning("account %s: %s", self.name, error)
+            self._ledger.add(Check(self._id, None, self._clock(), error.failure))
+            return []
+        self._resolved = True
+        return await self._take_in(self._watch.news(self.name, listed))
+
+    async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[Identity]:
+        def ensure(tx: Transaction) -> list[Identity]:
+            return [
+                store.ensure_organization(
+                    tx, base_url=base_url, vendor_id=one.id, name=name, account=self.name, title=one.name
+                )
+                for name, one in news
+            ]
+
+        base_url = self._watch.base_url(self.name)
+        try:
+            rows = await self._store.write(ensure) if news else []
+        except DatabaseError as error:
+            log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
+            return []
+        for row, (_, one) in zip(rows, news, strict=True):
+            self._watch.take(row, one.name)
+        for name in self._watch.unresolved(self.name):
+            log.warning("%s: account %s names no default organization; set `id`", name, self.name)
+        return rows
+
+    async def _mark(self, began: datetime) -> None:
+        try:
+            await self._store.write(lambda tx: store.mark_polled(tx, self._id, began))
+        except DatabaseError as error:
+            log.warning("account %s: %s", self.name, error)

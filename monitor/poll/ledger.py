@@ -1,0 +1,85 @@
+"""Gathers the results of all accounts and settles them in batches: every second or every hundred, in one transaction.
+
+Results that a database in trouble did not take are held, within a bound, and settled when it is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from monitor.errors import DatabaseError
+from monitor.model import Check, Notification
+from monitor.store import Store, Transaction
+
+BATCH: Final = 100
+LONGEST_WAIT: Final = 1.0  # seconds
+HELD_AT_MOST: Final = 20_000  # checks; about 10 MiB
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Where polls leave their results.  `settled` is told what each batch gave to say."""
+
+    def __init__(
+        self,
+        store: Store,
+        settle: Callable[[Transaction, Sequence[Check]], list[Notification]],
+        settled: Callable[[list[Notification]], None],
+    ) -> None:
+        self._store = store
+        self._settle = settle
+        self._settled = settled
+        self._held: list[Check] = []
+        self._turn = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failing = False
+
+    def add(self, check: Check) -> None:
+        """Take a result; it is settled within a second."""
+        self._held.append(check)
+        if len(self._held) >= HELD_AT_MOST:
+            del self._held[: HELD_AT_MOST // 10]
+            log.error("the database has been away for too long: the oldest results were dropped")
+        if len(self._held) % BATCH == 0:
+            self._begin()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
+
+    def _begin(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.flush())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def flush(self) -> None:
+        """Settle what has been gathered, in order of arrival."""
+        async with self._turn:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            while self._held:
+                batch = self._held[:BATCH]
+                del self._held[: len(batch)]
+                if not await self._write(batch):
+                    self._held[:0] = batch
+                    self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
+                    return
+
+    async def _write(self, batch: list[Check]) -> bool:
+        try:
+            said = await self._store.write(lambda tx: self._settle(tx, batch))
+        except DatabaseError as error:
+            if not self._failing:
+                log.error("results are held until the database is back: %s", error)  # noqa: TRY400 -- it is one line
+            self._failing = True
+            return False
+        except Exception:
+            log.exception("%d results could not be judged and were dropped", len(batch))
+            return True
+        if self._failing:
+            log.warning("the database is back")
+        self._failing = False
+        self._settled(said)
+        return True

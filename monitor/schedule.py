@@ -1,0 +1,66 @@
+"""APScheduler's one home: "every five minutes, this".  Knows nothing of balances.
+
+A job never overlaps itself, is never dropped for being late, and disturbs no other one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+log = logging.getLogger(__name__)
+
+
+class Schedule:
+    """Jobs by name; `start` inside a running event loop."""
+
+    def __init__(self) -> None:
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC,
+            # Late is better than never, many late runs are one, and a run that is not finished is not begun again.
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def every(
+        self, interval: timedelta, job: Callable[[], Awaitable[object]], *, name: str, first_at: datetime
+    ) -> None:
+        """Run `job` at `first_at` and then every `interval`."""
+
+        async def run() -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 -- the scheduler runs coroutines as tasks
+            self._under_way.add(task)
+            try:
+                await job()
+            except Exception:
+                log.exception("%s failed", name)
+            finally:
+                self._under_way.discard(task)
+
+        trigger = IntervalTrigger(seconds=interval.total_seconds(), start_date=first_at, timezone=UTC)
+        self._scheduler.add_job(run, trigger, id=name, next_run_time=first_at)
+
+    def next_at(self) -> datetime | None:
+        """When the next job is due."""
+        due = [job.next_run_time for job in self._scheduler.get_jobs() if job.next_run_time]
+        return min(due, default=None)
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.start()
+
+    async def stop(self, *, grace: timedelta) -> None:
+        """Begin nothing more; give what runs `grace`, then cancel it."""
+        self._scheduler.pause()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace.total_seconds())
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        self._scheduler.shutdown(wait=False)

@@ -1,0 +1,79 @@
+"""Incidents: opened, changed and closed as `judge` decided."""
+
+from collections.abc import Collection
+from datetime import datetime
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from monitor.model import OpenIncident, Reason, Rule, Severity, Subject, Verdict
+from monitor.store.writer import Transaction
+from monitor.tables import incidents
+
+RECONFIGURED = "reconfigured"
+
+
+def open_incidents(
+    tx: Transaction, subject: Subject, ids: Collection[int] | None = None
+) -> dict[int, dict[Rule, OpenIncident]]:
+    """The open incidents of these subjects (None: of all of the sort), by subject and rule."""
+    i = incidents.c
+    columns = (i.subject_id, i.id, i.rule, i.severity, i.opened_at, i.topped_up_before)
+    standing = (i.subject == subject.value) & i.resolved_at.is_(None)
+    if ids is not None:
+        standing &= i.subject_id.in_(ids)
+    found: dict[int, dict[Rule, OpenIncident]] = {}
+    for row in tx.execute(sa.select(*columns).where(standing)):
+        rule = Rule(row.rule)
+        incident = OpenIncident(row.id, rule, Severity.of(row.severity), row.opened_at, row.topped_up_before)
+        found.setdefault(row.subject_id, {})[rule] = incident
+    return found
+
+
+def carry_out(
+    tx: Transaction,
+    verdict: Verdict,
+    incident: OpenIncident | None,
+    *,
+    subject: tuple[Subject, int],
+    at: datetime,
+    credits: Decimal | None = None,
+    topped_up: Decimal = Decimal(0),
+) -> OpenIncident:
+    """Write what was decided; gives the incident as it stands now, or as it was when it ended."""
+    if verdict.reason is Reason.OPENED:
+        return _open(tx, verdict, subject=subject, at=at, credits=credits, topped_up=topped_up)
+    assert incident is not None  # noqa: S101 -- the table gives no other reason without one
+    row = incidents.update().where(incidents.c.id == incident.id)
+    if verdict.reason is Reason.RESOLVED:
+        why = RECONFIGURED if verdict.reconfigured else Reason.RESOLVED.value
+        tx.execute(row.values(resolved_at=at, resolved_credits=credits, resolved_reason=why))
+        return incident
+    values = {"severity": verdict.severity.label}
+    if verdict.reason is Reason.ESCALATED:
+        values["worst_severity"] = verdict.severity.label
+    tx.execute(row.values(values))
+    return OpenIncident(incident.id, incident.rule, verdict.severity, incident.opened_at, incident.topped_up_before)
+
+
+def _open(
+    tx: Transaction,
+    verdict: Verdict,
+    *,
+    subject: tuple[Subject, int],
+    at: datetime,
+    credits: Decimal | None,
+    topped_up: Decimal,
+) -> OpenIncident:
+    values = {
+        "subject": subject[0].value,
+        "subject_id": subject[1],
+        "rule": verdict.rule.value,
+        "severity": verdict.severity.label,
+        "worst_severity": verdict.severity.label,
+        "opened_at": at,
+        "opened_credits": credits,
+        "topped_up_before": topped_up,
+    }
+    key = tx.execute(incidents.insert().values(values).returning(incidents.c.id)).scalar_one()
+    return OpenIncident(key, verdict.rule, verdict.severity, at, topped_up)

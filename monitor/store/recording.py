@@ -1,0 +1,146 @@
+"""Snapshots, failed checks and the current row of each organization."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
+from monitor.store.writer import Transaction, insert
+from monitor.tables import checks, organizations, snapshots
+
+NONE: Final[Mapping[str, int]] = MappingProxyType({})
+
+_UPDATE: Final = (
+    organizations.update()
+    .where(organizations.c.id == sa.bindparam("key"))
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "credits",
+                "taken_at",
+                "previous_credits",
+                "previous_at",
+                "used",
+                "topped_up",
+                "top_up_credits",
+                "top_up_at",
+                "checked_at",
+                "failure",
+                "failure_message",
+                "failing_since",
+                "confirmations",
+            )
+        }
+    )
+)
+
+
+def load(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
+    """The current rows of these organizations, as they stand in this transaction."""
+    rows = tx.execute(sa.select(organizations).where(organizations.c.id.in_(ids)))
+    return {row.id: _organization(row) for row in rows}
+
+
+def _organization(row: Any) -> Organization:
+    failure = Failure(FailureKind(row.failure), row.failure_message or "") if row.failure else None
+    return Organization(
+        id=row.id,
+        name=row.name,
+        vendor_id=row.vendor_id,
+        account=row.account,
+        title=row.title,
+        snapshot=_snapshot(row.taken_at, row.credits),
+        previous=_snapshot(row.previous_at, row.previous_credits),
+        used=row.used,
+        topped_up=row.topped_up,
+        top_up=_snapshot(row.top_up_at, row.top_up_credits),
+        checked_at=row.checked_at,
+        failure=failure,
+        failing_since=row.failing_since,
+        confirmations=json.loads(row.confirmations) if row.confirmations else NONE,
+    )
+
+
+def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
+    return Snapshot(at, amount) if at is not None and amount is not None else None
+
+
+def record(tx: Transaction, batch: Sequence[Check]) -> None:
+    """Keep every check: snapshots once however often they come, failures as rows of `checks`."""
+    taken, failed = [], []
+    for check in batch:
+        if isinstance(check.outcome, Failure):
+            failed.append(_failed(check, check.outcome))
+        else:
+            snapshot = check.outcome
+            taken.append(
+                {
+                    "organization_id": check.organization_id,
+                    "taken_at": snapshot.taken_at,
+                    "credits": snapshot.credits,
+                }
+            )
+    if taken:
+        tx.execute(insert(tx, snapshots).on_conflict_do_nothing(), taken)
+    if failed:
+        tx.execute(checks.insert(), failed)
+
+
+def _failed(check: Check, failure: Failure) -> dict[str, Any]:
+    return {
+        "account_id": check.account_id,
+        "organization_id": check.organization_id,
+        "ended_at": check.ended_at,
+        "kind": failure.kind.value,
+        "message": failure.message,
+        "status": failure.status,
+        "vendor_error_id": failure.vendor_error_id,
+    }
+
+
+def save(tx: Transaction, rows: Iterable[Organization]) -> None:
+    """Make these the current rows."""
+    values = [_values(row) for row in rows]
+    if values:
+        tx.execute(_UPDATE, values)
+
+
+def _values(row: Organization) -> dict[str, Any]:
+    snapshot, previous, top_up, failure = row.snapshot, row.previous, row.top_up, row.failure
+    return {
+        "key": row.id,
+        "credits": snapshot.credits if snapshot else None,
+        "taken_at": snapshot.taken_at if snapshot else None,
+        "previous_credits": previous.credits if previous else None,
+        "previous_at": previous.taken_at if previous else None,
+        "used": row.used,
+        "topped_up": row.topped_up,
+        "top_up_credits": top_up.credits if top_up else None,
+        "top_up_at": top_up.taken_at if top_up else None,
+        "checked_at": row.checked_at,
+        "failure": failure.kind.value if failure else None,
+        "failure_message": failure.message if failure else None,
+        "failing_since": row.failing_since,
+        "confirmations": json.dumps(dict(row.confirmations)) if row.confirmations else None,
+    }
+
+
+def snapshot_before(tx: Transaction, organization_id: int, at: datetime) -> Snapshot | None:
+    """The last snapshot taken at or before an instant, else the first ever."""
+    of = sa.select(snapshots.c.taken_at, snapshots.c.credits).where(snapshots.c.organization_id == organization_id)
+    before = of.where(snapshots.c.taken_at <= at).order_by(snapshots.c.taken_at.desc()).limit(1)
+    row = tx.execute(before).first() or tx.execute(of.order_by(snapshots.c.taken_at).limit(1)).first()
+    return Snapshot(row.taken_at, row.credits) if row else None
+
+
+def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
+    """The account endpoint's failures since an instant: account and message, oldest first."""
+    c = checks.c
+    query = sa.select(c.account_id, c.message).where(c.organization_id.is_(None), c.ended_at >= since)
+    return [(row.account_id, row.message) for row in tx.execute(query.order_by(c.id))]
