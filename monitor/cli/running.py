@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def run(config_file: Path | None, *, verbose: bool) -> None:
     """Watch until told to stop."""
     from monitor import daemon  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon has a handler of its own
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = load(config_file)
     if not settings.channels:

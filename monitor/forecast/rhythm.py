@@ -31,7 +31,7 @@ MOST_CAUTION: Final = 0.3  # ... and no further
 SURGE: Final = (3, 0.9)  # days in a row, and by what logarithm, beyond the usual: a new level, not a burst
 LULL: Final = (5, -0.9)
 SHIFT_SPREADS: Final = 3.0
-UNTOLD_SPREAD: Final = 0.5  # while there are too few days to tell it
+UNTOLD_SPREAD: Final = 0.2  # while there are too few days to tell it
 
 
 class Day(NamedTuple):
@@ -71,8 +71,8 @@ class Rhythm:
         likely = self._until(at, credits)
         if math.isinf(likely):
             return Runway(likely, likely, likely)
-        few = 0.3 / self.days
-        more = math.exp(0.15 + 0.9 * self.spread + few)
+        few = 0.7 / self.days
+        more = math.exp(0.13 + 0.9 * self.spread + few)
         less = math.exp(0.12 + (0.8 + 0.3 / math.sqrt(1 + likely / DAY)) * self.spread + few)
         return Runway(self._until(at, credits / more), likely, self._until(at, credits * less))
 

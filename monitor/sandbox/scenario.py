@@ -38,11 +38,12 @@ class Stretch:
 
 
 DEMO: tuple[Stretch, ...] = (
-    Stretch("org-1001", 0.0, 0.5, Decimal(1600), Decimal(60)),  # through both default levels ...
-    Stretch("org-1001", 0.5, 0.7, Decimal(560), Decimal(420)),  # ... topped up halfway ...
-    Stretch("org-1001", 0.7, 1.0, Decimal(5420), Decimal(4900)),  # ... and for good
+    Stretch("org-1001", 0.0, 0.35, Decimal(1600), Decimal(180)),  # through both default levels ...
+    Stretch("org-1001", 0.35, 0.45, Decimal(180), Decimal(60)),
+    Stretch("org-1001", 0.45, 0.6, Decimal(560), Decimal(420)),  # ... topped up halfway ...
+    Stretch("org-1001", 0.6, 1.0, Decimal(5420), Decimal(4900)),  # ... and for good
     Stretch("org-1002", 0.0, 1.0, Decimal(3200), Decimal(2300)),
-    Stretch("org-1002", 0.3, 0.6, fault=Fault.SERVER_ERROR),
+    Stretch("org-1002", 0.5, 0.85, fault=Fault.SERVER_ERROR),
     Stretch("org-2001", 0.0, 1.0, Decimal(1250), Decimal(640)),
 )
 

@@ -108,7 +108,7 @@ min_severity = "critical"
 """)
         return path
 
-    async def start(self) -> None:
+    async def start(self, *, wait: bool = True) -> None:
         self.logs += 1
         with (self.folder / f"daemon-{self.logs}.log").open("wb") as log:
             self.daemon = await asyncio.create_subprocess_exec(
@@ -123,6 +123,9 @@ min_severity = "critical"
                 stdout=log,
                 stderr=log,
             )
+        if wait:
+            path = self.folder / f"daemon-{self.logs}.log"
+            await self.until(lambda: " watching " in path.read_text(errors="replace"))
 
     async def end(self, number: int = signal.SIGTERM) -> int:
         assert self.daemon is not None
@@ -154,7 +157,7 @@ min_severity = "critical"
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         try:
             async with asyncio.timeout(seconds):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 -- what it waits for is another process
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"it did not happen within {seconds} s\n{self.all_logs()}") from None
