@@ -16,7 +16,7 @@ DAY: Final = 24
 WEEK: Final = 7
 WEEKEND: Final = (2, 3)  # day number modulo 7 of Saturday and Sunday: 1970 began on a Thursday
 
-# The figures below hardly matter within a third of their size: docs/forecast.md says how they were found.
+# Found on public usage series, on a plateau of good ones: docs/forecast.md.
 OFFSET: Final = 0.15  # in usual days; keeps the logarithm of an idle day finite
 BURST: Final = 0.65  # a day counts for at most twice the usual one
 LONG: Final = 14.0  # days back over which the lasting level fades ...
