@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
             deliverer.wake()
 
     ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings), settled)
-    providers = {name: open_provider(one) for name, one in accesses.items()}
+    providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
         AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock)
         for row in rows
@@ -97,6 +97,16 @@ def access(settings: Settings, account: str) -> Access:
         proxy=configured.proxy,
         ca_file=configured.ca_file,
     )
+
+
+def _provider(settings: Settings, account: str, access: Access) -> Provider:
+    """The account's provider; its complaints name the setting."""
+    try:
+        return open_provider(access)
+    except ConfigError as error:
+        file = str(settings.file) if settings.file else None
+        mistakes = [replace(m, key=f"accounts.{account}.{m.key}", file=file) for m in error.mistakes]
+        raise ConfigError(mistakes) from None
 
 
 def tell_about(said: Collection[Notification]) -> None:
@@ -218,7 +228,7 @@ async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrgani
     """What each account's key sees, or why that could not be found out."""
 
     async def ask(account: str) -> tuple[VendorOrganization, ...] | FetchError:
-        provider = open_provider(access(settings, account))
+        provider = _provider(settings, account, access(settings, account))
         try:
             return await provider.fetch_organizations()
         except FetchError as error:

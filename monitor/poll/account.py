@@ -17,7 +17,7 @@ from monitor.poll.watch import Watch
 from monitor.providers import Provider
 from monitor.store import AccountRow, Identity, Store, Transaction
 
-IN_FLIGHT: Final = 64  # checks of one account at once; its limiter lets few of them go at a time
+IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +54,22 @@ class AccountPoll:
             group.create_task(self._check_all(known))
         seen = {one.id for one in known}
         await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
+        self._ledger.polled(self._id, began)
         await self._ledger.flush()
-        await self._mark(began)
 
     def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
         return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
 
     async def _check_all(self, identities: Iterable[Identity]) -> None:
-        waiting = iter(list(identities))
+        wanted = list(identities)
+        waiting = iter(wanted)
 
         async def work() -> None:
             for one in waiting:
                 await self._check(one)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
+            for _ in range(min(IN_FLIGHT, len(wanted))):
                 group.create_task(work())
 
     async def _check(self, one: Identity) -> None:
@@ -114,9 +115,3 @@ class AccountPoll:
         for name in self._watch.unresolved(self.name):
             log.warning("%s: account %s names no default organization; set `id`", name, self.name)
         return rows
-
-    async def _mark(self, began: datetime) -> None:
-        try:
-            await self._store.write(lambda tx: store.mark_polled(tx, self._id, began))
-        except DatabaseError as error:
-            log.warning("account %s: %s", self.name, error)

@@ -6,11 +6,12 @@ Results that a database in trouble did not take are held, within a bound, and se
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from monitor.errors import DatabaseError
 from monitor.model import Check, Notification
-from monitor.store import Store, Transaction
+from monitor.store import Store, Transaction, mark_polled
 
 BATCH: Final = 100
 LONGEST_WAIT: Final = 1.0  # seconds
@@ -32,6 +33,7 @@ class Ledger:
         self._settle = settle
         self._settled = settled
         self._held: list[Check] = []
+        self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,6 +50,10 @@ class Ledger:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
 
+    def polled(self, account_id: int, began: datetime) -> None:
+        """A poll that began then is complete: kept with the last of its results, for the next start."""
+        self._polled[account_id] = began
+
     def _begin(self) -> None:
         task = asyncio.get_running_loop().create_task(self.flush())
         self._tasks.add(task)
@@ -59,17 +65,20 @@ class Ledger:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            while self._held:
+            while self._held or self._polled:
                 batch = self._held[:BATCH]
                 del self._held[: len(batch)]
-                if not await self._write(batch):
+                # A poll is complete when the last of its results is kept: in the same transaction.
+                polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
+                if not await self._write(batch, polled):
                     self._held[:0] = batch
+                    self._polled = polled | self._polled
                     self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
                     return
 
-    async def _write(self, batch: list[Check]) -> bool:
+    async def _write(self, batch: list[Check], polled: dict[int, datetime]) -> bool:
         try:
-            said = await self._store.write(lambda tx: self._settle(tx, batch))
+            said = await self._store.write(lambda tx: self._keep(tx, batch, polled))
         except DatabaseError as error:
             if not self._failing:
                 log.error("results are held until the database is back: %s", error)  # noqa: TRY400 -- it is one line
@@ -83,3 +92,8 @@ class Ledger:
         self._failing = False
         self._settled(said)
         return True
+
+    def _keep(self, tx: Transaction, batch: list[Check], polled: dict[int, datetime]) -> list[Notification]:
+        for account_id, began in polled.items():
+            mark_polled(tx, account_id, began)
+        return self._settle(tx, batch) if batch else []

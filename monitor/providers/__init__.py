@@ -3,7 +3,11 @@
 Refuses to store, judge or schedule.  Whatever goes wrong out there becomes one `errors.FetchError`, redacted.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+
+# httpx loads its own command line, and with it rich and pygments wherever they are installed: 4 MiB for nothing.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from monitor.model import Generation
 from monitor.providers.access import Access, Provider

@@ -65,6 +65,7 @@ class Stability:
         self._balance_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/balance")
         self._account_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/account")
         self._pace = shared_pace(self._wire.base_url, access.api_key, rate_limit=access.rate_limit)
+        self._listed: tuple[bytes, tuple[VendorOrganization, ...]] = (b"", ())
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
@@ -87,9 +88,15 @@ class Stability:
 
         async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
             answer = await self._wire.get(self._account_url, self._headers, max_bytes=_ACCOUNT_BYTES)
-            return self._read(answer, partial(read_organizations, secret=self._secret))
+            return self._read(answer, self._read_listed)
 
         return await self._check(attempt)
+
+    def _read_listed(self, answer: Answer) -> tuple[VendorOrganization, ...]:
+        """What the account endpoint lists; the same bytes as last time are not read again."""
+        if answer.defect is not None or answer.body != self._listed[0]:
+            self._listed = (answer.body, read_organizations(answer, secret=self._secret))
+        return self._listed[1]
 
     async def aclose(self) -> None:
         """Give the connections back."""
