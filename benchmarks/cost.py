@@ -44,11 +44,12 @@ def vendor(organizations: int) -> Iterator[str]:
             process.wait()
 
 
-def config(folder: Path, url: str, every: str) -> Path:
+def config(folder: Path, url: str, every: str, organizations: int) -> Path:
+    listed = "".join(f'[organizations.o{n}]\nid = "org-{n}"\n' for n in range(organizations))
     path = folder / "config.toml"
     path.write_text(
         f'[database]\nurl = "sqlite:///{folder}/bench.db"\n[poll]\nevery = "{every}"\n[rules]\nstale_after = "1d"\n'
-        f'[accounts.bench]\nbase_url = "{url}"\norganizations = "all"\nrate_limit = "off"\n'
+        f'[accounts.bench]\nbase_url = "{url}"\nrate_limit = "off"\n{listed}'
     )
     return path
 
@@ -98,7 +99,7 @@ async def ours(url: str, organizations: int) -> float:
     from monitor.daemon import wall_clock
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = configuration.load(config(Path(folder), url, "5m"), environment())
+        settings = configuration.load(config(Path(folder), url, "5m", organizations), environment())
         parts = app.open_parts(settings, app.open_database(settings), clock=wall_clock)
         (poll,) = parts.polls
         await poll.run()
@@ -140,8 +141,8 @@ def resident(pid: int) -> float:
 
 
 @contextmanager
-def daemon(folder: Path, url: str, every: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "monitor", "run", "--config", config(folder, url, every)]
+def daemon(folder: Path, url: str, every: str, organizations: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "monitor", "run", "--config", config(folder, url, every, organizations)]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -170,7 +171,7 @@ def first_snapshot(url: str) -> tuple[float, float]:
         times = []
         for already in (0, 1):
             began = time.monotonic()
-            with daemon(Path(name), url, "1s"):
+            with daemon(Path(name), url, "1s", 1):
                 until_stored(Path(name), snapshots(Path(name)) + 1 if already else 1, 0.005)
                 times.append(time.monotonic() - began)
             time.sleep(1.1)  # so that the next start finds its poll due
@@ -184,19 +185,19 @@ def print_daemon() -> None:
         f"\nstart to first stored snapshot: {statistics.median(s[0] for s in starts):.2f} s with an empty database, "
         f"{statistics.median(s[1] for s in starts):.2f} s with one that is there"
     )
-    with vendor(1000) as url, tempfile.TemporaryDirectory() as name, daemon(Path(name), url, "2s") as process:
+    with vendor(1000) as url, tempfile.TemporaryDirectory() as name, daemon(Path(name), url, "2s", 1000) as process:
         until_stored(Path(name), 10_000, 0.5)
         print(f"daemon, 1,000 organizations, after 10 polls, first start: {resident(process.pid):.1f} MiB")
         restart = Path(name)
         process.send_signal(signal.SIGTERM)
         process.wait()
-        with daemon(restart, url, "2s") as again:
+        with daemon(restart, url, "2s", 1000) as again:
             until_stored(restart, snapshots(restart) + 10_000, 0.5)
             print(f"daemon, 1,000 organizations, after 10 polls, restarted: {resident(again.pid):.1f} MiB")
 
 
 def print_flat() -> None:
-    with vendor(20) as url, tempfile.TemporaryDirectory() as name, daemon(Path(name), url, "1s") as process:
+    with vendor(20) as url, tempfile.TemporaryDirectory() as name, daemon(Path(name), url, "1s", 20) as process:
         marks = (20, FLAT_POLLS // 2, FLAT_POLLS)
         memory = []
         for polls in marks:

@@ -46,11 +46,13 @@ class Parts:
 def open_database(settings: Settings) -> Store:
     """The database, its schema up to date or `SchemaOutdated`; made when there is none."""
     opened = Store(settings.database.url)
-    if not migrate.is_current(opened.engine):
-        if settings.database.migrate == "manual":
-            migrate.require_current(opened.engine)
-        migrate.upgrade(opened.engine)
-    return opened
+    if migrate.is_current(opened.engine):
+        return opened
+    if settings.database.migrate == "manual":
+        migrate.require_current(opened.engine)
+    opened.close()  # a connection must not be shared with the child that migrates
+    migrate.upgrade_apart(settings.database.url)
+    return Store(settings.database.url)
 
 
 def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:

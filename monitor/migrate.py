@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store.engines import outdated, place, sqlite_path, transaction, translated
+from monitor.store.engines import open_writer, outdated, place, sqlite_path, transaction, translated
 from monitor.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -68,6 +68,36 @@ def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
         command.upgrade(config, "head")
         _check_foreign_keys(connection)
     return Upgrade(before, head, copy)
+
+
+def upgrade_apart(url: str) -> None:
+    """`upgrade` in a forked child, so that Alembic's 10 MiB do not stay with a daemon; for before there are threads."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os._exit(_upgrade_and_tell(url, writing))
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as told:
+        problem = told.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise DatabaseError(problem or "the child process that migrates the database died")
+
+
+def _upgrade_and_tell(url: str, writing: int) -> int:
+    """The exit code of the child; what went wrong goes to the parent, whatever it is."""
+    try:
+        engine = open_writer(url)
+        upgrade(engine)
+        engine.dispose()
+    except DatabaseError as error:
+        os.write(writing, str(error).encode())
+    except BaseException as error:  # noqa: BLE001 -- nothing of the parent may run on in the child
+        os.write(writing, f"the database could not be migrated: {type(error).__name__}: {error}".encode())
+    else:
+        return 0
+    return 1
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -48,10 +48,9 @@ def test_a_missing_sqlite_file_is_made_for_its_owner_alone(empty_sqlite_url):
     engine.dispose()
 
 
-def test_only_the_state_directory_itself_is_made(tmp_path):
-    with pytest.raises(DatabaseError, match=r"the directory .*/missing does not exist"):
-        open_writer(f"sqlite:///{tmp_path}/missing/state/x.db")
-    assert not (tmp_path / "missing").exists()
+def test_a_missing_state_directory_is_made_for_its_owner_alone(tmp_path):
+    open_writer(f"sqlite:///{tmp_path / 'new' / 'state' / 'monitor.db'}").dispose()
+    assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_writer_writes_safely(sqlite_url):

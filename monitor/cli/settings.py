@@ -37,8 +37,10 @@ def validate(config_file: Path | None) -> None:
 @asking
 def show(config_file: Path | None, style: str) -> None:
     """Print every effective setting with its source; secrets are not shown."""
-    settings = load(config_file)
-    rows = ({"key": row.key, "value": row.value, "source": row.source} for row in settings.rows())
+    from monitor.config import effective_settings  # noqa: PLC0415
+
+    found = effective_settings(config_file, os.environ)
+    rows = ({"key": row.key, "value": row.value, "source": row.source} for row in found)
     print_rows(rows, ("key", "value", "source"), style=style)
 
 

@@ -5,7 +5,7 @@ pydantic's one home.  Secrets are not read here but by `Settings.api_key` and `S
 
 from pathlib import Path
 
-from monitor.config.assemble import load
+from monitor.config.assemble import effective_settings, load
 from monitor.config.layers import find_file
 from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Settings
 
@@ -17,6 +17,7 @@ __all__ = [
     "Organization",
     "Poll",
     "Settings",
+    "effective_settings",
     "example",
     "find_file",
     "load",

@@ -21,7 +21,7 @@ from monitor.config.schema import (
     known_settings,
     settings_from,
 )
-from monitor.config.settings import Account, Channel, Database, Organization, Poll, Secret, Settings
+from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Secret, Settings
 from monitor.config.units import NAME, credits_ladder, runway_ladder
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Rules
@@ -35,13 +35,22 @@ Key = tuple[str, ...]
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings in force; `ConfigError` with every mistake.  `path` is what `--config` says, or None."""
+    return _assembly(path, environ).settings()
+
+
+def effective_settings(path: Path | None, environ: Mapping[str, str]) -> list[Effective]:
+    """Every setting in force, with where it comes from and without secrets; `ConfigError` with every mistake."""
+    return _assembly(path, environ).effective()
+
+
+def _assembly(path: Path | None, environ: Mapping[str, str]) -> "_Assembly":
     file = sources.find_file(path, environ)
     lower = [sources.file_layer(file)] if file else []
     if environ.get("STABILITY_API_KEY") and not (lower and lower[0].values.get("accounts")):
         lower.append(_key_alone(environ["STABILITY_API_KEY"]))
     lower.insert(0, sources.credentials_layer(environ, lower))
     lower.insert(0, sources.environment_layer(environ, lower))
-    return _Assembly(file, lower, environ).settings()
+    return _Assembly(file, lower, environ)
 
 
 def _key_alone(key: str) -> Layer:
@@ -62,6 +71,10 @@ class _Assembly:
     mistakes: list[Mistake] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def effective(self) -> list[Effective]:
+        """Every setting in force with its source; only who shows them pays for them."""
+        return list(effective(self._validated(), self.settings(), self.source))
+
     def settings(self) -> Settings:
         tables = self._validated()
         self._check_names(tables)
@@ -77,15 +90,13 @@ class _Assembly:
             channels=MappingProxyType({n: Channel(n, t.min_severity) for n, t in tables.channels.items()}),
             rules=rules,
             warnings=(),
-            effective=(),
             keys={n: self._secret(("accounts", n), "api_key", t) for n, t in tables.accounts.items()},
             urls={n: self._secret(("channels", n), "url", t) for n, t in tables.channels.items()},
         )
         self._check_organizations(settings)
         if self.mistakes:
             raise ConfigError(self.mistakes)
-        rows = tuple(effective(tables, settings, self.source))
-        return replace(settings, warnings=tuple(self.warnings), effective=rows)
+        return replace(settings, warnings=tuple(self.warnings))
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -169,7 +180,7 @@ class _Assembly:
         named = {name: getattr(table, name) for name in table.model_fields_set}
         if (stale := named.get("stale_after")) is not None and stale < 2 * every:
             self.wrong((*key, "stale_after"), "must be at least twice poll.every, or one late poll would alarm")
-        return replace(base, **named)
+        return replace(base, **named) if named else base
 
     def _database_url(self, tables: FileSettings) -> str:
         url = tables.database.url

@@ -130,7 +130,6 @@ class Settings:
     channels: Mapping[str, Channel]
     rules: Rules
     warnings: tuple[str, ...]
-    effective: tuple[Effective, ...]
     keys: Mapping[str, Secret | None] = field(repr=False)
     urls: Mapping[str, Secret | None] = field(repr=False)
 
@@ -152,10 +151,6 @@ class Settings:
         if secret is None:
             raise self._missing(f"channels.{channel}.url", "url_file")
         return secret.read()
-
-    def rows(self) -> list[Effective]:
-        """Every effective setting with its source."""
-        return list(self.effective)
 
     def _missing(self, key: str, setting: str) -> ConfigError:
         variable = "CREDIT_MONITOR_" + re.sub(r"[-.]", "_", key.replace(".", "__", 2)).upper()

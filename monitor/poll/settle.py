@@ -39,7 +39,6 @@ class Standing:
 
     organizations: dict[int, Organization]
     incidents: dict[int, dict[Rule, OpenIncident]]
-    account_names: dict[int, str]
     account_incidents: dict[int, dict[Rule, OpenIncident]]
     said: list[Notification] = field(default_factory=list)
 
@@ -62,7 +61,6 @@ def _load(tx: Transaction, batch: Sequence[Check]) -> Standing:
     return Standing(
         store.load(tx, ids),
         store.open_incidents(tx, Subject.ORGANIZATION, ids),
-        {row.id: row.name for row in store.account_rows(tx)},
         store.open_incidents(tx, Subject.ACCOUNT, accounts),
     )
 
@@ -73,7 +71,7 @@ def _judge_account(tx: Transaction, check: Check, standing: Standing, settings: 
     verdict = judge_account(incidents.get(Rule.CREDENTIAL), check.outcome)
     if verdict is None:
         return
-    name = standing.account_names[check.account_id]
+    name = next(row.name for row in store.account_rows(tx) if row.id == check.account_id)
     incident = carry_out(tx, verdict, incidents, subject=(Subject.ACCOUNT, check.account_id), at=check.ended_at)
     facts = account_facts(name, verdict, incident, at=check.ended_at, outcome=check.outcome)
     channels = audience(tx, settings, verdict, incident, about=(Subject.ACCOUNT, name))

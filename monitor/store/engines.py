@@ -33,7 +33,7 @@ _POSTGRES_DEFAULTS: Final = {
 
 
 def open_writer(url: str) -> sa.Engine:
-    """The engine that writes; makes a missing SQLite file (0600) and its own directory (0700)."""
+    """The engine that writes; makes a missing SQLite file (0600) and its directory (0700)."""
     target = _parse(url)
     if target.get_backend_name() == "sqlite":
         path = sqlite_path(target)
@@ -101,12 +101,10 @@ def _parse(url: str) -> sa.URL:
 def _make_file(path: Path) -> None:
     try:
         if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return
-    except FileNotFoundError:
-        raise DatabaseError(f"SQLite file {path}: the directory {path.parent.parent} does not exist") from None
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise DatabaseError(f"SQLite file {path}: cannot be created in {path.parent}: {reason}") from None

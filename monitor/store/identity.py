@@ -33,7 +33,7 @@ class Identity:
 def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
     """The account's row, made or brought up to date."""
     values = {"name": name, "base_url": base_url, "generation": generation}
-    tx.execute(insert(tx, accounts).values(values).on_conflict_do_nothing())
+    tx.execute(insert(tx.dialect.name, accounts).values(values).on_conflict_do_nothing())
     tx.execute(accounts.update().where(accounts.c.name == name).values(values))
     row = tx.execute(sa.select(accounts.c.id, accounts.c.polled_at).where(accounts.c.name == name)).one()
     return AccountRow(row.id, name, row.polled_at)
@@ -62,7 +62,7 @@ def ensure_organization(
     """The organization's row, made or brought up to date; an unknown title keeps the one it has."""
     key = (organizations.c.base_url == base_url) & (organizations.c.vendor_id == vendor_id)
     new = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "watched": True}
-    tx.execute(insert(tx, organizations).values(new).on_conflict_do_nothing())
+    tx.execute(insert(tx.dialect.name, organizations).values(new).on_conflict_do_nothing())
     now = {"name": name, "account": account, "watched": True}
     tx.execute(organizations.update().where(key).values(now | ({"title": title} if title else {})))
     row_id = tx.execute(sa.select(organizations.c.id).where(key)).scalar_one()

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -10,6 +11,10 @@ from monitor.model import OpenIncident, Reason, Rule, Severity, Subject, Verdict
 from monitor.store.writer import Transaction
 from monitor.tables import incidents
 
+_ALL_OPEN: Final = sa.select(
+    *(incidents.c[name] for name in ("subject_id", "id", "rule", "severity", "opened_at", "topped_up_before"))
+).where(incidents.c.subject == sa.bindparam("subject"), incidents.c.resolved_at.is_(None))
+_OPEN: Final = _ALL_OPEN.where(incidents.c.subject_id.in_(sa.bindparam("ids", expanding=True)))
 RECONFIGURED = "reconfigured"
 
 
@@ -17,13 +22,9 @@ def open_incidents(
     tx: Transaction, subject: Subject, ids: Collection[int] | None = None
 ) -> dict[int, dict[Rule, OpenIncident]]:
     """The open incidents of these subjects (None: of all of the sort), by subject and rule."""
-    i = incidents.c
-    columns = (i.subject_id, i.id, i.rule, i.severity, i.opened_at, i.topped_up_before)
-    standing = (i.subject == subject.value) & i.resolved_at.is_(None)
-    if ids is not None:
-        standing &= i.subject_id.in_(ids)
+    given = {"subject": subject.value} | ({} if ids is None else {"ids": list(ids)})
     found: dict[int, dict[Rule, OpenIncident]] = {}
-    for row in tx.execute(sa.select(*columns).where(standing)):
+    for row in tx.execute(_ALL_OPEN if ids is None else _OPEN, given):
         rule = Rule(row.rule)
         incident = OpenIncident(row.id, rule, Severity.of(row.severity), row.opened_at, row.topped_up_before)
         found.setdefault(row.subject_id, {})[rule] = incident

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from monitor.tables import checks, organizations, snapshots
 
 NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
+# Built once: a poll of few organizations would spend more on building statements than on running them.
+_LOAD: Final = sa.select(organizations).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
 _UPDATE: Final = (
     organizations.update()
     .where(organizations.c.id == sa.bindparam("key"))
@@ -43,7 +46,7 @@ _UPDATE: Final = (
 
 def load(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
     """The current rows of these organizations, as they stand in this transaction."""
-    rows = tx.execute(sa.select(organizations).where(organizations.c.id.in_(ids)))
+    rows = tx.execute(_LOAD, {"ids": list(ids)})
     return {row.id: _organization(row) for row in rows}
 
 
@@ -87,9 +90,14 @@ def record(tx: Transaction, batch: Sequence[Check]) -> None:
                 }
             )
     if taken:
-        tx.execute(insert(tx, snapshots).on_conflict_do_nothing(), taken)
+        tx.execute(_insert_snapshots(tx.dialect.name), taken)
     if failed:
         tx.execute(checks.insert(), failed)
+
+
+@cache
+def _insert_snapshots(dialect: str) -> Any:
+    return insert(dialect, snapshots).on_conflict_do_nothing()
 
 
 def _failed(check: Check, failure: Failure) -> dict[str, Any]:

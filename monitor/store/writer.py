@@ -39,10 +39,10 @@ class Store:
         self.engine.dispose()
 
 
-def insert(tx: Transaction, table: sa.Table) -> Any:
-    """An INSERT that knows ON CONFLICT, in the dialect of this database."""
+def insert(dialect: str, table: sa.Table) -> Any:
+    """An INSERT that knows ON CONFLICT, in the dialect of that name."""
     # Each dialect is loaded only where it is used: PostgreSQL's costs 2.7 MiB.
-    if tx.dialect.name == "postgresql":
+    if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_into  # noqa: PLC0415
     else:
         from sqlalchemy.dialects.sqlite import insert as insert_into  # type: ignore[assignment]  # noqa: PLC0415
