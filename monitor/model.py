@@ -46,6 +46,7 @@ class Rule(StrEnum):
     ACCESS = "access"
     CREDENTIAL = "credential"
     STALE = "stale"
+    OUTAGE = "outage"
 
 
 class Subject(StrEnum):
@@ -78,11 +79,15 @@ class FailureKind(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands: `pending` is tried again, the others are final."""
+    """Where a delivery stands: `pending` is tried again, the others are final.
+
+    Withdrawn: what was held back in quiet hours and was no longer true at their end.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     GIVEN_UP = "given_up"
+    WITHDRAWN = "withdrawn"
 
 
 # --- what the vendor says ---------------------------------------------------------------------------------------------
@@ -138,21 +143,47 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One level of a ladder: reached when the figure is under `below`, left when it has reached `clear`."""
+    """One level of a ladder: reached when the figure is under `below`, left when it has reached `clear`.
+
+    With `of_top_up` both are shares (0.2 is 20 %) of the last top-up.
+    """
 
     severity: Severity
     below: Decimal
     clear: Decimal
+    of_top_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLimit:
+    """More than `credits` used within `window` is too much; it is over when the use is at or under `clear`."""
+
+    credits: Decimal
+    window: timedelta
+    clear: Decimal
+
+
+REMINDERS: Mapping[Severity, tuple[timedelta, ...]] = MappingProxyType(
+    {
+        Severity.CRITICAL: (timedelta(hours=4), timedelta(hours=8), timedelta(days=1)),
+        Severity.WARNING: (timedelta(days=1),),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of one organization, worst rung first in each ladder; an empty ladder is a rule switched off."""
+    """The rules of one organization, worst rung first in each ladder; an empty ladder is a rule switched off.
+
+    Runway rungs are in hours.  `remind` has the gaps between reminders of each severity; the last one repeats.
+    """
 
     credits: tuple[Rung, ...] = ()
     runway: tuple[Rung, ...] = ()
     stale_after: timedelta | None = None
     confirm_checks: int = 1
+    spend: SpendLimit | None = None
+    remind: Mapping[Severity, tuple[timedelta, ...]] = field(default_factory=lambda: REMINDERS)
 
 
 # --- what is known before a check, and after --------------------------------------------------------------------------
@@ -167,6 +198,9 @@ class OpenIncident:
     severity: Severity
     opened_at: datetime
     topped_up_before: Decimal = Decimal(0)  # the organization's `topped_up` when it opened
+    told_at: datetime | None = None  # when it was last said; None counts as `opened_at`
+    reminders: int = 0  # since its severity last changed
+    owed: bool = False  # something of it was silenced, and is said when the silence ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +266,13 @@ class Facts:
     opened_at: datetime | None = None
     previous_severity: Severity | None = None
     cause: str | None = None  # the last failure, redacted
+    runway_low: float | None = None  # hours until empty; all None while unknown, infinite when nothing is used
+    runway_likely: float | None = None
+    runway_high: float | None = None
+    runway_missing: timedelta | None = None  # how much history is still missing
+    spent: Decimal | None = None  # credits used within `window`
+    window: timedelta | None = None
+    organizations: int | None = None  # that an account's or the monitor's incident concerns
     stale_after: timedelta | None = None
     no_credits: bool = False  # the vendor answered that there are none, and named no balance
     reconfigured: bool = False
@@ -278,3 +319,63 @@ class Attempt:
     delivery_id: int
     error: str | None
     retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A person's "not now" for one organization or account: up to a severity, until an instant or until it is over.
+
+    `rule` None means every rule but `credential`, which is silenced only when named.
+    """
+
+    id: int
+    subject: Subject
+    subject_id: int
+    rule: Rule | None
+    up_to: Severity
+    created_at: datetime
+    until: datetime | None  # None: an acknowledgement, until resolved or worse
+    author: str
+    reason: str
+
+
+# --- the digest -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DigestLine:
+    """One organization in a digest; `used` and `topped_up` are of its period, None where nothing is known of it."""
+
+    name: str
+    credits: Decimal | None
+    taken_at: datetime | None
+    used: Decimal | None
+    topped_up: Decimal | None
+    runway_low: float | None = None
+    runway_likely: float | None = None
+    runway_high: float | None = None
+    failing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLine:
+    """One open incident in a digest."""
+
+    name: str
+    rule: Rule
+    severity: Severity
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a channel's digest says of one period."""
+
+    channel: str
+    weekly: bool
+    since: datetime
+    until: datetime
+    organizations: tuple[DigestLine, ...]
+    incidents: tuple[OpenLine, ...]
+    lost: Mapping[str, int]  # channel -> deliveries given up in the period
+    waiting: Mapping[str, int]  # channel -> deliveries that failed and are tried again

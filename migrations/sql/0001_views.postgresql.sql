@@ -110,4 +110,4 @@ SELECT
     d.last_error
 FROM deliveries AS d
 JOIN notifications AS n ON n.id = d.notification_id
-JOIN incident_history AS h ON h.incident = d.incident_id;
+LEFT JOIN incident_history AS h ON h.incident = d.incident_id;

@@ -59,6 +59,8 @@ sa.Table(
     sa.Column("failure_message", sa.Text),
     sa.Column("failing_since", Instant),
     sa.Column("confirmations", sa.Text, comment="JSON: checks in a row below a rung not yet said"),
+    sa.Column("usage", sa.Text, comment="JSON: what the forecast has folded up to usage_at"),
+    sa.Column("usage_at", Instant),
     sa.UniqueConstraint("base_url", "vendor_id"),
 )
 
@@ -100,6 +102,9 @@ sa.Table(
     sa.Column("resolved_at", Instant),
     sa.Column("resolved_credits", Credits),
     sa.Column("resolved_reason", sa.Text, comment="resolved or reconfigured"),
+    sa.Column("told_at", Instant, comment="when it was last said"),
+    sa.Column("reminders", sa.Integer, nullable=False, comment="since its severity last changed"),
+    sa.Column("owed", sa.Boolean, nullable=False, comment="something of it was silenced and is still to be said"),
     sa.Index(
         "uq_incidents_open",
         "subject",
@@ -116,11 +121,11 @@ sa.Table(
     "notifications",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), nullable=False, index=True),
+    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), index=True, comment="null: a digest"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("severity", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Column("facts", sa.Text, nullable=False, comment="JSON: the figures it was judged by"),
+    sa.Column("facts", sa.Text, nullable=False, comment="JSON: the figures it was judged by; of a digest its words"),
 )
 
 sa.Table(
@@ -128,14 +133,17 @@ sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("notification_id", sa.Text, sa.ForeignKey("notifications.id"), nullable=False),
-    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), nullable=False),
+    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), comment="null: a digest"),
     sa.Column("channel", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, comment="pending, delivered or given_up"),
+    sa.Column("state", sa.Text, nullable=False, comment="pending, delivered, given_up or withdrawn"),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_attempt_at", Instant, nullable=False),
     sa.Column("give_up_at", Instant, nullable=False),
     sa.Column("ended_at", Instant),
     sa.Column("last_error", sa.Text),
+    sa.Column("refused", sa.Boolean, nullable=False, comment="for good: trying again is pointless"),
+    sa.Column("held", sa.Boolean, nullable=False, comment="until quiet hours are over"),
+    sa.Column("group_id", sa.Text, comment="deliveries that go out as one message, fixed at the first attempt"),
     sa.UniqueConstraint("notification_id", "channel"),
     sa.Index("ix_deliveries_incident_id", "incident_id", "channel"),
     sa.Index(
@@ -153,6 +161,28 @@ sa.Table(
     sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.id"), nullable=False, index=True),
     sa.Column("ended_at", Instant, nullable=False),
     sa.Column("error", sa.Text, comment="null: the service took the message"),
+)
+
+sa.Table(
+    "silences",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False, comment="organization or account"),
+    sa.Column("subject_id", Id, nullable=False),
+    sa.Column("rule", sa.Text, comment="null: every rule but credential"),
+    sa.Column("up_to", sa.Text, nullable=False, comment="the worst severity it silences"),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("until_at", Instant, comment="null: until resolved or worse"),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Index(
+        "ix_silences_subject",
+        "subject",
+        "subject_id",
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
 )
 
 
