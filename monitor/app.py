@@ -5,7 +5,7 @@ import difflib
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -244,8 +244,11 @@ async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrgani
 def require_accounts(settings: Settings) -> None:
     """`ConfigError` when there is nobody to ask."""
     if not settings.accounts:
-        where = str(settings.file) if settings.file else None
-        raise ConfigError([Mistake("accounts", "there is none: add [accounts.NAME] with api_key_file", where)])
+        if settings.file is None:
+            hint = "set STABILITY_API_KEY, or begin a file with `credit-monitor config init`"
+            raise ConfigError([Mistake("accounts", f"there is none: {hint}")])
+        hint = "add [accounts.NAME] with api_key_file, or set STABILITY_API_KEY"
+        raise ConfigError([Mistake("accounts", f"there is none: {hint}", str(settings.file))])
 
 
 # --- secrets and channels ---------------------------------------------------------------------------------------------
@@ -264,10 +267,13 @@ def secret_mistakes(settings: Settings) -> list[Mistake]:
 
 
 async def channel_mistakes(settings: Settings) -> list[Mistake]:
-    """Every channel whose URL Apprise does not take."""
-    wrong = await channels.verify({name: settings.channel_url(name) for name in settings.channels})
-    file = str(settings.file) if settings.file else None
-    return [Mistake(f"channels.{name}.url", problem, file) for name, problem in wrong.items()]
+    """Every channel whose URL Apprise does not take; one that cannot be read is among the `secret_mistakes`."""
+    urls: dict[str, str] = {}
+    for name in settings.channels:
+        with suppress(ConfigError):
+            urls[name] = settings.channel_url(name)
+    wrong = await channels.verify(urls)
+    return [mistake for name, problem in wrong.items() for mistake in settings.urls[name].wrong(problem).mistakes]
 
 
 async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, str | None]:

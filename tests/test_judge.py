@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judge import TABLE, Signal, judge, judge_account, reconcile
+from monitor.forecast import Runway, Unknown
+from monitor.judge import TABLE, Signal, judge, judge_account, judge_outage, reconcile
 from monitor.model import (
     Check,
     Failure,
@@ -21,12 +22,13 @@ from monitor.model import (
     Rung,
     Severity,
     Snapshot,
+    SpendLimit,
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 LADDER = (Rung(CRITICAL, Decimal(200), Decimal(210)), Rung(WARNING, Decimal(1000), Decimal(1050)))
-RULES = Rules(credits=LADDER, stale_after=timedelta(minutes=30))
+RULES = Rules(credits=LADDER, stale_after=timedelta(minutes=30), remind={})  # reminders have their own tests
 FRESH = Organization(id=1, name="render-farm", vendor_id="org-1", account="studio")
 DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor does not answer")
 
@@ -39,6 +41,8 @@ class World:
         self.organization = FRESH
         self.incidents: dict[Rule, OpenIncident] = {}
         self.at = START
+        self.runway: Runway | Unknown | None = None
+        self.spent: Decimal | None = None
         self.said: list[tuple[Rule, Reason, Severity]] = []
 
     def check(self, outcome: object, minutes: float = 5) -> list[tuple[Rule, Reason, Severity]]:
@@ -49,16 +53,25 @@ class World:
             Check(1, 1, self.at, result),
             incidents=self.incidents,
             rules=self.rules,
+            runway=self.runway,
+            spent=self.spent,
         )
         self.organization = judged.organization
         for verdict in judged.verdicts:
             if verdict.reason is Reason.RESOLVED:
                 del self.incidents[verdict.rule]
             else:
-                self.incidents[verdict.rule] = OpenIncident(1, verdict.rule, verdict.severity, self.at)
+                self.incidents[verdict.rule] = self.carried(verdict)
         said = [(v.rule, v.reason, v.severity) for v in judged.verdicts]
         self.said += said
         return said
+
+    def carried(self, verdict) -> OpenIncident:
+        """The incident as the store keeps it."""
+        before = self.incidents.get(verdict.rule)
+        opened_at = before.opened_at if before else self.at
+        reminders = before.reminders + 1 if before and verdict.reason is Reason.REMINDER else 0
+        return OpenIncident(1, verdict.rule, verdict.severity, opened_at, told_at=self.at, reminders=reminders)
 
 
 def standing_at(severity: Severity | None) -> World:
@@ -156,19 +169,20 @@ def test_a_rejected_key_explains_the_silence_of_its_organizations():
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
     late = START + timedelta(days=1)
     organization = replace(FRESH, snapshot=Snapshot(START, Decimal(5000)))
-    judged = judge(organization, Check(1, 1, late, rejected), incidents={}, rules=RULES, rejected=True)
+    judged = judge(organization, Check(1, 1, late, rejected), incidents={}, rules=RULES, explained=True)
     assert judged.verdicts == ()
 
 
 def test_a_key_is_rejected_at_once_and_back_with_any_snapshot():
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "x")
-    opened = judge_account(None, rejected)
+    (opened,) = judge_account({}, rejected, rules=RULES, at=START)
     assert (opened.reason, opened.severity) == (Reason.OPENED, CRITICAL)
-    incident = OpenIncident(1, Rule.CREDENTIAL, CRITICAL, START)
-    assert judge_account(incident, rejected) is None
-    assert judge_account(incident, DOWN) is None
-    assert judge_account(incident, Snapshot(START, Decimal(1))).reason is Reason.RESOLVED
-    assert judge_account(None, Snapshot(START, Decimal(1))) is None
+    standing = {Rule.CREDENTIAL: OpenIncident(1, Rule.CREDENTIAL, CRITICAL, START)}
+    assert judge_account(standing, rejected, rules=RULES, at=START) == ()
+    assert judge_account(standing, DOWN, rules=RULES, at=START) == ()
+    (resolved,) = judge_account(standing, Snapshot(START, Decimal(1)), rules=RULES, at=START)
+    assert resolved.reason is Reason.RESOLVED
+    assert judge_account({}, Snapshot(START, Decimal(1)), rules=RULES, at=START) == ()
 
 
 def test_confirmation_counts_checks_in_a_row_and_unknown_neither_adds_nor_resets():
@@ -187,39 +201,122 @@ def test_used_and_topped_up_add_up_every_fall_and_rise():
     assert world.organization.top_up.credits == 600
 
 
+# --- runway, spend, shares, outages, reminders ------------------------------------------------------------------------
+
+RUNWAY = Rules(runway=(Rung(CRITICAL, Decimal(48), Decimal(60)), Rung(WARNING, Decimal(168), Decimal(210))), remind={})
+
+
+def hours(likely: float) -> Runway:
+    return Runway(likely, likely, likely)
+
+
+def test_runway_goes_by_the_likely_time_and_unknown_says_nothing():
+    world = World(RUNWAY)
+    said = []
+    steps = [None, Unknown(timedelta(hours=3)), hours(300), hours(160), hours(205), hours(40), hours(59), hours(61)]
+    for world.runway in [*steps, Unknown(timedelta(hours=1)), hours(float("inf"))]:
+        said += world.check(5000 - len(said))
+    assert said == [
+        (Rule.RUNWAY, Reason.OPENED, WARNING),
+        (Rule.RUNWAY, Reason.ESCALATED, CRITICAL),
+        (Rule.RUNWAY, Reason.EASED, WARNING),
+        (Rule.RUNWAY, Reason.RESOLVED, WARNING),
+    ]
+
+
+def test_spend_opens_above_its_limit_and_ends_at_its_clear_level():
+    world = World(Rules(spend=SpendLimit(Decimal(500), timedelta(hours=1), Decimal(400)), remind={}))
+    said = []
+    for spent in ("0", "500", "500.000001", "450", "400"):
+        world.spent = Decimal(spent)
+        said.append(world.check(5000))
+    opened, resolved = (Rule.SPEND, Reason.OPENED, WARNING), (Rule.SPEND, Reason.RESOLVED, WARNING)
+    assert said == [[], [], [opened], [], [resolved]]
+
+
+def test_a_share_of_the_last_top_up_counts_once_a_top_up_was_seen():
+    share = Rung(WARNING, Decimal("0.2"), Decimal("0.25"), of_top_up=True)
+    world = World(Rules(credits=(share,), remind={}))
+    assert world.check(10) == []
+    assert world.check(10_010) == []
+    assert world.check(2000) == []
+    assert world.check("1999.999999") == [(Rule.CREDITS, Reason.OPENED, WARNING)]
+    # This rise is the last top-up now, and a quarter of it is less than the balance.
+    assert world.check("2499") == [(Rule.CREDITS, Reason.RESOLVED, WARNING)]
+
+
+def test_an_outage_opens_for_the_account_and_ends_with_any_snapshot():
+    (opened,) = judge_outage({}, DOWN, out=True, rules=RULES, at=START)
+    assert (opened.rule, opened.reason, opened.severity) == (Rule.OUTAGE, Reason.OPENED, WARNING)
+    standing = {Rule.OUTAGE: OpenIncident(1, Rule.OUTAGE, WARNING, START)}
+    assert judge_outage(standing, DOWN, out=False, rules=RULES, at=START) == ()
+    (resolved,) = judge_outage(standing, Snapshot(START, Decimal(1)), out=False, rules=RULES, at=START)
+    assert resolved.reason is Reason.RESOLVED
+
+
+def test_an_outage_never_hides_that_a_balance_is_low():
+    organization = replace(FRESH, snapshot=Snapshot(START, Decimal(5000)))
+    low = Check(1, 1, START + timedelta(hours=2), Snapshot(START + timedelta(hours=2), Decimal(5)))
+    judged = judge(organization, low, incidents={}, rules=RULES, explained=True)
+    assert [v.rule for v in judged.verdicts] == [Rule.CREDITS]
+
+
+GAPS = {CRITICAL: (timedelta(hours=4), timedelta(hours=8), timedelta(days=1)), WARNING: (timedelta(days=1),)}
+
+
+@pytest.mark.parametrize(
+    ("balance", "expected"),
+    [(100, [4, 12, 36, 60]), (900, [24, 48])],
+)
+def test_reminders_come_with_growing_gaps(balance, expected):
+    world = World(replace(RULES, remind=GAPS))
+    world.check(balance, minutes=0)
+    reminded = [h for h in range(1, 72) if world.check(balance, minutes=60) if world.said[-1][1] is Reason.REMINDER]
+    assert reminded == expected
+
+
+def test_a_worsening_begins_the_gaps_anew():
+    world = World(replace(RULES, remind=GAPS))
+    world.check(900)
+    world.check(900, minutes=23 * 60)
+    assert world.check(100, minutes=30) == [(Rule.CREDITS, Reason.ESCALATED, CRITICAL)]
+    assert world.check(100, minutes=31) == []
+    assert world.check(DOWN, minutes=4 * 60)[0] == (Rule.CREDITS, Reason.REMINDER, CRITICAL)
+
+
 # --- changed rules ----------------------------------------------------------------------------------------------------
 
 
 def test_a_lowered_level_ends_an_incident_as_reconfigured():
     world = standing_at(WARNING)
     lower = replace(RULES, credits=(Rung(WARNING, Decimal(500), Decimal(525)),))
-    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower)
+    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower, at=START)
     assert (verdict.reason, verdict.reconfigured) == (Reason.RESOLVED, True)
 
 
 def test_a_lowered_critical_level_eases_as_reconfigured():
     world = standing_at(CRITICAL)
     lower = replace(RULES, credits=(Rung(CRITICAL, Decimal(50), Decimal(60)), LADDER[1]))
-    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower)
+    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower, at=START)
     assert (verdict.reason, verdict.severity, verdict.reconfigured) == (Reason.EASED, WARNING, True)
 
 
 @pytest.mark.parametrize("standing", [None, WARNING, CRITICAL])
 def test_unchanged_rules_reconcile_to_nothing(standing):
     world = standing_at(standing)
-    assert reconcile(world.organization, incidents=world.incidents, rules=RULES) == ()
+    assert reconcile(world.organization, incidents=world.incidents, rules=RULES, at=START) == ()
 
 
 def test_a_raised_level_opens_nothing_before_the_next_check():
     world = standing_at(None)
     higher = replace(RULES, credits=(Rung(WARNING, Decimal(9000), Decimal(9450)),))
-    assert reconcile(world.organization, incidents={}, rules=higher) == ()
+    assert reconcile(world.organization, incidents={}, rules=higher, at=START) == ()
 
 
 def test_a_rule_switched_off_ends_its_incident():
     world = standing_at(CRITICAL)
     world.check(DOWN, minutes=60)
-    ended = reconcile(world.organization, incidents=world.incidents, rules=Rules())
+    ended = reconcile(world.organization, incidents=world.incidents, rules=Rules(), at=START)
     assert {(v.rule, v.reason, v.reconfigured) for v in ended} == {
         (Rule.CREDITS, Reason.RESOLVED, True),
         (Rule.STALE, Reason.RESOLVED, True),
@@ -256,6 +353,19 @@ def test_judging_the_same_snapshot_twice_changes_nothing(steps, balance, confirm
     before = (world.organization, dict(world.incidents))
     assert world.check(balance, minutes=0) == []
     assert before == (world.organization, world.incidents)
+
+
+@given(outcomes, confirmations)
+def test_reminders_are_never_closer_than_allowed_and_never_for_what_is_over(steps, confirm):
+    world = World(replace(RULES, confirm_checks=confirm, remind=GAPS))
+    last: dict[Rule, datetime] = {}
+    for outcome, minutes in steps:
+        standing = dict(world.incidents)
+        for rule, reason, severity in world.check(outcome, minutes * 10):
+            if reason is Reason.REMINDER:
+                assert rule in standing
+                assert world.at - last[rule] >= GAPS[severity][0]
+            last[rule] = world.at
 
 
 @given(outcomes, confirmations)

@@ -2,23 +2,27 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from monitor.cli.options import asking, config_option, load
 from monitor.cli.output import show as print_rows
-from monitor.errors import UsageError
+from monitor.errors import Mistake, UsageError
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
 
 
 @click.group()
 def config() -> None:
-    """Validate, show or begin a configuration."""
+    """Begin, validate or show a configuration."""
 
 
 @config.command()
 @config_option
 def validate(config_file: Path | None) -> None:
-    """List every mistake in the configuration; exit 78 if there is any."""
+    """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
     import asyncio  # noqa: PLC0415
 
     from monitor.app import channel_mistakes, require_accounts, secret_mistakes  # noqa: PLC0415
@@ -26,17 +30,39 @@ def validate(config_file: Path | None) -> None:
 
     settings = load(config_file)
     require_accounts(settings)
-    if mistakes := secret_mistakes(settings) or asyncio.run(channel_mistakes(settings)):
+    if not settings.channels:
+        click.echo("warning: channels: there is none, so nobody will be told", err=True)
+    mistakes = [*secret_mistakes(settings), *_certificate_mistakes(settings), *asyncio.run(channel_mistakes(settings))]
+    if mistakes:
         raise ConfigError(mistakes)
-    where = settings.file or "the environment"
-    counts = f"{len(settings.accounts)} account(s), {len(settings.channels)} channel(s)"
-    click.echo(f"{where}: valid, {counts}")
+    click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
+
+
+def _count(settings: "Settings") -> str:
+    """What is configured: "1 account, 2 channels"."""
+    parts = {"account": settings.accounts, "organization": settings.organizations, "channel": settings.channels}
+    return ", ".join(f"{len(those)} {what}{'s' * (len(those) > 1)}" for what, those in parts.items() if those)
+
+
+def _certificate_mistakes(settings: "Settings") -> list[Mistake]:
+    """Every `ca_file` that cannot be used."""
+    import ssl  # noqa: PLC0415
+
+    mistakes = []
+    for name, account in settings.accounts.items():
+        try:
+            if account.ca_file:
+                ssl.create_default_context(cafile=account.ca_file)
+        except (OSError, ValueError):
+            problem = f"{account.ca_file}: cannot be read as certificates in PEM form"
+            mistakes.append(Mistake(f"accounts.{name}.ca_file", problem, str(settings.file or "environment")))
+    return mistakes
 
 
 @config.command()
 @asking
 def show(config_file: Path | None, style: str) -> None:
-    """Print every effective setting with its source; secrets are not shown."""
+    """Print every setting in force and where it comes from; secrets are shown as ***."""
     from monitor.config import effective_settings  # noqa: PLC0415
 
     found = effective_settings(config_file, os.environ)
@@ -47,7 +73,7 @@ def show(config_file: Path | None, style: str) -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path), default=Path("config.toml"))
 def init(file: Path) -> None:
-    """Write an example configuration with every setting to FILE (default: config.toml); never over one that exists."""
+    """Write a commented configuration with every setting to FILE (default: config.toml), unless FILE exists."""
     from monitor.config import example  # noqa: PLC0415
 
     try:
@@ -55,7 +81,7 @@ def init(file: Path) -> None:
     except FileExistsError:
         raise UsageError(f"{file}: exists already, and is left as it is") from None
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{file}: cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:
         target.write(example())
     click.echo(f"{file}: written; edit it, then: credit-monitor config validate --config {file}")

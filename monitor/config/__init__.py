@@ -1,6 +1,6 @@
 """The configuration: file, credentials and environment, once, into frozen settings, or one error with every mistake.
 
-pydantic's one home.  Secrets are not read here but by `Settings.api_key` and `Settings.channel_url`.
+Secrets are not read here but by `Settings.api_key` and `Settings.channel_url`.
 """
 
 from pathlib import Path

@@ -1,290 +1,236 @@
-"""Puts the layers together, checks settings against each other, and names every mistake with its place."""
+"""Puts the layers together and checks settings against each other; every mistake is found before one is told."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from monitor.config import layers as sources
 from monitor.config.effective import effective
-from monitor.config.layers import Layer, Origin
-from monitor.config.schema import (
-    AccountTable,
-    FileSettings,
-    OrganizationTable,
-    RulesTable,
-    known_settings,
-    settings_from,
-)
+from monitor.config.layers import BY_NAME, Layer
+from monitor.config.locate import Key
+from monitor.config.mistakes import Mistakes, hint
+from monitor.config.rules import default_rules, mistakes_in, rules_over
+from monitor.config.schema import AccountTable, FileSettings, OrganizationTable, RulesTable
 from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Secret, Settings
-from monitor.config.units import NAME, credits_ladder, runway_ladder
-from monitor.errors import ConfigError, Mistake
+from monitor.config.units import NAME
 from monitor.model import Rules
-
-DEFAULT_CREDITS: Final = credits_ladder({"warning": 1000, "critical": 200})
-DEFAULT_RUNWAY: Final = runway_ladder({"warning": "7d", "critical": "2d"})
-SHORTEST_STALE: Final = timedelta(minutes=30)
-SCHEMES: Final = ("sqlite:///", "postgresql://", "postgresql+psycopg://", "postgres://")
-Key = tuple[str, ...]
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings in force; `ConfigError` with every mistake.  `path` is what `--config` says, or None."""
-    return _assembly(path, environ).settings()
+    return _begin(path, environ).settings()
 
 
 def effective_settings(path: Path | None, environ: Mapping[str, str]) -> list[Effective]:
     """Every setting in force, with where it comes from and without secrets; `ConfigError` with every mistake."""
-    return _assembly(path, environ).effective()
+    assembly = _begin(path, environ)
+    settings = assembly.settings()
+    return list(effective(assembly.tables, settings, assembly.mistakes.origin))
 
 
-def _assembly(path: Path | None, environ: Mapping[str, str]) -> "_Assembly":
+def _begin(path: Path | None, environ: Mapping[str, str]) -> "_Assembly":
+    """Read every layer, and check the shape of each setting."""
     file = sources.find_file(path, environ)
-    lower = [sources.file_layer(file)] if file else []
-    if environ.get("STABILITY_API_KEY") and not (lower and lower[0].values.get("accounts")):
-        lower.append(_key_alone(environ["STABILITY_API_KEY"]))
-    lower.insert(0, sources.credentials_layer(environ, lower))
-    lower.insert(0, sources.environment_layer(environ, lower))
-    return _Assembly(file, lower, environ)
+    layers = [sources.file_layer(file)] if file else []
+    layers.insert(0, sources.credentials_layer(environ, layers))
+    layers.insert(0, sources.environment_layer(environ, layers))
+    if (key := environ.get(sources.KEY_VARIABLE)) and _is_without_account(layers):
+        layers.append(sources.key_alone(key))
+    mistakes = Mistakes(layers)
+    return _Assembly(file, environ, mistakes, _tables(sources.merged(layers), mistakes))
 
 
-def _key_alone(key: str) -> Layer:
-    """The working configuration that is nothing but a key."""
-    layer = Layer(0)
-    layer.put(("accounts", "default", "api_key"), key, "environment STABILITY_API_KEY")
-    layer.put(("accounts", "default", "organizations"), "all", "environment STABILITY_API_KEY")
-    return layer
+def _is_without_account(layers: list[Layer]) -> bool:
+    """Whether no file names an account, and variables none but `default`, which they may refine."""
+    named = [(layer.file, layer.values.get("accounts") or {}) for layer in layers]
+    return not any(accounts if file else set(accounts) - {"default"} for file, accounts in named)
+
+
+def _tables(values: dict[str, Any], mistakes: Mistakes) -> FileSettings:
+    """The values as typed tables; what is wrong is kept as a mistake and left out, so that the rest is checked too."""
+    while True:
+        try:
+            return FileSettings.model_validate(values)
+        except ValidationError as error:
+            for key in mistakes.add_shapes(error):
+                _leave_out(values, key)
+
+
+def _leave_out(values: dict[str, Any], key: Key) -> None:
+    """Remove one value; a table by name becomes an empty one, because others may refer to it."""
+    here = values
+    for part in key[:-1]:
+        here = here[part]
+    if len(key) == len(("accounts", "NAME")) and key[0] in BY_NAME:
+        here[key[-1]] = {}
+    else:
+        del here[key[-1]]
 
 
 @dataclass(slots=True)
 class _Assembly:
-    """One load: the layers, and the mistakes and warnings found on the way."""
+    """One load: typed tables that become settings, and the mistakes found on the way."""
 
     file: Path | None
-    layers: Sequence[Layer]
     environ: Mapping[str, str]
-    mistakes: list[Mistake] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def effective(self) -> list[Effective]:
-        """Every setting in force with its source; only who shows them pays for them."""
-        return list(effective(self._validated(), self.settings(), self.source))
+    mistakes: Mistakes
+    tables: FileSettings
 
     def settings(self) -> Settings:
-        tables = self._validated()
-        self._check_names(tables)
-        poll = Poll(tables.poll.every, tables.poll.deadline)
-        rules = self._rules(("rules",), tables.rules, _defaults(poll.every), poll.every)
+        tables = self.tables
+        self._check_names()
+        rules = self._rules(("rules",), tables.rules, default_rules(tables.poll.every))
+        accounts = {name: self._account(name, table) for name, table in tables.accounts.items()}
+        organizations = {name: self._organization(name, table, rules) for name, table in tables.organizations.items()}
+        keys = {name: self._secret(("accounts", name), "api_key", one) for name, one in tables.accounts.items()}
+        urls = {name: self._secret(("channels", name), "url", one) for name, one in tables.channels.items()}
+        self._check_doubles(accounts, organizations)
         settings = Settings(
             file=self.file,
-            database=Database(self._database_url(tables), tables.database.migrate),
-            poll=poll,
+            database=Database(self._database_url(), tables.database.migrate),
+            poll=Poll(tables.poll.every, tables.poll.deadline),
             timezone=tables.timezone,
-            accounts=MappingProxyType({n: self._account(n, t) for n, t in tables.accounts.items()}),
-            organizations=MappingProxyType(self._organizations(tables, rules, poll.every)),
+            accounts=MappingProxyType(accounts),
+            organizations=MappingProxyType(organizations),
             channels=MappingProxyType({n: Channel(n, t.min_severity) for n, t in tables.channels.items()}),
             rules=rules,
-            warnings=(),
-            keys={n: self._secret(("accounts", n), "api_key", t) for n, t in tables.accounts.items()},
-            urls={n: self._secret(("channels", n), "url", t) for n, t in tables.channels.items()},
+            warnings=(*_open_secrets([*keys.values(), *urls.values()]), *_idle_accounts(accounts, organizations)),
+            keys=keys,
+            urls=urls,
         )
-        self._check_organizations(settings)
-        if self.mistakes:
-            raise ConfigError(self.mistakes)
-        return replace(settings, warnings=tuple(self.warnings))
-
-    # --- places -------------------------------------------------------------------------------------------------------
-
-    def origin(self, key: Key) -> Origin | None:
-        """Where a setting was given, the strongest first."""
-        return next((found for layer in self.layers if (found := layer.origin(key))), None)
-
-    def source(self, key: Key) -> str:
-        """Where a setting was given, in words."""
-        origin = self.origin(key)
-        return origin.source if origin else "default"
-
-    def wrong(self, key: Key, problem: str) -> None:
-        """Keep a mistake with its place; what a variable said wrong is named by the variable."""
-        origin = self.origin(key) or next((o for n in range(len(key), 0, -1) if (o := self.origin(key[:n]))), None)
-        if origin and origin.file is None and origin.rank:
-            problem = f"{problem} (from {origin.source})"
-        file, line = (origin.file, origin.line) if origin else (None, None)
-        self.mistakes.append(Mistake(".".join(key), problem, file, line))
-
-    # --- shape --------------------------------------------------------------------------------------------------------
-
-    def _validated(self) -> FileSettings:
-        try:
-            return settings_from([layer.values for layer in self.layers])
-        except ValidationError as error:
-            for one in error.errors(include_url=False, include_context=False, include_input=False):
-                key = tuple(str(part) for part in one["loc"])
-                self.wrong(key, _problem(one["type"], one["msg"], key))
-            raise ConfigError(self.mistakes) from None
-
-    def _check_names(self, tables: FileSettings) -> None:
-        for table in sources.BY_NAME:
-            seen: dict[str, str] = {}
-            for name in getattr(tables, table):
-                if not NAME.fullmatch(name):
-                    self.wrong((table, name), "is not a name: letters, digits, - _ . (64 at most) are expected")
-                other = seen.setdefault(sources.variable_part(name), name)
-                if other != name:
-                    self.wrong((table, name), f"differs from {other} only in case or in - _ ., which is too little")
+        self.mistakes.raise_if_any()
+        return settings
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _account(self, name: str, table: AccountTable) -> Account:
-        ca_file = self._path(("accounts", name, "ca_file"), table.ca_file) if table.ca_file else None
         return Account(
-            name, table.generation, table.base_url, table.rate_limit, table.organizations == "all", table.proxy, ca_file
+            name,
+            table.generation,
+            table.base_url,
+            table.rate_limit,
+            table.organizations == "all",
+            table.proxy,
+            self._path(("accounts", name, "ca_file"), table.ca_file) if table.ca_file else None,
         )
 
-    def _organizations(self, tables: FileSettings, rules: Rules, every: timedelta) -> dict[str, Organization]:
-        return {
-            name: Organization(
-                name,
-                self._account_of(name, table, tables.accounts),
-                table.id,
-                self._channels_of(name, table, tables.channels),
-                self._rules(("organizations", name, "rules"), table.rules, rules, every),
-            )
-            for name, table in tables.organizations.items()
-        }
+    def _organization(self, name: str, table: OrganizationTable, base: Rules) -> Organization:
+        place = ("organizations", name)
+        for number, channel in enumerate(table.notify or (), start=1):
+            if channel not in self.tables.channels:
+                self._wrong_name((*place, "notify", str(number)), channel, "channels")
+        rules = self._rules((*place, "rules"), table.rules, base)
+        return Organization(name, self._account_of(place, table.account), table.id, table.notify, rules)
 
-    def _account_of(self, name: str, table: OrganizationTable, accounts: Mapping[str, object]) -> str:
-        if table.account is None:
-            if len(accounts) != 1:
-                self.wrong(("organizations", name), f"account: is missing; expected {_one_of(accounts)}")
-            return next(iter(accounts), "")
-        if table.account not in accounts:
-            self.wrong(("organizations", name, "account"), _unknown("account", table.account, accounts))
-        return table.account
+    def _account_of(self, place: Key, account: str | None) -> str:
+        accounts = self.tables.accounts
+        if account is None and len(accounts) == 1:
+            return next(iter(accounts))
+        if account is None or account not in accounts:
+            self._wrong_name((*place, "account"), account, "accounts")
+        return account or ""
 
-    def _channels_of(
-        self, name: str, table: OrganizationTable, channels: Mapping[str, object]
-    ) -> tuple[str, ...] | None:
-        for channel in table.notify or ():
-            if channel not in channels:
-                self.wrong(("organizations", name, "notify"), _unknown("channel", channel, channels))
-        return table.notify
+    def _wrong_name(self, key: Key, name: str | None, table: str) -> None:
+        """A name that is missing, or that is none of a table's."""
+        known = sorted(getattr(self.tables, table))
+        if not known and self.mistakes.is_table_wrong:
+            return  # it follows from that: [account.studio] for [accounts.studio]
+        what = "is missing" if name is None else f"names no {table[:-1]} that is configured"
+        where = hint(name or "", known) if known else f"there is none: add [{table}.NAME]"
+        self.mistakes.add(key, f"{what}; {where}")
 
-    def _rules(self, key: Key, table: RulesTable, base: Rules, every: timedelta) -> Rules:
-        """The rules of one table over others: whatever it names is replaced whole."""
-        named = {name: getattr(table, name) for name in table.model_fields_set}
-        if (stale := named.get("stale_after")) is not None and stale < 2 * every:
-            self.wrong((*key, "stale_after"), "must be at least twice poll.every, or one late poll would alarm")
-        return replace(base, **named) if named else base
+    def _rules(self, place: Key, table: RulesTable, base: Rules) -> Rules:
+        """The rules of one table over others; whatever it names is replaced whole."""
+        every: timedelta | None = self.tables.poll.every if self.mistakes.is_sound(("poll",)) else None
+        for key, problem in mistakes_in(table, every):
+            self.mistakes.add((*place, *key), problem)
+        return rules_over(base, table)
 
-    def _database_url(self, tables: FileSettings) -> str:
-        url = tables.database.url
+    def _database_url(self) -> str:
+        url = self.tables.database.url
         if url is None:
             return f"sqlite:///{self._state_directory() / 'credit-monitor.db'}"
-        scheme, separator, rest = url.partition(":///")
-        if scheme == "sqlite" and separator and rest and not rest.startswith("/"):
-            return f"sqlite:///{self._path(('database', 'url'), rest)}"
-        if not url.startswith(SCHEMES) or (separator and not rest):
-            self.wrong(("database", "url"), "expected sqlite:////path/to/file.db or postgresql://user@host/name")
-        return url
+        scheme, _, path = url.partition(":///")
+        return f"sqlite:///{self._path(('database', 'url'), path)}" if scheme == "sqlite" else url
 
     def _state_directory(self) -> Path:
         if directory := self.environ.get("STATE_DIRECTORY"):
-            return Path(directory.split(":")[0])
-        if state := self.environ.get("XDG_STATE_HOME"):
-            return Path(state) / "credit-monitor"
-        if home := self.environ.get("HOME"):
-            return Path(home) / ".local/state/credit-monitor"
-        self.wrong(("database", "url"), "is missing, and there is no $STATE_DIRECTORY, $XDG_STATE_HOME or $HOME")
+            return Path(directory.split(":")[0]).absolute()
+        if base := sources.base_directory(self.environ, "XDG_STATE_HOME", ".local/state"):
+            return base / "credit-monitor"
+        problem = "is missing, and without $STATE_DIRECTORY, $XDG_STATE_HOME and $HOME there is no place for a default"
+        self.mistakes.add(("database", "url"), problem)
         return Path("/nonexistent")
 
     def _path(self, key: Key, written: str) -> Path:
-        """A path as written; a relative one in the file starts at the file's folder."""
-        origin = self.origin(key)
-        path = Path(written).expanduser() if written.startswith("~/") else Path(written)
-        return Path(origin.file).absolute().parent / path if origin and origin.file else path.absolute()
+        """A path as written; a relative one in the file begins at the file's folder."""
+        home = self.environ.get("HOME")
+        path = Path(home, written[2:]) if home and written.startswith("~/") else Path(written)
+        origin = self.mistakes.origin(key)
+        return (origin.folder or Path.cwd()) / path if origin else path
 
-    def _secret(self, key: Key, setting: str, table: BaseModel) -> Secret | None:
+    def _secret(self, place: Key, setting: str, table: BaseModel) -> Secret:
         """The strongest of the two ways to give a secret, still unread."""
-        ways = [(self.origin((*key, name)), name) for name in (setting, f"{setting}_file") if getattr(table, name)]
-        if not ways:
-            return None
-        ranks = [origin.rank if origin else 0 for origin, _ in ways]
-        if len(ways) > 1 and ranks[0] == ranks[1]:
-            self.wrong((*key, setting), f"is given twice, here and as {setting}_file; remove one")
-        origin, name = ways[ranks.index(max(ranks))]
-        source, file, line = (origin.source, origin.file, origin.line) if origin else ("", None, None)
-        dotted = ".".join((*key, name))
-        if name == setting:
-            if file:
-                self.warnings.append(
-                    f"{file}:{line}: {dotted}: a secret in this file; {setting}_file keeps it out of it"
-                )
-            return Secret(dotted, source, value=getattr(table, name), file=file, line=line)
-        return Secret(dotted, source, path=self._path((*key, name), getattr(table, name)), file=file, line=line)
+        given, in_file = (*place, setting), (*place, f"{setting}_file")
+        ways = [(one.rank, key) for key in (given, in_file) if (one := self.mistakes.origin(key))]
+        rank, key = max(ways, default=(0, given))
+        if [one for one, _ in ways].count(rank) > 1:
+            self.mistakes.add(given, f"is given twice, here and as {setting}_file; remove one")
+        where, line = self.mistakes.place(key)
+        written = getattr(table, key[-1])
+        return Secret(
+            key=".".join(key),
+            place=where,
+            line=line,
+            variable=sources.variable(given),
+            value=written if key == given else None,
+            path=self._path(key, written) if key == in_file and written else None,
+        )
 
     # --- settings against each other ----------------------------------------------------------------------------------
 
-    def _check_organizations(self, settings: Settings) -> None:
-        seen: dict[tuple[str, str], str] = {}
-        for name, one in settings.organizations.items():
-            account = settings.accounts.get(one.account)
-            if account is None:
+    def _check_names(self) -> None:
+        for table in BY_NAME:
+            seen: dict[str, str] = {}
+            for name in getattr(self.tables, table):
+                if not NAME.fullmatch(name):
+                    expected = "letters and digits with single - _ . between them, 64 at most"
+                    self.mistakes.add((table, name), f"is not a name; expected {expected}")
+                other = seen.setdefault(sources.variable_part(name), name)
+                if other != name:
+                    problem = f"differs from {other} only in case or in - _ . and a variable could not tell them apart"
+                    self.mistakes.add((table, name), problem)
+
+    def _check_doubles(self, accounts: Mapping[str, Account], organizations: Mapping[str, Organization]) -> None:
+        seen: dict[tuple[str, str | None], str] = {}
+        for name, one in organizations.items():
+            place = ("organizations", name)
+            if one.account not in accounts or not self.mistakes.is_sound(place):
                 continue
-            which = (account.base_url, one.id) if one.id else (f"the default of {one.account}", "")
-            if (other := seen.setdefault(which, name)) != name:
-                self.wrong(("organizations", name), f"is the same organization as {other}; remove one")
-        used = {one.account for one in settings.organizations.values()}
-        for name, account in settings.accounts.items():
-            if not account.organizations_all and name not in used:
-                self.warnings.append(
-                    f'accounts.{name}: watches nothing; set organizations = "all", or list some with account = "{name}"'
-                )
+            vendor = accounts[one.account].base_url if one.id else one.account
+            if (other := seen.setdefault((vendor, one.id), name)) != name:
+                self.mistakes.add(place, f"is the same organization as {other}; remove one")
 
 
-def _defaults(every: timedelta) -> Rules:
-    """The rules where the file names none."""
-    return Rules(DEFAULT_CREDITS, DEFAULT_RUNWAY, max(SHORTEST_STALE, 3 * every), 1)
+def _open_secrets(secrets: Iterable[Secret]) -> list[str]:
+    """A warning for every secret that stands in the file."""
+    return [
+        f"{one.place}:{one.line}: {one.key}: the secret itself stands in this file; a file of its own is safer"
+        for one in secrets
+        if one.value is not None and one.line
+    ]
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def _problem(kind: str, message: str, key: Key) -> str:
-    """Pydantic's complaint in our words; values never appear in it."""
-    if kind == "extra_forbidden":
-        return f"unknown setting; {_nearest(key)}"
-    if kind in {"model_type", "model_attributes_type", "dict_type"}:
-        return "expected a table"
-    return message.removeprefix("Value error, ")
-
-
-def _nearest(key: Key) -> str:
-    """The nearest known name, else all of them."""
-    known = _known(key[:-1])
-    near = difflib.get_close_matches(key[-1], known, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else f"expected {_one_of(known)}"
-
-
-def _known(place: Key) -> list[str]:
-    """The names that a table may hold."""
-    if not place:
-        return list(FileSettings.model_fields)
-    if place[-1] == "rules":
-        return list(RulesTable.model_fields)
-    return list(known_settings()[place[0]].model_fields) if place[0] in known_settings() else []
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"there is no {what} {name}; " + (f"did you mean {near[0]}?" if near else f"expected {_one_of(known)}")
-
-
-def _one_of(known: Iterable[str]) -> str:
-    names = sorted(known)
-    return ("one of " if len(names) > 1 else "") + ", ".join(names) if names else "one to be configured first"
+def _idle_accounts(accounts: Mapping[str, Account], organizations: Mapping[str, Organization]) -> list[str]:
+    """A warning for every account that watches nothing."""
+    used = {one.account for one in organizations.values()}
+    return [
+        f'accounts.{name}: watches nothing; set organizations = "all", or add an organization with account = "{name}"'
+        for name, account in accounts.items()
+        if not account.organizations_all and name not in used
+    ]

@@ -5,85 +5,94 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from monitor.config.schema import FileSettings
-from monitor.config.settings import Effective, Settings
+from monitor.config.layers import Origin
+from monitor.config.locate import Key
+from monitor.config.schema import FileSettings, Table
+from monitor.config.settings import Effective, Secret, Settings
+from monitor.config.units import OFF, written
 from monitor.model import RateLimit, Rules, Rung, Severity
 
-SECRETS: Final = ("api_key", "url", "proxy")
-SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+SECRETS: Final = {"api_key", "api_key_file", "url", "url_file"}  # of two ways the one in force is shown
+UNSET: Final = {"organizations": "only those listed", "id": "the key's default", "notify": "every channel"}
+OPTIONAL: Final = {"proxy", "ca_file"}
 
 
-def effective(
-    tables: FileSettings, settings: Settings, source: Callable[[tuple[str, ...]], str]
-) -> Iterator[Effective]:
-    """A row for every setting."""
+def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], Origin | None]) -> Iterator[Effective]:
+    """A row for every setting, in the order of the example file."""
 
-    def row(*key: str, value: Any) -> Effective:
-        return Effective(".".join(key), _shown(value), source(key))
+    def row(key: Key, value: Any, given: Key | None = None) -> Effective:
+        where = origin(given or key)
+        return Effective(".".join(key), _shown(value), where.source if where else "default")
 
-    yield row("database", "url", value=settings.database.shown_url)
-    yield row("database", "migrate", value=settings.database.migrate)
-    yield row("poll", "every", value=settings.poll.every)
-    yield row("poll", "deadline", value=settings.poll.deadline)
-    yield row("timezone", value=settings.timezone.key)
-    for name, value in _rules(settings.rules).items():
-        yield row("rules", name, value=value)
-    for table in ("accounts", "channels"):
-        for name, one in getattr(tables, table).items():
-            for setting, value in one:
-                if value is not None or setting in one.model_fields_set:
-                    yield row(table, name, setting, value="***" if setting in SECRETS else value)
+    def rows(place: Key, table: Table) -> Iterator[Effective]:
+        return (row((*place, name), value) for name, value in _values(table))
+
+    yield row(("timezone",), settings.timezone.key)
+    yield row(("database", "url"), settings.database.shown_url)
+    yield row(("database", "migrate"), settings.database.migrate)
+    yield from rows(("poll",), tables.poll)
+    for rule, value in _rules(settings.rules).items():
+        yield row(("rules", rule), value)
+    for name, account in tables.accounts.items():
+        yield row(*_secret(("accounts", name), settings.keys[name]))
+        yield from rows(("accounts", name), account)
     for name, organization in settings.organizations.items():
-        yield row("organizations", name, "account", value=organization.account)
-        yield row("organizations", name, "id", value=organization.id or "the key's default")
-        yield row("organizations", name, "notify", value=organization.notify or "every channel")
+        place, table = ("organizations", name), tables.organizations[name]
+        yield row((*place, "account"), organization.account)
+        yield row((*place, "id"), organization.id or UNSET["id"])
+        yield row((*place, "notify"), UNSET["notify"] if organization.notify is None else organization.notify)
         for rule, value in _rules(organization.rules).items():
-            own = rule in tables.organizations[name].rules.model_fields_set
-            where = ("organizations", name, "rules", rule) if own else ("rules", rule)
-            yield Effective(f"organizations.{name}.rules.{rule}", _shown(value), source(where))
+            own = (*place, "rules", rule)
+            yield row(own, value, own if rule in table.rules.model_fields_set else ("rules", rule))
+    for name, channel in tables.channels.items():
+        yield row(*_secret(("channels", name), settings.urls[name]))
+        yield from rows(("channels", name), channel)
+
+
+def _secret(place: Key, secret: Secret) -> tuple[Key, str]:
+    """A key or a channel's URL, by the way it is given."""
+    shown = "missing" if secret.value is None else "***"
+    return (*place, secret.key.rpartition(".")[2]), str(secret.path or shown)
+
+
+def _values(table: Table) -> Iterator[tuple[str, Any]]:
+    """What a table says, except for what stands in it only sometimes and for what nobody may see."""
+    for name, value in table:
+        if name not in SECRETS and (name not in OPTIONAL or value is not None):
+            yield name, "***" if name == "proxy" else UNSET.get(name) if value is None else value
 
 
 def _rules(rules: Rules) -> Mapping[str, Any]:
+    in_hours = (
+        Rung(one.severity, timedelta(hours=float(one.below)), timedelta(hours=float(one.clear)))  # type: ignore[arg-type]
+        for one in rules.runway
+    )
     return {
-        "credits": rules.credits,
-        "runway": tuple(Rung(r.severity, _hours(r.below), _hours(r.clear)) for r in rules.runway),  # type: ignore[arg-type]
+        "credits": rules.credits or None,
+        "runway": tuple(in_hours) or None,
         "stale_after": rules.stale_after,
         "confirm_checks": rules.confirm_checks,
     }
 
 
-def _hours(figure: Decimal) -> timedelta:
-    return timedelta(seconds=float(figure) * 3600)
-
-
 def _shown(value: Any) -> str:
     """A value as the file would have it."""
-    if value is None or value == ():
-        return "off"
+    if value is None:
+        return OFF
     if isinstance(value, timedelta):
-        return _duration(value)
+        return written(value)
     if isinstance(value, Severity):
         return value.label
     if isinstance(value, RateLimit):
-        return f"{value.requests}/{_duration(value.per)}"
-    if isinstance(value, tuple):
-        return _ladder(value) if isinstance(value[0], Rung) else ", ".join(map(str, value))
+        return f"{value.requests}/{written(value.per)}"
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
+    if isinstance(value, tuple):
+        return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"
     return str(value)
 
 
 def _ladder(rungs: tuple[Rung, ...]) -> str:
-    levels = [f"{rung.severity.label} = {_shown(rung.below)}" for rung in rungs]
-    clears = [f"{rung.severity.label} = {_shown(rung.clear)}" for rung in rungs]
+    levels = [f"{one.severity.label} = {_shown(one.below)}" for one in reversed(rungs)]
+    clears = [f"{one.severity.label} = {_shown(one.clear)}" for one in reversed(rungs)]
     return "{ " + ", ".join([*levels, "clear = { " + ", ".join(clears) + " }"]) + " }"
-
-
-def _duration(value: timedelta) -> str:
-    left = int(value.total_seconds())
-    parts = []
-    for unit, seconds in SECONDS.items():
-        if left >= seconds:
-            parts.append(f"{left // seconds}{unit}")
-            left %= seconds
-    return "".join(parts) or "0s"

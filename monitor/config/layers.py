@@ -1,26 +1,26 @@
 """Where settings come from: the file, the credentials directory, the environment; each a layer of plain values.
 
-Reads the file once.  Secret files and credentials of channels and keys stay unread: who needs one reads it.
+Reads the file once.  Keys and channel URLs among the credentials stay unread: who needs one reads it.
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from monitor.config.locate import line_of, lines_of
+from monitor.config.locate import DEEPEST, Key, line_of, lines_of
 from monitor.errors import ConfigError, Mistake
 
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
+KEY_VARIABLE: Final = "STABILITY_API_KEY"
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 BY_NAME: Final = ("accounts", "organizations", "channels")
-
-Key = tuple[str, ...]
+NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)  # what tomllib and Decimal raise over a stranger's text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,37 @@ class Origin:
     """Where a value was given; a higher `rank` is stronger."""
 
     rank: int
-    source: str
-    file: str | None = None
+    place: str  # the file's path, or the variable
     line: int | None = None
+    folder: Path | None = None  # where relative paths begin; None: where the program was started
+
+    @property
+    def source(self) -> str:
+        """The place in short."""
+        if self.folder is None:
+            return self.place
+        return Path(self.place).name + (f":{self.line}" if self.line else "")
 
 
 @dataclass(slots=True)
 class Layer:
-    """Plain values by path, and where each came from."""
+    """Plain values by path, and where each came from: a line of `file`, or a variable."""
 
     rank: int
     values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[Key, str] = field(default_factory=dict)
+    variables: dict[Key, str] = field(default_factory=dict)
     file: str | None = None
-    lines: dict[Key, int] = field(default_factory=dict)
+    lines: Mapping[Key, int] = field(default_factory=dict)
 
     def origin(self, key: Key) -> Origin | None:
-        """Where a setting (or the nearest thing that holds it) was given in this layer; None when it was not."""
-        for length in range(len(key), 0, -1):
-            if key[:length] in self.sources:
-                return Origin(self.rank, self.sources[key[:length]])
-        if self.file is not None and self._has(key):
-            line = line_of(key, self.lines)
-            name = Path(self.file).name
-            return Origin(self.rank, f"{name}:{line}" if line else name, self.file, line)
-        return None
+        """Where a setting or a table was given in this layer; None when it was not."""
+        if not self._has(key):
+            return None
+        if self.file is not None:
+            return Origin(self.rank, self.file, line_of(key, self.lines), Path(self.file).absolute().parent)
+        holding = (self.variables[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.variables)
+        within = (name for given, name in self.variables.items() if given[: len(key)] == key)
+        return Origin(self.rank, next(holding, None) or next(within))
 
     def _has(self, key: Key) -> bool:
         here: Any = self.values
@@ -62,15 +68,35 @@ class Layer:
             here = here[part]
         return True
 
-    def put(self, key: Key, value: Any, source: str) -> None:
+    def put(self, key: Key, value: Any, variable: str) -> None:
         """Add one value."""
         here = self.values
         for part in key[:-1]:
             here = here.setdefault(part, {})
             if not isinstance(here, dict):
-                return  # the same name is also given as a whole: that one is validated
+                return  # what should be a table was given as a value: that one is refused
         here[key[-1]] = value
-        self.sources[key] = source
+        self.variables[key] = variable
+
+
+def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    """The values of layers, the strongest first, laid over each other; a rule given whole replaces all of it."""
+    result: dict[str, Any] = {}
+    for layer in reversed(layers):
+        _lay_over(result, layer.values, (), layer.variables)
+    return result
+
+
+def _lay_over(below: dict[str, Any], above: Mapping[str, Any], place: Key, whole: Mapping[Key, str]) -> None:
+    for name, value in above.items():
+        key = (*place, name)
+        if not isinstance(value, Mapping) or len(key) > DEEPEST:
+            below[name] = value
+            continue
+        is_rule_replaced = "rules" in place and key in whole
+        if is_rule_replaced or not isinstance(below.get(name), dict):
+            below[name] = {}
+        _lay_over(below[name], value, key, whole)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -82,34 +108,50 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
         return path
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named)
-    home = environ.get("XDG_CONFIG_HOME") or (environ.get("HOME", "") and f"{environ['HOME']}/.config")
-    usual = [Path(home) / "credit-monitor/config.toml"] if home else []
-    usual.append(Path("/etc/credit-monitor/config.toml"))
+    usual = [Path("/etc/credit-monitor/config.toml")]
+    if base := base_directory(environ, "XDG_CONFIG_HOME", ".config"):
+        usual.insert(0, base / "credit-monitor/config.toml")
     return next((one for one in usual if os.path.lexists(one)), None)
+
+
+def base_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
+    """A directory as the XDG specification has it, which ignores relative ones."""
+    if (named := Path(environ.get(variable, ""))).is_absolute():
+        return named
+    return Path(home) / below_home if (home := environ.get("HOME")) else None
 
 
 def file_layer(path: Path) -> Layer:
     """The values of a TOML file; `ConfigError` when it cannot be read or is no TOML."""
     try:
-        text = path.read_bytes().decode()
-        values = tomllib.loads(text, parse_float=Decimal)
+        content = path.read_bytes()
     except OSError as error:
-        problem = f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
-        raise ConfigError([Mistake("", problem, str(path))]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Mistake("", "is not UTF-8 text", str(path))]) from None
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError([_no_toml(path, error)]) from None
+        raise ConfigError([Mistake("", unreadable(error), str(path))]) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Mistake("", "is not UTF-8 text", str(path), line)]) from None
+    try:
+        values = tomllib.loads(text, parse_float=Decimal)
+    except NOT_TOML as error:
+        raise ConfigError([_no_toml(path, error, last=len(text.splitlines()))]) from None
     return Layer(1, values, file=str(path), lines=lines_of(text))
 
 
-def _no_toml(path: Path, error: Exception) -> Mistake:
+def unreadable(error: OSError) -> str:
+    """Why a file cannot be read."""
+    return f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+
+
+def _no_toml(path: Path, error: Exception, *, last: int) -> Mistake:
     """The parser's complaint with its line in front; what stands there may be a secret and is not repeated."""
-    place = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
-    what = re.sub(r"\s*\(at .*\)$", "", str(error)).partition(":")[0] if place else "cannot be understood"
-    what = re.sub(r"'[^']*'|\"[^\"]*\"", "…", what)
-    line = int(place[1]) if place and place[1] else None
-    return Mistake("", f"is not TOML: {what[:1].lower()}{what[1:]}", str(path), line)
+    place = re.search(r"\(at (?:line (\d+), column \d+|end of document)\)", str(error))
+    if place is None:
+        return Mistake("", "is not TOML: a value is too large or too deep", str(path))
+    what = str(error)[: place.start()].strip().partition(":")[0]
+    what = re.sub(r"\(.*\)|'[^']{2,}'|\"[^\"]{2,}\"", "…", what)
+    return Mistake("", f"is not TOML: {what[:1].lower()}{what[1:]}", str(path), int(place[1] or last))
 
 
 # --- credentials and environment --------------------------------------------------------------------------------------
@@ -119,9 +161,9 @@ def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     """`CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY` and the like, in any case."""
     layer = Layer(3)
     taken = _names(lower)
-    for name, value in environ.items():
+    for name in sorted(environ):
         if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE:
-            layer.put(_path(name, taken), _value(value), f"environment {name}")
+            layer.put(_path(name, taken), _value(environ[name]), f"environment {name}")
     return layer
 
 
@@ -135,8 +177,7 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     try:
         files = sorted(Path(folder).iterdir())
     except OSError as error:
-        problem = f"${CREDENTIALS} cannot be read: {(error.strerror or type(error).__name__).lower()}"
-        raise ConfigError([Mistake("", problem)]) from None
+        raise ConfigError([Mistake("", unreadable(error), f"${CREDENTIALS}")]) from None
     for path in files:
         if path.name.upper().startswith(PREFIX):
             _put_credential(layer, _path(path.name, taken), path)
@@ -144,14 +185,24 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
 
 
 def _put_credential(layer: Layer, key: Key, path: Path) -> None:
-    source = f"${CREDENTIALS}/{path.name}"
-    if key[-1] in {"api_key", "url"} and key[0] in {"accounts", "channels"}:
-        layer.put((*key[:-1], f"{key[-1]}_file"), str(path), source)
+    place = f"${CREDENTIALS}/{path.name}"
+    if (key[0], key[-1]) in {("accounts", "api_key"), ("channels", "url")}:
+        layer.put((*key[:-1], f"{key[-1]}_file"), str(path), place)
         return
     try:
-        layer.put(key, _value(path.read_text(encoding="utf-8").strip()), source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Mistake(".".join(key), f"{path}: cannot be read ({type(error).__name__})")]) from None
+        layer.put(key, _value(path.read_text(encoding="utf-8").strip()), place)
+    except OSError as error:
+        raise ConfigError([Mistake(".".join(key), unreadable(error), place)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Mistake(".".join(key), "is not UTF-8 text", place)]) from None
+
+
+def key_alone(key: str) -> Layer:
+    """The working configuration that is nothing but a key."""
+    layer = Layer(0)
+    layer.put(("accounts", "default", "api_key"), key, f"environment {KEY_VARIABLE}")
+    layer.put(("accounts", "default", "organizations"), "all", f"environment {KEY_VARIABLE}")
+    return layer
 
 
 def _names(layers: Iterable[Layer]) -> dict[tuple[str, str], str]:
@@ -170,8 +221,13 @@ def variable_part(name: str) -> str:
     return re.sub(r"[-.]", "_", name).lower()
 
 
-def _path(variable: str, taken: Mapping[tuple[str, str], str]) -> Key:
-    parts = variable[len(PREFIX) :].lower().split("__")
+def variable(key: Key) -> str:
+    """The environment variable (and credential) of a setting."""
+    return PREFIX + "__".join(map(variable_part, key)).upper()
+
+
+def _path(name: str, taken: Mapping[tuple[str, str], str]) -> Key:
+    parts = name[len(PREFIX) :].lower().split("__")
     if len(parts) > 1 and parts[0] in BY_NAME:
         parts[1] = taken.get((parts[0], parts[1]), parts[1])
     return tuple(parts)
@@ -182,6 +238,6 @@ def _value(written: str) -> Any:
     if written.strip()[:1] in {"{", "["}:
         try:
             return tomllib.loads(f"value = {written}", parse_float=Decimal)["value"]
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except NOT_TOML:
             return written
     return written

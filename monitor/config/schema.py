@@ -3,20 +3,21 @@
 Refuses whatever is not named; what settings mean to each other is `assemble`'s business.
 """
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.config import units
-from monitor.model import Generation, RateLimit, Rung, Severity
+from monitor.model import Generation, RateLimit, Severity
 
 Duration = Annotated[timedelta, BeforeValidator(units.duration)]
 Text = Annotated[str, BeforeValidator(units.text)]
-Ladder = tuple[Rung, ...]
+Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
+Hours = Annotated[Decimal, BeforeValidator(units.hours_figure)]
+Figure = TypeVar("Figure")
 
 
 class Table(BaseModel):
@@ -25,8 +26,18 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
 
+class Levels(Table, Generic[Figure]):
+    info: Figure | None = None
+    warning: Figure | None = None
+    critical: Figure | None = None
+
+
+class Ladder(Levels[Figure], Generic[Figure]):
+    clear: Levels[Figure] = Levels[Figure]()
+
+
 class DatabaseTable(Table):
-    url: Text | None = None
+    url: Annotated[str, BeforeValidator(units.database_url)] | None = None
     migrate: Annotated[str, BeforeValidator(units.choice("auto", "manual"))] = "auto"
 
 
@@ -36,10 +47,10 @@ class PollTable(Table):
 
 
 class RulesTable(Table):
-    credits: Annotated[Ladder, BeforeValidator(units.credits_ladder)] | None = None
-    runway: Annotated[Ladder, BeforeValidator(units.runway_ladder)] | None = None
+    credits: Annotated[Ladder[Credits] | None, BeforeValidator(units.levels)] = None
+    runway: Annotated[Ladder[Hours] | None, BeforeValidator(units.levels)] = None
     stale_after: Annotated[timedelta | None, BeforeValidator(units.duration_or_off)] = None
-    confirm_checks: Annotated[int, BeforeValidator(units.whole)] | None = None
+    confirm_checks: Annotated[int, BeforeValidator(units.checks)] = 1
 
 
 class AccountTable(Table):
@@ -49,7 +60,7 @@ class AccountTable(Table):
     base_url: Annotated[str, BeforeValidator(units.base_url)] = "https://api.stability.ai"
     rate_limit: Annotated[RateLimit | None, BeforeValidator(units.rate_limit)] = RateLimit(75, timedelta(seconds=10))
     organizations: Annotated[str, BeforeValidator(units.choice("all"))] | None = None
-    proxy: Text | None = None
+    proxy: Annotated[str, BeforeValidator(units.proxy)] | None = None
     ca_file: Text | None = None
 
 
@@ -66,46 +77,50 @@ class ChannelTable(Table):
     min_severity: Annotated[Severity, BeforeValidator(units.severity)] = Severity.WARNING
 
 
-class FileSettings(BaseSettings):
+class FileSettings(Table):
     """Everything that can be configured."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-        validate_default=False,
-    )
-
+    timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
     database: DatabaseTable = DatabaseTable()
     poll: PollTable = PollTable()
     rules: RulesTable = RulesTable()
-    timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
     accounts: dict[str, AccountTable] = Field(default_factory=dict)
     organizations: dict[str, OrganizationTable] = Field(default_factory=dict)
     channels: dict[str, ChannelTable] = Field(default_factory=dict)
 
 
-def settings_from(layers: Sequence[Mapping[str, Any]]) -> FileSettings:
-    """Layers of plain values, the highest first, merged and validated; `ValidationError` lists every mistake."""
+ANY: Final = "*"  # stands for a name of one's own
 
-    class Layered(FileSettings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(InitSettingsSource(settings_cls, init_kwargs=dict(layer)) for layer in layers)
+TABLES: Final[dict[tuple[str, ...], type[Table]]] = {
+    (): FileSettings,
+    ("database",): DatabaseTable,
+    ("poll",): PollTable,
+    ("rules",): RulesTable,
+    ("accounts", ANY): AccountTable,
+    ("organizations", ANY): OrganizationTable,
+    ("organizations", ANY, "rules"): RulesTable,
+    ("channels", ANY): ChannelTable,
+}
+for _rules in (("rules",), ("organizations", ANY, "rules")):
+    for _rule in ("credits", "runway"):
+        TABLES[*_rules, _rule] = Ladder
+        TABLES[*_rules, _rule, "clear"] = Levels
 
-    return Layered()
+
+def place_of(key: tuple[str, ...]) -> tuple[str, ...]:
+    """A key with `ANY` for the names that people choose."""
+    named = ("accounts", "organizations", "channels")
+    return (key[0], ANY, *key[2:]) if len(key) > 1 and key[0] in named else key
 
 
-def known_settings() -> dict[str, type[BaseModel]]:
-    """The tables and what each holds; accounts, organizations and channels are tables by name."""
-    return {
-        "database": DatabaseTable,
-        "poll": PollTable,
-        "rules": RulesTable,
-        "accounts": AccountTable,
-        "organizations": OrganizationTable,
-        "channels": ChannelTable,
-    }
+def names_in(table: tuple[str, ...]) -> list[str]:
+    """The names that a table may hold, by its key; none when it is no table of ours."""
+    found = TABLES.get(place_of(table))
+    return list(found.model_fields) if found else []
+
+
+def known_settings() -> list[tuple[str, ...]]:
+    """The key of every setting, without those of whole tables."""
+    keys = [(*table, name) for table, model in TABLES.items() for name in model.model_fields]
+    tables = {place[:length] for place in TABLES for length in range(1, len(place) + 1)}
+    return [key for key in keys if key not in tables or TABLES.get(key) is Ladder]

@@ -9,54 +9,60 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from monitor.config.layers import CREDENTIALS, unreadable
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Generation, RateLimit, Rules, Severity
 
 USUAL_KEY: Final = re.compile(r"sk-[A-Za-z0-9]{48}")
-READABLE_BY_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 LARGEST_SECRET: Final = 64 * 1024
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
-    """Where a secret comes from: a value at hand, or a file that is read only when somebody needs it."""
+    """Where a secret comes from: a value at hand, a file that is read only when somebody needs it, or nowhere."""
 
     key: str  # of the setting, for messages
-    source: str
+    place: str | None  # where it was given, or should have been
+    line: int | None
+    variable: str  # that would give it, too
     value: str | None = field(default=None, repr=False)
     path: Path | None = None
-    file: str | None = None  # of the setting, for messages
-    line: int | None = None
 
     def read(self) -> str:
-        """The secret; `ConfigError` when its file cannot be read or holds none."""
-        found = self.value if self.path is None else self._from_file(self.path)
-        if not (found or "").strip():
-            raise ConfigError([self._mistake(f"{self.path or self.source}: is empty")])
-        return (found or "").strip()
+        """The secret; `ConfigError` when there is none, or its file cannot be read."""
+        if self.value is not None:
+            return self.value
+        if self.path is None:
+            setting = self.key.rpartition(".")[2]
+            hint = f"set {setting}_file, or give it as the environment variable or credential {self.variable}"
+            raise self.wrong(f"is missing; {hint}")
+        found = self._from_file(self.path).strip()
+        if not found:
+            raise self.wrong(f"{self.path}: is empty")
+        if not found.isprintable():
+            raise self.wrong(f"{self.path}: is not one line of text")
+        return found
+
+    def wrong(self, problem: str) -> ConfigError:
+        """A mistake about this setting, with its place."""
+        return ConfigError([Mistake(self.key, problem, self.place, self.line)])
 
     def _from_file(self, path: Path) -> str:
         try:
             with path.open("rb") as source:
-                if (
-                    os.fstat(source.fileno()).st_mode & READABLE_BY_OTHERS
-                    and "CREDENTIALS_DIRECTORY" not in self.source
-                ):
-                    log.warning("%s: %s can be read by others; chmod 600 it", self.key, path)
-                return source.read(LARGEST_SECRET).decode()
+                is_open = os.fstat(source.fileno()).st_mode & stat.S_IROTH
+                if is_open and not (self.place or "").startswith(f"${CREDENTIALS}"):
+                    log.warning("%s: %s can be read by everybody here; chmod 600 it", self.key, path)
+                return source.read(LARGEST_SECRET).decode("utf-8-sig")
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise ConfigError([self._mistake(f"{path}: cannot be read: {reason}")]) from None
+            raise self.wrong(f"{path}: {unreadable(error)}") from None
         except UnicodeDecodeError:
-            raise ConfigError([self._mistake(f"{path}: is not text")]) from None
-
-    def _mistake(self, problem: str) -> Mistake:
-        return Mistake(self.key, problem, self.file, self.line)
+            raise self.wrong(f"{path}: is not one line of text") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,15 @@ class Database:
 
     @property
     def shown_url(self) -> str:
-        """The URL without its password."""
-        return without_password(self.url)
+        """The URL without its password; what follows `?` goes too when it may hold one."""
+        parts = urlsplit(self.url)
+        has_password_option = "password" in parts.query.lower()
+        if "@" not in parts.netloc and not has_password_option:
+            return self.url
+        login, at, host = parts.netloc.rpartition("@")
+        user = f"{login.partition(':')[0]}:***" if ":" in login else login
+        query = "***" if has_password_option else parts.query
+        return f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{query}" if query else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,43 +143,19 @@ class Settings:
     channels: Mapping[str, Channel]
     rules: Rules
     warnings: tuple[str, ...]
-    keys: Mapping[str, Secret | None] = field(repr=False)
-    urls: Mapping[str, Secret | None] = field(repr=False)
+    keys: Mapping[str, Secret] = field(repr=False)
+    urls: Mapping[str, Secret] = field(repr=False)
 
     def api_key(self, account: str) -> str:
-        """The key of an account, read now; `ConfigError` when there is none."""
+        """The key of an account, read now; `ConfigError` when it cannot be had."""
         secret = self.keys[account]
-        if secret is None:
-            raise self._missing(f"accounts.{account}.api_key", "api_key_file")
         key = secret.read()
-        if not key.isprintable() or " " in key:
-            raise ConfigError([Mistake(secret.key, "is not one line of text without spaces", secret.file, secret.line)])
+        if not key.isascii() or " " in key:
+            raise secret.wrong("is not a key: expected letters and digits without spaces")
         if not USUAL_KEY.fullmatch(key):
-            log.info("%s: does not look like a usual key (sk- and 48 letters or digits)", secret.key)
+            log.warning("%s: does not look like a usual key (sk- and 48 letters or digits); trying it", secret.key)
         return key
 
     def channel_url(self, channel: str) -> str:
-        """The Apprise URL of a channel, read now; `ConfigError` when there is none."""
-        secret = self.urls[channel]
-        if secret is None:
-            raise self._missing(f"channels.{channel}.url", "url_file")
-        return secret.read()
-
-    def _missing(self, key: str, setting: str) -> ConfigError:
-        variable = "CREDIT_MONITOR_" + re.sub(r"[-.]", "_", key.replace(".", "__", 2)).upper()
-        problem = f"there is none; set {setting}, or give it as the credential or environment variable {variable}"
-        return ConfigError([Mistake(key, problem, str(self.file) if self.file else None)])
-
-
-def without_password(url: str) -> str:
-    """A database URL as it may be shown."""
-    try:
-        parts = urlsplit(url)
-        if parts.password is None and "password" not in parts.query.lower():
-            return url
-        host = parts.netloc.rpartition("@")[2]
-        user = f"{parts.username}:***@" if parts.username else ""
-        query = re.sub(r"(?i)((?:ssl)?password=)[^&]*", r"\1***", parts.query)
-        return urlunsplit((parts.scheme, user + host, parts.path, query, ""))
-    except ValueError:
-        return "***"
+        """The Apprise URL of a channel, read now; `ConfigError` when it cannot be had."""
+        return self.urls[channel].read()

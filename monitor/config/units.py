@@ -1,45 +1,52 @@
-"""Values as people write them, turned into what the rooms use: durations, rates, ladders, names.
+"""Values as people write them, turned into what the rooms use, and durations back.
 
 Every function takes what TOML or an environment variable holds and raises `ValueError` that says what was expected; no
-message repeats a value that may be secret.
+message repeats a value, for it may be secret.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
-from monitor.model import Generation, RateLimit, Rung, Severity
+from monitor.model import Generation, RateLimit, Severity
 
-UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-LONGEST: Final = timedelta(days=3660)
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SECONDS: Final = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+LONGEST: Final = 3660 * 86400
+NAME: Final = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 OFF: Final = "off"
-
-CREDITS_BAND: Final = Decimal("1.05")
-RUNWAY_BAND: Final = Decimal("1.25")
 MOST_CREDITS: Final = Decimal(10) ** 12
+MOST_CHECKS: Final = 1000
 
 
 def duration(value: Any) -> timedelta:
     """A length of time: "90s", "5m", "1h30m", "7d", "2w"."""
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        raise ValueError(f'has no unit; expected a length of time such as "{value}s" or "{value}m"')
-    parts = re.findall(r"(\d{1,9})([smhdw])", value) if isinstance(value, str) else []
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and value.isdecimal()):
+        raise ValueError('has no unit; expected a length of time such as "90s" or "5m"')
+    parts = re.findall(r"([0-9]{1,9})([wdhms])", value) if isinstance(value, str) else []
     if not parts or "".join(n + u for n, u in parts) != value:
         raise ValueError('expected a length of time such as "90s", "5m", "1h30m" or "7d"')
     if len({unit for _, unit in parts}) < len(parts):
         raise ValueError("names a unit twice")
-    total = sum((timedelta(**{UNITS[u]: int(n)}) for n, u in parts), timedelta())
-    if not timedelta(0) < total <= LONGEST:
+    seconds = sum(int(n) * SECONDS[u] for n, u in parts)
+    if not 0 < seconds <= LONGEST:
         raise ValueError("expected more than nothing and at most ten years")
-    return total
+    return timedelta(seconds=seconds)
+
+
+def written(length: timedelta) -> str:
+    """A length of time as `duration` reads it; in days, for a reader counts in them."""
+    left = round(length.total_seconds())
+    parts = ""
+    for unit in "dhms":
+        count, left = divmod(left, SECONDS[unit])
+        parts += f"{count}{unit}" if count else ""
+    return parts or "0s"
 
 
 def duration_or_off(value: Any) -> timedelta | None:
@@ -48,32 +55,36 @@ def duration_or_off(value: Any) -> timedelta | None:
 
 
 def text(value: Any) -> str:
-    """Any text that is not empty and holds no control characters."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("expected a text that is not empty")
-    return value.strip()
+    """Any text that is not empty and stands on one line."""
+    if not isinstance(value, str):
+        raise ValueError("expected text in quotes")
+    stripped = value.strip()
+    if not stripped:
+        raise ValueError("is empty")
+    if not stripped.isprintable():
+        raise ValueError("holds a line break or another character that cannot be printed")
+    return stripped
 
 
 def names(value: Any) -> tuple[str, ...]:
     """A list of names; in an environment variable also separated by commas."""
-    listed = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+    listed = [part.strip() for part in text(value).split(",")] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(one, str) and one for one in listed):
         raise ValueError('expected a list of names such as ["ops", "mail"]')
     return tuple(dict.fromkeys(listed))
 
 
-def whole(value: Any) -> int:
-    """A whole number from 1 on."""
-    try:
-        number = int(value) if not isinstance(value, bool | Decimal) else 0
-    except (TypeError, ValueError):
-        number = 0
-    if not 1 <= number <= 1000:  # noqa: PLR2004 -- said in the message
+def checks(value: Any) -> int:
+    """A number of checks."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value)):
         raise ValueError("expected a whole number from 1 to 1000")
-    return number
+    if not 1 <= int(value) <= MOST_CHECKS:
+        raise ValueError("expected a whole number from 1 to 1000")
+    return int(value)
 
 
-def choice(*allowed: str) -> Any:
+def choice(*allowed: str) -> Callable[[Any], str]:
     """A function that takes one of these words."""
 
     def choose(value: Any) -> str:
@@ -86,44 +97,23 @@ def choice(*allowed: str) -> Any:
 
 def generation(value: Any) -> Generation:
     """A generation of the vendor's API."""
-    return Generation(choice("v1", "v1alpha")(value))
+    return Generation(choice(*Generation)(value))
 
 
 def severity(value: Any) -> Severity:
     """A severity by its word."""
-    if isinstance(value, Severity):
-        return value
-    return Severity.of(choice("info", "warning", "critical")(value))
+    return Severity.of(choice(*(one.label for one in Severity))(value))
 
 
 def zone(value: Any) -> ZoneInfo:
     """A time zone of the IANA database."""
+    name = text(value)
     try:
-        return ZoneInfo(text(value))
+        return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError('is not a time zone; expected a name such as "Europe/Berlin" or "UTC"') from None
-
-
-def base_url(value: Any) -> str:
-    """Where a vendor is: http or https, a host, perhaps a port and a path; no user, no query."""
-    try:
-        parts = urlsplit(text(value))
-        good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise ValueError('expected a URL such as "https://api.stability.ai"') from None
-    if not good or "@" in parts.netloc or parts.query or parts.fragment or " " in value.strip():
-        raise ValueError('expected a URL such as "https://api.stability.ai", without user, query or fragment')
-    return text(value).rstrip("/")
-
-
-def rate_limit(value: Any) -> RateLimit | None:
-    """Requests in a time ("75/10s"), or "off" (None)."""
-    if value == OFF:
-        return None
-    parts = re.fullmatch(r"(\d{1,6})/(\d{1,6}[smh])", value) if isinstance(value, str) else None
-    if parts is None or int(parts[1]) == 0:
-        raise ValueError('expected requests in a time such as "75/10s", or "off"')
-    return RateLimit(int(parts[1]), duration(parts[2]))
+        near = difflib.get_close_matches(name, available_timezones(), 1)
+        hint = f"did you mean {near[0]}?" if near else 'expected a name such as "Europe/Berlin" or "UTC"'
+        raise ValueError(f"is not a time zone; {hint}") from None
 
 
 def credits_figure(value: Any) -> Decimal:
@@ -142,55 +132,65 @@ def hours_figure(value: Any) -> Decimal:
     return Decimal(int(duration(value).total_seconds())) / 3600
 
 
-def credits_ladder(value: Any) -> tuple[Rung, ...]:
-    """`{ warning = 1000, critical = 200, clear = { warning = 1500 } }`, or "off"."""
-    return _ladder(value, credits_figure, CREDITS_BAND)
-
-
-def runway_ladder(value: Any) -> tuple[Rung, ...]:
-    """`{ warning = "7d", critical = "2d" }`, or "off"; the rungs are in hours."""
-    return _ladder(value, hours_figure, RUNWAY_BAND)
-
-
-def _ladder(value: Any, figure: Any, band: Decimal) -> tuple[Rung, ...]:
+def levels(value: Any) -> Mapping[str, Any] | None:
+    """The levels of a rule, still unread, or "off" (None)."""
     if value == OFF:
-        return ()
+        return None
     if not isinstance(value, Mapping):
         raise ValueError('expected levels such as { warning = …, critical = … }, or "off"')
-    levels = {key: level for key, level in value.items() if key != "clear"}
-    clears = value.get("clear", {})
-    if not isinstance(clears, Mapping):
-        raise ValueError("clear: expected levels such as { warning = … }")
-    _require_levels(levels, clears)
-    rungs = [_rung(word, levels[word], clears.get(word), figure, band) for word in levels]
-    rungs.sort(key=lambda rung: -rung.severity)
-    for worse, milder in pairwise(rungs):
-        if worse.below >= milder.below:
-            raise ValueError(f"{worse.severity.label}: must be lower than {milder.severity.label}")
-    return tuple(rungs)
+    return value
 
 
-def _require_levels(levels: Mapping[str, Any], clears: Mapping[str, Any]) -> None:
-    words = [one.label for one in Severity]
-    for word in levels:
-        if word not in words:
-            raise ValueError(f"{word}: is not a level; expected warning, critical (or info), clear")
-    if not levels:
-        raise ValueError('has no level; expected { warning = …, critical = … }, or "off"')
-    for word in clears:
-        if word not in levels:
-            raise ValueError(f"clear.{word}: there is no level of that name to clear")
+def rate_limit(value: Any) -> RateLimit | None:
+    """Requests in a time ("75/10s"), or "off" (None)."""
+    if value == OFF:
+        return None
+    parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6}[hms])", value) if isinstance(value, str) else None
+    if parts is None or int(parts[1]) == 0:
+        raise ValueError('expected requests in a time such as "75/10s", or "off"')
+    return RateLimit(int(parts[1]), duration(parts[2]))
 
 
-def _rung(word: str, level: Any, clear: Any, figure: Any, band: Decimal) -> Rung:
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+def base_url(value: Any) -> str:
+    """Where a vendor is: http or https, a host, perhaps a port and a path."""
+    parts = _split(text(value))
+    if parts is None or parts.scheme not in {"http", "https"} or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError('expected a URL such as "https://api.stability.ai", without user, query or fragment')
+    return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+
+
+def proxy(value: Any) -> str:
+    """A proxy: http or https, perhaps a user and a password."""
+    parts = _split(text(value))
+    if parts is None or parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError('expected a URL such as "http://proxy.example.org:3128"')
+    return text(value)
+
+
+def database_url(value: Any) -> str:
+    """SQLite by its file or PostgreSQL by its host; refuses what cannot be told apart from the password."""
+    url = text(value)
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite" and re.fullmatch(r"/(?!:memory:|file:).*[^/]", rest):
+        return url
+    if not separator or scheme not in {"postgresql", "postgresql+psycopg", "postgres"}:
+        raise ValueError('expected "sqlite:////path/to/file.db" or "postgresql://user@host/name"')
+    parts = _split(url, host=False)
+    if parts is None or "@" in parts.path + parts.query or parts.fragment or parts.netloc.count("@") > 1:
+        raise ValueError(
+            'expected "postgresql://user@host/name"; in a password, %40 is @, %3A is :, %2F is /, %3F is ?, %23 is #'
+        )
+    return url
+
+
+def _split(url: str, *, host: bool = True) -> SplitResult | None:
+    """The parts of a URL; None when it has no host, a wrong port or a space."""
     try:
-        below = figure(level)
-    except ValueError as error:
-        raise ValueError(f"{word}: {error}") from None
-    try:
-        cleared = below * band if clear is None else figure(clear)
-    except ValueError as error:
-        raise ValueError(f"clear.{word}: {error}") from None
-    if cleared < below:
-        raise ValueError(f"clear.{word}: must not be under the level itself")
-    return Rung(Severity.of(word), below, cleared)
+        parts = urlsplit(url)
+        sound = (parts.hostname or not host) and parts.port != 0 and " " not in url
+    except ValueError:
+        return None
+    return parts if sound else None

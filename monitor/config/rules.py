@@ -1,0 +1,68 @@
+"""From the tables of the file to the rules that judge: defaults, ladders, and what is wrong with them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Final
+
+from monitor.config.schema import Ladder, RulesTable
+from monitor.model import Rules, Rung, Severity
+
+BANDS: Final = {"credits": Decimal("1.05"), "runway": Decimal("1.25")}  # the clear level where none is given
+SHORTEST_STALE: Final = timedelta(minutes=30)
+WORST_FIRST: Final = sorted(Severity, reverse=True)
+
+
+def default_rules(every: timedelta) -> Rules:
+    """The rules where the file names none."""
+    credits_ladder = Ladder[Decimal](warning=Decimal(1000), critical=Decimal(200))
+    runway_ladder = Ladder[Decimal](warning=Decimal(7 * 24), critical=Decimal(2 * 24))
+    return Rules(
+        credits=_rungs(credits_ladder, BANDS["credits"]),
+        runway=_rungs(runway_ladder, BANDS["runway"]),
+        stale_after=max(SHORTEST_STALE, 3 * every),
+    )
+
+
+def rules_over(base: Rules, table: RulesTable) -> Rules:
+    """Others' rules with those of a table in their place, each whole."""
+    named: dict[str, Any] = {}
+    for rule in table.model_fields_set:
+        value = getattr(table, rule)
+        named[rule] = _rungs(value, BANDS[rule]) if rule in BANDS else value
+    return replace(base, **named) if named else base  # shared: there may be thousands of organizations
+
+
+def mistakes_in(table: RulesTable, every: timedelta | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong with the rules of a table: key within it, problem.  `every` None is not known."""
+    for rule in BANDS:
+        if ladder := getattr(table, rule):
+            for key, problem in _ladder_mistakes(ladder):
+                yield (rule, *key), problem
+    if every and table.stale_after and table.stale_after < 2 * every:
+        yield ("stale_after",), "must be at least twice poll.every, or one late poll would alarm"
+
+
+def _ladder_mistakes(ladder: Ladder[Decimal]) -> Iterator[tuple[tuple[str, ...], str]]:
+    levels = {one.label: level for one in WORST_FIRST if (level := getattr(ladder, one.label)) is not None}
+    if not levels:
+        yield (), 'has no level; expected { warning = …, critical = … }, or "off"'
+    for worse, milder in pairwise(levels):
+        if levels[worse] >= levels[milder]:
+            yield (worse,), f"must be lower than {milder}"
+    for label, clear in ladder.clear:
+        if clear is not None and label not in levels:
+            yield ("clear", label), "there is no level of that name to clear"
+        elif clear is not None and clear < levels[label]:
+            yield ("clear", label), "must not be lower than the level itself"
+
+
+def _rungs(ladder: Ladder[Decimal] | None, band: Decimal) -> tuple[Rung, ...]:
+    rungs = []
+    for severity in WORST_FIRST:
+        if ladder and (level := getattr(ladder, severity.label)) is not None:
+            clear = getattr(ladder.clear, severity.label)
+            rungs.append(Rung(severity, level, level * band if clear is None else clear))
+    return tuple(rungs)

@@ -1,0 +1,196 @@
+"""Decides what opens, changes and ends an incident.  Nothing else does.
+
+Refuses to look anywhere: no clock, no file, no database, no library.  What it needs comes in, what it decided goes out.
+
+The table, row for row (`verdicts.TABLE`; *level* is the worst rung that is below, or was and has not reached its clear
+level):
+
+    state    signal                                         verdict
+    ok       a rung reached                                 opened
+    ok       nothing reached, or unknown                    -
+    firing   a worse rung reached                           escalated
+    firing   same rung, or between its level and clear      reminder if due
+    firing   worst rung cleared, another still stands       eased
+    firing   all cleared                                    resolved
+    firing   unknown                                        reminder if due
+
+Laws: judging the same snapshot twice changes nothing.  Unknown never opens and never closes.  Opened and resolved
+alternate.  Two reminders are never closer than allowed.  Inside the band nothing else is said.  Judging goes by order
+of arrival, not by the clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from monitor.forecast import Runway, Unknown
+from monitor.judge.current import advance, last_outcome
+from monitor.judge.readings import (
+    NOTICE,
+    Position,
+    Reading,
+    below,
+    is_overdue,
+    read_access,
+    read_credential,
+    read_credits,
+    read_runway,
+    read_spend,
+    read_stale,
+)
+from monitor.judge.verdicts import TABLE, Counts, Signal, confirmed, count, verdict_of
+from monitor.model import (
+    Check,
+    Failure,
+    OpenIncident,
+    Organization,
+    Reason,
+    Rule,
+    Rules,
+    Severity,
+    Snapshot,
+    Verdict,
+)
+
+__all__ = [
+    "TABLE",
+    "Incidents",
+    "Judgement",
+    "Signal",
+    "advance",
+    "end",
+    "is_overdue",
+    "judge",
+    "judge_account",
+    "judge_outage",
+    "level",
+    "reconcile",
+]
+
+Incidents = Mapping[Rule, OpenIncident]
+OUT: Final[Reading] = ((NOTICE, Position.BELOW),)
+IN: Final[Reading] = ((NOTICE, Position.CLEAR),)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The organization's current row after a check, and what is to be said."""
+
+    organization: Organization
+    verdicts: tuple[Verdict, ...]
+
+
+def judge(
+    organization: Organization,
+    check: Check,
+    *,
+    incidents: Incidents,
+    rules: Rules,
+    explained: bool = False,
+    runway: Runway | Unknown | None = None,
+    spent: Decimal | None = None,
+) -> Judgement:
+    """Judge one check of an organization against what stood before it.
+
+    `incidents` are the organization's open ones.  `explained` says that its account has an incident which explains a
+    silence: a rejected key, an outage.  `runway` and `spent` are those after this check, None where nobody knows.
+    """
+    outcome = check.outcome
+    if isinstance(outcome, Snapshot) and outcome == organization.snapshot:
+        return Judgement(organization, ())
+    after = advance(organization, check)
+    readings: dict[Rule, Reading] = {
+        Rule.CREDITS: read_credits(outcome, rules, top_up=_top_up(after)),
+        Rule.RUNWAY: read_runway(outcome, rules, runway),
+        Rule.SPEND: read_spend(outcome, rules.spend, spent),
+        Rule.ACCESS: read_access(outcome),
+    }
+    verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
+    # Whatever else explains the silence has an incident of its own: one cause, one message.
+    explained = explained or Rule.ACCESS in incidents or any(v.rule is Rule.ACCESS for v in verdicts)
+    stale = {Rule.STALE: read_stale(after, rules, check.ended_at, explained=explained)}
+    last, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
+    after = after if counts == after.confirmations else replace(after, confirmations=counts)
+    return Judgement(after, (*verdicts, *last))
+
+
+def judge_account(
+    incidents: Incidents, outcome: Snapshot | Failure, *, rules: Rules, at: datetime
+) -> tuple[Verdict, ...]:
+    """Judge what one check says of its account's key: 401 opens at once, any fresh snapshot resolves."""
+    reading = {Rule.CREDENTIAL: read_credential(outcome)}
+    return tuple(_verdicts(reading, incidents, {}, replace(rules, confirm_checks=1), at)[0])
+
+
+def judge_outage(
+    incidents: Incidents, outcome: Snapshot | Failure, *, out: bool, rules: Rules, at: datetime
+) -> tuple[Verdict, ...]:
+    """Judge whether a whole account, or everything, is out: `out` opens, any fresh snapshot resolves."""
+    reading = IN if isinstance(outcome, Snapshot) else OUT if out else None
+    return tuple(_verdicts({Rule.OUTAGE: reading}, incidents, {}, replace(rules, confirm_checks=1), at)[0])
+
+
+def reconcile(
+    organization: Organization,
+    *,
+    incidents: Incidents,
+    rules: Rules,
+    at: datetime,
+    runway: Runway | Unknown | None = None,
+    spent: Decimal | None = None,
+) -> tuple[Verdict, ...]:
+    """What changed rules alone end or ease, judged by the last known figures; they never open anything."""
+    last = last_outcome(organization)
+    readings: dict[Rule, Reading] = {
+        Rule.CREDITS: ()
+        if not rules.credits
+        else read_credits(last, rules, top_up=_top_up(organization))
+        if last
+        else None,
+        Rule.RUNWAY: () if not rules.runway else read_runway(last, rules, runway) if last else None,
+        Rule.SPEND: read_spend(last, rules.spend, spent) if last else None,
+        Rule.STALE: None if rules.stale_after else (),
+    }
+    ended = []
+    for rule, reading in readings.items():
+        said = verdict_of(rule, reading, incidents.get(rule), reached=frozenset(), rules=rules, at=at)
+        if said and said.reason is not Reason.REMINDER:
+            ended.append(replace(said, reconfigured=True))
+    return tuple(ended)
+
+
+def end(incidents: Incidents) -> tuple[Verdict, ...]:
+    """What the removal of a subject from the configuration ends: everything."""
+    return tuple(
+        Verdict(rule, Reason.RESOLVED, incident.severity, incident.severity, reconfigured=True)
+        for rule, incident in incidents.items()
+    )
+
+
+def level(organization: Organization, incidents: Incidents, rules: Rules) -> Severity | None:
+    """The worst current level of an organization, confirmed or not; None when nothing is below."""
+    last = last_outcome(organization)
+    reached = below(read_credits(last, rules, top_up=_top_up(organization))) if last else frozenset()
+    return max((*reached, *(incident.severity for incident in incidents.values())), default=None)
+
+
+def _top_up(organization: Organization) -> Decimal | None:
+    return organization.top_up.credits if organization.top_up else None
+
+
+def _verdicts(
+    readings: Mapping[Rule, Reading], incidents: Incidents, counts: Counts, rules: Rules, at: datetime
+) -> tuple[list[Verdict], Counts]:
+    """One verdict at most for each rule, and the confirmations counted on."""
+    verdicts = []
+    confirm = rules.confirm_checks
+    for rule, reading in readings.items():
+        if confirm > 1 and reading is not None:
+            counts = count(rule, reading, counts, confirm)
+        reached = confirmed(rule, reading, counts, confirm)
+        said = verdict_of(rule, reading, incidents.get(rule), reached=reached, rules=rules, at=at)
+        if said:
+            verdicts.append(said)
+    return verdicts, counts

@@ -1,0 +1,110 @@
+"""What a check says about each rule: where the figure stands to each rung, or that nothing is known."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum
+from typing import Final
+
+from monitor.forecast import Runway, Unknown
+from monitor.model import Failure, FailureKind, Organization, Rules, Rung, Severity, Snapshot, SpendLimit
+
+
+class Position(IntEnum):
+    """Where a figure stands to one rung."""
+
+    CLEAR = 0
+    BAND = 1  # between the level and its clear level
+    BELOW = 2
+
+
+Reading = tuple[tuple[Rung, Position], ...] | None  # one position for each rung, worst first; None: unknown
+
+# Rules without a figure are ladders of one rung; its numbers mean nothing.
+ALARM: Final = Rung(Severity.CRITICAL, Decimal(1), Decimal(1))
+NOTICE: Final = Rung(Severity.WARNING, Decimal(1), Decimal(1))
+
+
+def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal | None) -> Reading:
+    """The balance against its ladder; an answer of *no credits* is below every level."""
+    if isinstance(outcome, Snapshot):
+        return read_ladder(known_rungs(rules.credits, top_up), outcome.credits)
+    if outcome.kind is FailureKind.NO_CREDITS:
+        return tuple((rung, Position.BELOW) for rung in rules.credits)
+    return None
+
+
+def known_rungs(ladder: Iterable[Rung], top_up: Decimal | None) -> tuple[Rung, ...]:
+    """The ladder in credits: a share of the last top-up counts once a top-up was seen."""
+    return tuple(_in_credits(rung, top_up) for rung in ladder if not rung.of_top_up or top_up is not None)
+
+
+def _in_credits(rung: Rung, top_up: Decimal | None) -> Rung:
+    if not rung.of_top_up or top_up is None:
+        return rung
+    return Rung(rung.severity, rung.below * top_up, rung.clear * top_up)
+
+
+def read_runway(outcome: Snapshot | Failure, rules: Rules, runway: Runway | Unknown | None) -> Reading:
+    """The likely time until empty against its ladder in hours; infinite clears, too little history is unknown."""
+    if isinstance(outcome, Failure) or not isinstance(runway, Runway):
+        return None
+    return read_ladder(rules.runway, Decimal(runway.likely))
+
+
+def read_spend(outcome: Snapshot | Failure, limit: SpendLimit | None, spent: Decimal | None) -> Reading:
+    """The use within the window against its limit, from above: a ladder of one rung, turned round."""
+    if limit is None:
+        return ()
+    if isinstance(outcome, Failure) or spent is None:
+        return None
+    return read_ladder((Rung(Severity.WARNING, -limit.credits, -limit.clear),), -spent)
+
+
+def read_ladder(ladder: tuple[Rung, ...], figure: Decimal) -> Reading:
+    """Where a figure stands to each rung."""
+    return tuple((rung, _position(rung, figure)) for rung in ladder)
+
+
+def _position(rung: Rung, figure: Decimal) -> Position:
+    if figure < rung.below:
+        return Position.BELOW
+    return Position.BAND if figure < rung.clear else Position.CLEAR
+
+
+def read_access(outcome: Snapshot | Failure) -> Reading:
+    """Whether the key may see the organization."""
+    if isinstance(outcome, Snapshot):
+        return ((ALARM, Position.CLEAR),)
+    return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.ACCESS_DENIED else None
+
+
+def read_credential(outcome: Snapshot | Failure) -> Reading:
+    """Whether the key is taken at all."""
+    if isinstance(outcome, Snapshot):
+        return ((ALARM, Position.CLEAR),)
+    return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.CREDENTIAL_REJECTED else None
+
+
+def read_stale(organization: Organization, rules: Rules, at: datetime, *, explained: bool) -> Reading:
+    """Whether the last snapshot is too old; unknown while the silence has another explanation."""
+    if organization.failure is None:
+        return ((NOTICE, Position.CLEAR),)
+    # Only a fresh snapshot clears: a clock stepped back does not make an old one young.
+    overdue = not explained and is_overdue(organization, rules, at)
+    return ((NOTICE, Position.BELOW),) if overdue else None
+
+
+def is_overdue(organization: Organization, rules: Rules, at: datetime) -> bool:
+    """Whether there was no snapshot for longer than allowed, nor an answer of *no credits* that explains it."""
+    failure = organization.failure
+    spent = failure is not None and failure.kind is FailureKind.NO_CREDITS and rules.credits
+    since = organization.snapshot.taken_at if organization.snapshot else organization.failing_since
+    if failure is None or spent or rules.stale_after is None or since is None:
+        return False
+    return at - since > rules.stale_after
+
+
+def below(reading: Reading) -> frozenset[Severity]:
+    """The severities whose rungs are reached."""
+    return frozenset(rung.severity for rung, position in reading or () if position is Position.BELOW)
