@@ -1,7 +1,7 @@
 """Puts the layers together and checks settings against each other; every mistake is found before one is told."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -77,9 +77,9 @@ class _Assembly:
     """One load: typed tables that become settings, and the mistakes found on the way."""
 
     file: Path | None
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     mistakes: Mistakes
-    tables: FileSettings
+    tables: FileSettings = field(repr=False)
 
     def settings(self) -> Settings:
         tables = self.tables

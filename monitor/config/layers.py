@@ -45,7 +45,7 @@ class Layer:
     """Plain values by path, and where each came from: a line of `file`, or a variable."""
 
     rank: int
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
     variables: dict[Key, str] = field(default_factory=dict)
     file: str | None = None
     lines: Mapping[Key, int] = field(default_factory=dict)
@@ -227,7 +227,7 @@ def variable(key: Key) -> str:
 
 
 def _path(name: str, taken: Mapping[tuple[str, str], str]) -> Key:
-    parts = name[len(PREFIX) :].lower().split("__")
+    parts = _decodable(name[len(PREFIX) :]).lower().split("__")
     if len(parts) > 1 and parts[0] in BY_NAME:
         parts[1] = taken.get((parts[0], parts[1]), parts[1])
     return tuple(parts)
@@ -237,7 +237,12 @@ def _value(written: str) -> Any:
     """The value of a variable: tables and lists as TOML writes them, everything else as it stands."""
     if written.strip()[:1] in {"{", "["}:
         try:
-            return tomllib.loads(f"value = {written}", parse_float=Decimal)["value"]
+            return tomllib.loads(f"value = {_decodable(written)}", parse_float=Decimal)["value"]
         except NOT_TOML:
             return written
     return written
+
+
+def _decodable(text: str) -> str:
+    """Text of the environment without bytes that are no UTF-8, which Python keeps as surrogates."""
+    return text.encode(errors="replace").decode()
