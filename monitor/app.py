@@ -16,9 +16,9 @@ from monitor.deliver import Deliverer
 from monitor.errors import ConfigError, DatabaseError, FetchError, Mistake, UsageError
 from monitor.message import test_message
 from monitor.model import Notification, Organization, Severity, Subject, VendorOrganization
-from monitor.poll import AccountPoll, Ledger, Watch, reconcile, rules_of, settle
+from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
-from monitor.store import Store, Transaction
+from monitor.store import Fallback, Store, Transaction
 
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -59,17 +59,18 @@ def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
     """Read the secrets, bring the database in step with the configuration, connect the rooms."""
     accesses = {name: access(settings, name) for name in settings.accounts}
     urls = {name: settings.channel_url(name) for name in settings.channels}
-    tell_about(opened.write_now(lambda tx: reconcile(tx, settings, at=clock())))
+    forecasts = Forecasts()
+    tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
     rows = opened.write_now(store.account_rows)
     watch = Watch(settings, opened.write_now(store.identities))
-    deliverer = Deliverer(opened, urls, timezone=settings.timezone, clock=clock)
+    deliverer = Deliverer(opened, urls, fallbacks(settings), timezone=settings.timezone, clock=clock)
 
     def settled(said: list[Notification]) -> None:
         tell_about(said)
         if said:
             deliverer.wake()
 
-    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings), settled)
+    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
         AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock)
@@ -78,6 +79,15 @@ def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
     ]
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, ledger, deliverer, tuple(polls), tuple(providers.values()), due)
+
+
+def fallbacks(settings: Settings) -> dict[str, Fallback]:
+    """The channels that another one stands in for."""
+    return {
+        name: Fallback(channel.fallback, channel.fallback_after)
+        for name, channel in settings.channels.items()
+        if channel.fallback
+    }
 
 
 def due_at(polled_at: datetime | None, every: timedelta, *, now: datetime) -> datetime:

@@ -7,16 +7,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor import channels, store
 from monitor.errors import DatabaseError
-from monitor.message import render
-from monitor.model import Attempt, Delivery, DeliveryState, Reason
-from monitor.store import Store
+from monitor.message import render_group
+from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
+from monitor.store import Fallback, Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
 CHILDREN: Final = 16
@@ -32,18 +33,21 @@ class Deliverer:
         self,
         store: Store,
         urls: Mapping[str, str],
+        fallbacks: Mapping[str, Fallback],
         *,
         timezone: ZoneInfo,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._urls = urls
+        self._fallbacks = fallbacks
         self._timezone = timezone
         self._clock = clock
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._children = asyncio.Semaphore(CHILDREN)
         self._woken = asyncio.Event()
         self._finishing = False
+        self._ahead = timedelta(0)  # what comes due so soon is due
         self.turned_at = 0.0  # the loop's clock, at its last turn
 
     def wake(self) -> None:
@@ -62,7 +66,8 @@ class Deliverer:
             await self._stop()
 
     async def drain(self) -> None:
-        """Try everything that is due once, and what comes due by its success."""
+        """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
+        self._ahead = store.GATHERING
         while await self._start_due():
             if not any(await asyncio.gather(*self._busy.values())):
                 return
@@ -77,7 +82,7 @@ class Deliverer:
         """Start sending on every channel that has something due and is not busy."""
         if self._finishing:
             return False
-        now = self._clock()
+        now = self._clock() + self._ahead
         try:
             waiting = await self._store.write(lambda tx: store.waiting_channels(tx, now))
         except DatabaseError as error:
@@ -114,49 +119,62 @@ class Deliverer:
         """Send what is due on one channel; True when something was delivered, so that there may be more."""
         delivered = False
         async with self._children:
-            due = await self._due(channel)
-            said = {delivery.id: delivery for delivery in due}
-            outgoing = [self._outgoing(delivery) for delivery in due]
+            groups = {group[0].id: group for group in await self._claim(channel)}
+            outgoing = [self._outgoing(group) for group in groups.values()]
             async with aclosing(channels.send(channel, self._urls[channel], outgoing)) as attempts:
                 async for attempt in attempts:
-                    state = await self._mark(attempt)
-                    self._tell(said[attempt.delivery_id], attempt, state)
-                    delivered |= state is DeliveryState.DELIVERED
+                    delivered |= await self._mark(groups[attempt.delivery_id], attempt)
         return delivered
 
-    async def _due(self, channel: str) -> list[Delivery]:
-        now = self._clock()
+    async def _claim(self, channel: str) -> list[list[Delivery]]:
+        now = self._clock() + self._ahead
         try:
-            return await self._store.write(lambda tx: store.due(tx, channel, now, limit=BATCH))
+            return await self._store.write(lambda tx: store.claim(tx, channel, now, limit=BATCH))
         except DatabaseError as error:
             log.warning("%s: the outbox cannot be read: %s", channel, error)
             return []
 
-    def _outgoing(self, delivery: Delivery) -> channels.Outgoing:
-        said = delivery.notification
+    def _outgoing(self, group: list[Delivery]) -> channels.Outgoing:
+        """One message for what came due together."""
+        words = [delivery.said for delivery in group if isinstance(delivery.said, Message)]
+        said = [delivery.said for delivery in group if isinstance(delivery.said, Notification)]
+        message = words[0] if words else render_group(said, timezone=self._timezone)
         return channels.Outgoing(
-            delivery.id,
-            render(said, timezone=self._timezone),
-            said.severity,
-            resolved=said.reason is Reason.RESOLVED,
+            group[0].id,
+            message,
+            max((one.severity for one in said), default=Severity.INFO),
+            resolved=bool(said) and all(one.reason is Reason.RESOLVED for one in said),
         )
 
-    async def _mark(self, attempt: Attempt) -> DeliveryState:
+    async def _mark(self, group: list[Delivery], attempt: Attempt) -> bool:
         """Keep the outcome, however long the database is away: what is not marked would be sent again."""
+
+        def mark(tx: Transaction) -> list[DeliveryState]:
+            fallback = self._fallbacks.get(group[0].channel)
+            return [
+                store.mark(tx, replace(attempt, delivery_id=one.id), at=self._clock(), fallback=fallback)
+                for one in group
+            ]
+
         while True:
             try:
-                return await self._store.write(partial(store.mark, attempt=attempt, at=self._clock()))
+                states = await self._store.write(mark)
             except DatabaseError:
                 await asyncio.sleep(1)
+                continue
+            for delivery, state in zip(group, states, strict=True):
+                _log(delivery, attempt, state)
+            return attempt.error is None or group[0].channel in self._fallbacks
 
-    def _tell(self, delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
-        said = delivery.notification
+
+def _log(delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
+    said = delivery.said
+    what = "digest"
+    if isinstance(said, Notification):
         what = f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id})"
-        if state is DeliveryState.DELIVERED:
-            log.info("%s: delivered %s", delivery.channel, what)
-        elif state is DeliveryState.GIVEN_UP:
-            log.error(
-                "%s: gave up %s after %d attempts: %s", delivery.channel, what, delivery.attempts + 1, attempt.error
-            )
-        else:
-            log.warning("%s: attempt %d of %s: %s", delivery.channel, delivery.attempts + 1, what, attempt.error)
+    if state is DeliveryState.DELIVERED:
+        log.info("%s: delivered %s", delivery.channel, what)
+    elif state is DeliveryState.GIVEN_UP:
+        log.error("%s: gave up %s after %d attempts: %s", delivery.channel, what, delivery.attempts + 1, attempt.error)
+    else:
+        log.warning("%s: attempt %d of %s: %s", delivery.channel, delivery.attempts + 1, what, attempt.error)

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     EASED = "eased"
     RESOLVED = "resolved"
     REMINDER = "reminder"
+    DIGEST = "digest"
 
 
 class FailureKind(StrEnum):
@@ -307,7 +308,7 @@ class Delivery:
 
     id: int
     channel: str
-    notification: Notification
+    said: Notification | Message  # a digest comes in words
     attempts: int
     give_up_at: datetime
 

@@ -7,15 +7,27 @@ from pathlib import Path
 
 from monitor.config.assemble import effective_settings, load
 from monitor.config.layers import find_file
-from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Settings
+from monitor.config.settings import (
+    Account,
+    Channel,
+    Database,
+    DigestTime,
+    Effective,
+    Organization,
+    Poll,
+    QuietHours,
+    Settings,
+)
 
 __all__ = [
     "Account",
     "Channel",
     "Database",
+    "DigestTime",
     "Effective",
     "Organization",
     "Poll",
+    "QuietHours",
     "Settings",
     "effective_settings",
     "example",

@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -113,12 +113,37 @@ class Organization:
     id: str | None
     notify: tuple[str, ...] | None
     rules: Rules
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """From `start` to `end` of a day in a time zone (over midnight when `end` is earlier), below critical waits."""
+
+    start: time
+    end: time
+    timezone: ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class DigestTime:
+    """When a channel's digest is due: daily, or weekly on `weekday` (Monday is 0)."""
+
+    at: time
+    timezone: ZoneInfo
+    weekday: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
+    """Where messages go; `fallback` names the channel that stands in when delivery has failed for `fallback_after`."""
+
     name: str
     min_severity: Severity
+    quiet_hours: QuietHours | None = None
+    fallback: str | None = None
+    fallback_after: timedelta = timedelta(minutes=15)
+    digest: DigestTime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,25 @@ from monitor import store
 from monitor.config import Settings
 from monitor.judge import end
 from monitor.judge import reconcile as reconcile_rules
-from monitor.model import Notification, OpenIncident, Reason, Rule, Rules, Subject, Verdict
-from monitor.poll.routes import channels_of, hearing, rules_of
-from monitor.poll.settle import account_facts, announce, audience, carry_out, organization_facts, tell
+from monitor.model import Notification, OpenIncident, Organization, Rule, Subject
+from monitor.poll.facts import account_facts, organization_facts
+from monitor.poll.forecasts import Forecasts
+from monitor.poll.routes import rules_of
+from monitor.poll.settle import announce, outlook_of
+from monitor.poll.telling import About, Teller, still
 from monitor.store import Identity, Transaction
 
 
-def reconcile(tx: Transaction, settings: Settings, *, at: datetime) -> list[Notification]:
+def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: datetime) -> list[Notification]:
     """Place every organization where the configuration puts it, end what it ended, tell new channels."""
     for name, account in settings.accounts.items():
         store.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     _place(tx, settings)
     store.abandon(tx, list(settings.channels), at=at)
-    return [*_end_accounts(tx, settings, at), *_end_organizations(tx, settings, at)]
+    teller = Teller(tx, settings, [])
+    _reconcile_accounts(teller, at)
+    _reconcile_organizations(teller, forecasts, at)
+    return teller.said
 
 
 def _place(tx: Transaction, settings: Settings) -> None:
@@ -56,59 +62,56 @@ def placement(settings: Settings, known: Identity) -> tuple[str, str, bool]:
     return known.vendor_id if taken else known.name, known.account, False
 
 
-def _end_accounts(tx: Transaction, settings: Settings, at: datetime) -> list[Notification]:
+def _reconcile_accounts(teller: Teller, at: datetime) -> None:
     """End the incidents of accounts that are gone, and tell new channels of the others."""
-    names = {row.id: row.name for row in store.account_rows(tx)}
-    said = []
-    for account_id, incidents in store.open_incidents(tx, Subject.ACCOUNT).items():
-        name = names[account_id]
-        for verdict in end(incidents) if name not in settings.accounts else ():
-            incident = carry_out(tx, verdict, incidents, subject=(Subject.ACCOUNT, account_id), at=at)
-            facts = account_facts(name, verdict, incident, at=at)
-            channels = audience(tx, settings, verdict, incident, about=(Subject.ACCOUNT, name))
-            said.append(tell(tx, verdict, incident, Subject.ACCOUNT, facts=facts, channels=channels))
+    names = {row.id: row.name for row in store.account_rows(teller.tx)}
+    standing = [
+        (About(Subject.ACCOUNT, key, names[key]), incidents)
+        for key, incidents in store.open_incidents(teller.tx, Subject.ACCOUNT).items()
+    ]
+    standing += [
+        (About(Subject.MONITOR, key, "every account"), incidents)
+        for key, incidents in store.open_incidents(teller.tx, Subject.MONITOR).items()
+    ]
+    for about, incidents in standing:
+        gone = about.subject is Subject.ACCOUNT and about.name not in teller.settings.accounts
+        for verdict in end(incidents) if gone else ():
+            incident = teller.carry_out(verdict, incidents, about, at=at)
+            teller.tell(verdict, incident, about, facts=account_facts(about.name, verdict, incident, at=at))
         for incident in incidents.values():
-            if channels := _unheard(tx, settings, incident, about=(Subject.ACCOUNT, name)):
-                facts = account_facts(name, _still(incident), incident, at=at)
-                said.append(tell(tx, _still(incident), incident, Subject.ACCOUNT, facts=facts, channels=channels))
-    return said
+            facts = account_facts(about.name, still(incident), incident, at=at, rules=teller.settings.rules)
+            teller.catch_up(still(incident), incident, about, facts=facts)
 
 
-def _end_organizations(tx: Transaction, settings: Settings, at: datetime) -> list[Notification]:
+def _reconcile_organizations(teller: Teller, forecasts: Forecasts, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
-    watched = {known.id: known.watched for known in store.identities(tx)}
-    standing = store.open_incidents(tx, Subject.ORGANIZATION)
-    organizations = store.load(tx, list(standing))
-    said = []
-    for organization_id, incidents in standing.items():
-        organization = organizations[organization_id]
-        rules = rules_of(settings, organization.name)
-        kept = watched[organization_id]
-        ended = reconcile_rules(organization, incidents=incidents, rules=rules) if kept else end(incidents)
-        said += [announce(tx, settings, verdict, incidents, organization=organization, at=at) for verdict in ended]
-        for incident in incidents.values():
-            if channels := _unheard(tx, settings, incident, about=(Subject.ORGANIZATION, organization.name)):
-                verdict = _still(incident, rules)
-                facts = organization_facts(tx, organization, verdict, incident, at=at, settings=settings)
-                said.append(tell(tx, verdict, incident, Subject.ORGANIZATION, facts=facts, channels=channels))
-    return said
+    watched = {known.id: known.watched for known in store.identities(teller.tx)}
+    standing = store.open_incidents(teller.tx, Subject.ORGANIZATION)
+    organizations = store.load(teller.tx, list(standing))
+    for key, incidents in standing.items():
+        _reconcile_organization(teller, forecasts, organizations[key], incidents, at=at, watched=watched[key])
 
 
-def _unheard(tx: Transaction, settings: Settings, incident: OpenIncident, *, about: tuple[Subject, str]) -> list[str]:
-    """The channels that an open incident concerns and that nothing of it was ever meant for."""
-    addressed = store.addressed(tx, incident.id)
-    concerned = hearing(settings, channels_of(settings, *about), incident.severity)
-    return [channel for channel in concerned if channel not in addressed]
-
-
-def _still(incident: OpenIncident, rules: Rules | None = None) -> Verdict:
-    """What a channel that is new is told of an open incident: that it opened, at the severity it has now."""
-    ladder = rules.credits if rules and incident.rule is Rule.CREDITS else ()
-    rung = next((rung for rung in ladder if rung.severity is incident.severity), None)
-    return Verdict(
-        incident.rule,
-        Reason.OPENED,
-        incident.severity,
-        level=rung.below if rung else None,
-        clear=rung.clear if rung else None,
-    )
+def _reconcile_organization(
+    teller: Teller,
+    forecasts: Forecasts,
+    organization: Organization,
+    incidents: dict[Rule, OpenIncident],
+    *,
+    at: datetime,
+    watched: bool,
+) -> None:
+    rules = rules_of(teller.settings, organization.name)
+    outlook = outlook_of(forecasts.at(teller.tx, organization, rules))
+    ended = end(incidents)
+    if watched:
+        ended = reconcile_rules(
+            organization, incidents=incidents, rules=rules, at=at, runway=outlook.runway, spent=outlook.spent
+        )
+    for verdict in ended:
+        announce(teller, verdict, incidents, organization, at=at, rules=rules, outlook=outlook)
+    about = About(Subject.ORGANIZATION, organization.id, organization.name)
+    for incident in incidents.values():
+        verdict = still(incident, rules)
+        facts = organization_facts(teller.tx, organization, verdict, incident, at=at, rules=rules, outlook=outlook)
+        teller.catch_up(verdict, incident, about, facts=facts)

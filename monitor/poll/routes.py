@@ -1,8 +1,9 @@
 """Which rules judge an organization, and which channels hear of a subject: the configuration, asked."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
-from monitor.config import Settings
+from monitor.config import QuietHours, Settings
 from monitor.model import Rules, Severity, Subject
 
 
@@ -29,6 +30,35 @@ def _organization_channels(settings: Settings, name: str) -> tuple[str, ...]:
     if configured is None or configured.notify is None:
         return tuple(settings.channels)
     return configured.notify
+
+
+def is_paused(settings: Settings, organization: str) -> bool:
+    """Whether the file says that nothing is to be said of an organization."""
+    configured = settings.organizations.get(organization)
+    return configured is not None and configured.paused
+
+
+def quiet_until(quiet: QuietHours | None, at: datetime) -> datetime | None:
+    """When quiet hours that rule at an instant end; None outside of them."""
+    if quiet is None:
+        return None
+    local = at.astimezone(quiet.timezone)
+    # A stretch that began yesterday may still last.
+    for day in (local.date() - timedelta(days=1), local.date()):
+        last = day if quiet.start < quiet.end else day + timedelta(days=1)
+        began = datetime.combine(day, quiet.start, quiet.timezone)
+        ends = datetime.combine(last, quiet.end, quiet.timezone)
+        if began.astimezone(UTC) <= at < ends.astimezone(UTC):
+            return ends.astimezone(UTC)
+    return None
+
+
+def held_back(settings: Settings, channels: Iterable[str], severity: Severity, at: datetime) -> dict[str, datetime]:
+    """The channels whose quiet hours hold a message of this severity back, and until when."""
+    if severity >= Severity.CRITICAL:
+        return {}
+    ends = {channel: quiet_until(settings.channels[channel].quiet_hours, at) for channel in channels}
+    return {channel: end for channel, end in ends.items() if end is not None}
 
 
 def hearing(settings: Settings, channels: Iterable[str], severity: Severity) -> list[str]:

@@ -4,221 +4,214 @@ Refuses to fetch and to send.  Judges by the order in which checks arrived, on t
 transaction, so that another process that settled in between is seen.
 """
 
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Final
+from datetime import datetime
 
 from monitor import store
 from monitor.config import Settings
-from monitor.judge import judge, judge_account
-from monitor.model import (
-    Check,
-    Facts,
-    Failure,
-    FailureKind,
-    Notification,
-    OpenIncident,
-    Organization,
-    Reason,
-    Rule,
-    Subject,
-    Verdict,
-)
-from monitor.poll.routes import channels_of, hearing, rules_of
+from monitor.judge import is_overdue, judge, judge_account, judge_outage
+from monitor.model import Check, Notification, OpenIncident, Organization, Rule, Rules, Snapshot, Subject, Verdict
+from monitor.poll.facts import Outlook, account_facts, organization_facts
+from monitor.poll.forecasts import Folded, Forecasts
+from monitor.poll.routes import rules_of
+from monitor.poll.telling import About, Teller, still
 from monitor.store import Transaction
 
-DAY: Final = timedelta(days=1)
+Incidents = dict[Rule, OpenIncident]
+EVERYTHING = 0  # the monitor's own id as a subject
+
+
+def settle(tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> list[Notification]:
+    """Keep a batch of checks, judge each in order of arrival, and keep what is to be said; gives the latter."""
+    store.record(tx, batch)
+    settlement = Settlement.begin(tx, batch, settings, forecasts)
+    for check in batch:
+        settlement.settle(check)
+    store.save(tx, settlement.organizations.values())
+    return settlement.teller.said
+
+
+def outlook_of(folded: Folded) -> Outlook:
+    """What is folded, as it is judged and said."""
+    return Outlook(
+        folded.usage.runway() if folded.usage and folded.last else None,
+        folded.window.used if folded.window and folded.last else None,
+    )
 
 
 @dataclass(slots=True)
-class Standing:
+class Settlement:
     """What stands while a batch is settled: current rows and open incidents, by id."""
 
+    tx: Transaction
+    settings: Settings
+    forecasts: Forecasts
+    teller: Teller
     organizations: dict[int, Organization]
-    incidents: dict[int, dict[Rule, OpenIncident]]
-    account_incidents: dict[int, dict[Rule, OpenIncident]]
-    said: list[Notification] = field(default_factory=list)
+    incidents: dict[int, Incidents]
+    accounts: dict[int, Incidents]
+    everything: Incidents
+    _failing: dict[int, tuple[str, bool]] | None = field(default=None)
 
+    @classmethod
+    def begin(cls, tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> "Settlement":
+        """Load what the batch concerns."""
+        ids = {check.organization_id for check in batch if check.organization_id is not None}
+        accounts = {check.account_id for check in batch}
+        return cls(
+            tx,
+            settings,
+            forecasts,
+            Teller(tx, settings, []),
+            store.load(tx, ids),
+            store.open_incidents(tx, Subject.ORGANIZATION, ids),
+            store.open_incidents(tx, Subject.ACCOUNT, accounts),
+            store.open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
+        )
 
-def settle(tx: Transaction, batch: Sequence[Check], settings: Settings) -> list[Notification]:
-    """Keep a batch of checks, judge each in order of arrival, and keep what is to be said; gives the latter."""
-    store.record(tx, batch)
-    standing = _load(tx, batch)
-    for check in batch:
-        _judge_account(tx, check, standing, settings)
-        if check.organization_id is not None:
-            _judge_organization(tx, check, standing, settings)
-    store.save(tx, standing.organizations.values())
-    return standing.said
+    def settle(self, check: Check) -> None:
+        """Judge one check: what it says of its key, of everything, and of its organization."""
+        before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
+        self._judge_key(check)
+        self._judge_outage(check, before)
+        if before is not None:
+            self._judge_organization(check, before)
 
+    # --- the account, and everything ----------------------------------------------------------------------------------
 
-def _load(tx: Transaction, batch: Sequence[Check]) -> Standing:
-    ids = {check.organization_id for check in batch if check.organization_id is not None}
-    accounts = {check.account_id for check in batch}
-    return Standing(
-        store.load(tx, ids),
-        store.open_incidents(tx, Subject.ORGANIZATION, ids),
-        store.open_incidents(tx, Subject.ACCOUNT, accounts),
-    )
+    def _judge_key(self, check: Check) -> None:
+        incidents = self.accounts.setdefault(check.account_id, {})
+        for verdict in judge_account(incidents, check.outcome, rules=self.settings.rules, at=check.ended_at):
+            self._say(verdict, incidents, self._account(check.account_id), check)
+        for incident in [one for one in incidents.values() if one.owed]:
+            about = self._account(check.account_id)
+            facts = account_facts(about.name, still(incident), incident, at=check.ended_at, outcome=check.outcome)
+            incidents[incident.rule] = self.teller.settle_debt(incident, about, facts=facts)
 
+    def _judge_outage(self, check: Check, before: Organization | None) -> None:
+        """One outage, one message: of the whole account, or of every account at once."""
+        incidents = self.accounts.setdefault(check.account_id, {})
+        rules = self.settings.rules
+        if isinstance(check.outcome, Snapshot) and Rule.OUTAGE not in incidents and not self.everything:
+            return
+        out, all_out, failing = self._out(check, before)
+        about = About(Subject.MONITOR, EVERYTHING, "every account")
+        for verdict in judge_outage(self.everything, check.outcome, out=all_out, rules=rules, at=check.ended_at):
+            self._say(verdict, self.everything, about, check, organizations=failing)
+        out = out and Rule.OUTAGE not in self.everything
+        for verdict in judge_outage(incidents, check.outcome, out=out, rules=rules, at=check.ended_at):
+            self._say(verdict, incidents, self._account(check.account_id), check, organizations=failing)
 
-def _judge_account(tx: Transaction, check: Check, standing: Standing, settings: Settings) -> None:
-    """What the check says of its account's key."""
-    incidents = standing.account_incidents.setdefault(check.account_id, {})
-    verdict = judge_account(incidents.get(Rule.CREDENTIAL), check.outcome)
-    if verdict is None:
-        return
-    name = next(row.name for row in store.account_rows(tx) if row.id == check.account_id)
-    incident = carry_out(tx, verdict, incidents, subject=(Subject.ACCOUNT, check.account_id), at=check.ended_at)
-    facts = account_facts(name, verdict, incident, at=check.ended_at, outcome=check.outcome)
-    channels = audience(tx, settings, verdict, incident, about=(Subject.ACCOUNT, name))
-    standing.said.append(tell(tx, verdict, incident, Subject.ACCOUNT, facts=facts, channels=channels))
+    def _out(self, check: Check, before: Organization | None) -> tuple[bool, bool, int | None]:
+        """Whether the account is out (several organizations, none answers, one overdue), or everything is; how many."""
+        standing = Rule.OUTAGE in self.accounts[check.account_id] or Rule.OUTAGE in self.everything
+        if isinstance(check.outcome, Snapshot) or before is None or standing:
+            return False, False, None
+        rules = rules_of(self.settings, before.name)
+        if Rule.CREDENTIAL in self.accounts[check.account_id] or not self._overdue(check, before, rules):
+            return False, False, None
+        rows = self._all_failing()
+        mine = [failed for account, failed in rows.values() if account == before.account]
+        all_failed = all(failed for _, failed in rows.values())
+        everything = all_failed and len({account for account, _ in rows.values()}) > 1
+        out = all(mine) and len(mine) > 1 and not everything
+        return out, everything, len(rows) if everything else len(mine)
 
+    def _overdue(self, check: Check, before: Organization, rules: Rules) -> bool:
+        incidents = self.incidents.get(before.id, {})
+        judged = judge(before, check, incidents=incidents, rules=rules, explained=True)
+        quiet = Rule.STALE in incidents or Rule.ACCESS in incidents
+        return not quiet and is_overdue(judged.organization, rules, check.ended_at)
 
-def _judge_organization(tx: Transaction, check: Check, standing: Standing, settings: Settings) -> None:
-    """What the check says of its organization."""
-    assert check.organization_id is not None  # noqa: S101 -- the caller asked
-    before = standing.organizations[check.organization_id]
-    incidents = standing.incidents.setdefault(before.id, {})
-    rules = rules_of(settings, before.name)
-    rejected = Rule.CREDENTIAL in standing.account_incidents[check.account_id]
-    judged = judge(before, check, incidents=incidents, rules=rules, rejected=rejected)
-    after = standing.organizations[before.id] = judged.organization
-    for verdict in judged.verdicts:
-        carried = announce(tx, settings, verdict, incidents, organization=after, at=check.ended_at)
-        standing.said.append(carried)
+    def _all_failing(self) -> dict[int, tuple[str, bool]]:
+        """Every watched organization's account, and whether its last check failed, this batch's included."""
+        if self._failing is None:
+            self._failing = store.failing(self.tx)
+        for one in self.organizations.values():
+            if one.id in self._failing and one.checked_at is not None:
+                self._failing[one.id] = (one.account, one.failure is not None)
+        return self._failing
+
+    def _account(self, account_id: int) -> About:
+        name = next(row.name for row in store.account_rows(self.tx) if row.id == account_id)
+        return About(Subject.ACCOUNT, account_id, name)
+
+    def _say(
+        self,
+        verdict: Verdict,
+        incidents: Incidents,
+        about: About,
+        check: Check,
+        *,
+        organizations: int | None = None,
+    ) -> None:
+        incident = self.teller.carry_out(verdict, incidents, about, at=check.ended_at)
+        facts = account_facts(
+            about.name,
+            verdict,
+            incident,
+            at=check.ended_at,
+            outcome=check.outcome,
+            organizations=organizations,
+            rules=self.settings.rules,
+        )
+        told = self.teller.tell(verdict, incident, about, facts=facts)
+        if verdict.rule in incidents:
+            incidents[verdict.rule] = told
+
+    # --- the organization ---------------------------------------------------------------------------------------------
+
+    def _judge_organization(self, check: Check, before: Organization) -> None:
+        incidents = self.incidents.setdefault(before.id, {})
+        rules = rules_of(self.settings, before.name)
+        outlook = self._outlook(check, before, rules)
+        explained = bool(self.accounts[check.account_id]) or Rule.OUTAGE in self.everything
+        judged = judge(
+            before,
+            check,
+            incidents=incidents,
+            rules=rules,
+            explained=explained,
+            runway=outlook.runway,
+            spent=outlook.spent,
+        )
+        after = self.organizations[before.id] = judged.organization
+        for verdict in judged.verdicts:
+            announce(self.teller, verdict, incidents, after, at=check.ended_at, rules=rules, outlook=outlook)
+        about = About(Subject.ORGANIZATION, after.id, after.name)
+        for incident in [one for one in incidents.values() if one.owed]:
+            facts = organization_facts(
+                self.tx, after, still(incident, rules), incident, at=check.ended_at, rules=rules, outlook=outlook
+            )
+            incidents[incident.rule] = self.teller.settle_debt(incident, about, facts=facts)
+
+    def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:
+        """The forecast after this check; what the last one knew when this check failed and something may be said."""
+        if not rules.runway and not rules.spend:
+            return Outlook()
+        if isinstance(check.outcome, Snapshot):
+            if check.outcome == before.snapshot:
+                return Outlook()
+            return outlook_of(self.forecasts.after(self.tx, before, check.outcome, rules))
+        return outlook_of(self.forecasts.at(self.tx, before, rules))
 
 
 def announce(
-    tx: Transaction,
-    settings: Settings,
+    teller: Teller,
     verdict: Verdict,
-    incidents: dict[Rule, OpenIncident],
-    *,
+    incidents: Incidents,
     organization: Organization,
+    *,
     at: datetime,
-) -> Notification:
+    rules: Rules,
+    outlook: Outlook,
+) -> None:
     """Carry out one verdict on an organization and keep what is to be said of it."""
+    about = About(Subject.ORGANIZATION, organization.id, organization.name)
     balance = organization.snapshot.credits if organization.snapshot else None
-    incident = carry_out(
-        tx,
-        verdict,
-        incidents,
-        subject=(Subject.ORGANIZATION, organization.id),
-        at=at,
-        credits=balance,
-        topped_up=organization.topped_up,
-    )
-    facts = organization_facts(tx, organization, verdict, incident, at=at, settings=settings)
-    channels = audience(tx, settings, verdict, incident, about=(Subject.ORGANIZATION, organization.name))
-    return tell(tx, verdict, incident, Subject.ORGANIZATION, facts=facts, channels=channels)
-
-
-def carry_out(
-    tx: Transaction,
-    verdict: Verdict,
-    incidents: dict[Rule, OpenIncident],
-    *,
-    subject: tuple[Subject, int],
-    at: datetime,
-    credits: Decimal | None = None,
-    topped_up: Decimal = Decimal(0),
-) -> OpenIncident:
-    """Write the verdict, and keep the open incidents at hand in step with it."""
-    incident = store.carry_out(
-        tx, verdict, incidents.get(verdict.rule), subject=subject, at=at, credits=credits, topped_up=topped_up
-    )
-    if verdict.reason is Reason.RESOLVED:
-        incidents.pop(verdict.rule)
-    else:
-        incidents[verdict.rule] = incident
-    return incident
-
-
-def tell(
-    tx: Transaction,
-    verdict: Verdict,
-    incident: OpenIncident,
-    subject: Subject,
-    *,
-    facts: Facts,
-    channels: Iterable[str],
-) -> Notification:
-    """Keep a notification and a delivery for each of the channels."""
-    notification = Notification(
-        secrets.token_hex(8), incident.id, subject, verdict.rule, verdict.reason, verdict.severity, facts
-    )
-    store.enqueue(tx, notification, channels, at=facts.at)
-    return notification
-
-
-def audience(
-    tx: Transaction, settings: Settings, verdict: Verdict, incident: OpenIncident, *, about: tuple[Subject, str]
-) -> list[str]:
-    """Worse goes to whom it concerns; better goes to exactly those who were told, whatever their minimum severity."""
-    if verdict.reason in (Reason.OPENED, Reason.ESCALATED):
-        return hearing(settings, channels_of(settings, *about), verdict.severity)
-    told = store.told(tx, incident.id)
-    if verdict.reason is Reason.EASED:
-        told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
-    return [channel for channel in settings.channels if channel in told]
-
-
-# --- the figures ------------------------------------------------------------------------------------------------------
-
-
-def account_facts(
-    name: str, verdict: Verdict, incident: OpenIncident, *, at: datetime, outcome: object = None
-) -> Facts:
-    """The figures of an account's incident."""
-    return Facts(
-        name=name,
-        account=name,
-        at=at,
-        opened_at=incident.opened_at,
-        previous_severity=verdict.previous,
-        cause=outcome.message if isinstance(outcome, Failure) else None,
-        reconfigured=verdict.reconfigured,
-    )
-
-
-def organization_facts(
-    tx: Transaction,
-    organization: Organization,
-    verdict: Verdict,
-    incident: OpenIncident,
-    *,
-    at: datetime,
-    settings: Settings,
-) -> Facts:
-    """The figures of an organization's incident, as they stand now."""
-    snapshot, previous, top_up = organization.snapshot, organization.previous, organization.top_up
-    day_ago = store.snapshot_before(tx, organization.id, snapshot.taken_at - DAY) if snapshot else None
-    figured = verdict.rule is Rule.CREDITS
-    return Facts(
-        name=organization.name,
-        account=organization.account,
-        at=at,
-        vendor_id=organization.vendor_id,
-        title=organization.title,
-        credits=snapshot.credits if snapshot else None,
-        taken_at=snapshot.taken_at if snapshot else None,
-        level=verdict.level if figured else None,
-        clear=verdict.clear if figured else None,
-        previous_credits=previous.credits if previous else None,
-        previous_at=previous.taken_at if previous else None,
-        day_ago_credits=day_ago.credits if day_ago else None,
-        day_ago_at=day_ago.taken_at if day_ago else None,
-        top_up_credits=top_up.credits if top_up else None,
-        top_up_at=top_up.taken_at if top_up else None,
-        topped_up=organization.topped_up - incident.topped_up_before,
-        opened_at=incident.opened_at,
-        previous_severity=verdict.previous,
-        cause=organization.failure.message if organization.failure else None,
-        stale_after=rules_of(settings, organization.name).stale_after,
-        no_credits=organization.failure is not None and organization.failure.kind is FailureKind.NO_CREDITS,
-        reconfigured=verdict.reconfigured,
-    )
+    incident = teller.carry_out(verdict, incidents, about, at=at, credits=balance, topped_up=organization.topped_up)
+    facts = organization_facts(teller.tx, organization, verdict, incident, at=at, rules=rules, outlook=outlook)
+    told = teller.tell(verdict, incident, about, facts=facts)
+    if verdict.rule in incidents:
+        incidents[verdict.rule] = told

@@ -16,14 +16,39 @@ from monitor.store.identity import (
     mark_polled,
     rename,
 )
-from monitor.store.incidents import carry_out, open_incidents
-from monitor.store.outbox import abandon, addressed, due, enqueue, mark, told, waiting_channels
-from monitor.store.recording import account_failures, load, record, save, snapshot_before
+from monitor.store.incidents import carry_out, open_incidents, owe
+from monitor.store.outbox import (
+    GATHERING,
+    Fallback,
+    abandon,
+    addressed,
+    claim,
+    enqueue,
+    enqueue_words,
+    mark,
+    told,
+    waiting_channels,
+    withdraw,
+)
+from monitor.store.recording import (
+    account_failures,
+    failing,
+    keep_usage,
+    kept_usage,
+    load,
+    record,
+    save,
+    snapshot_before,
+    snapshots_after,
+)
+from monitor.store.silences import add_silence, end_silence, standing_silences
 from monitor.store.writer import Engine, Store, Transaction, read
 
 __all__ = [
+    "GATHERING",
     "AccountRow",
     "Engine",
+    "Fallback",
     "Hold",
     "Identity",
     "Store",
@@ -32,26 +57,36 @@ __all__ = [
     "account_failures",
     "account_rows",
     "acquire",
+    "add_silence",
     "addressed",
     "carry_out",
-    "due",
+    "claim",
+    "end_silence",
     "enqueue",
+    "enqueue_words",
     "ensure_account",
     "ensure_organization",
+    "failing",
     "identities",
     "insert_rows",
+    "keep_usage",
+    "kept_usage",
     "load",
     "mark",
     "mark_polled",
     "open_incidents",
     "open_reader",
+    "owe",
     "read",
     "record",
     "rename",
     "save",
     "snapshot_before",
+    "snapshots_after",
     "standing_rows",
+    "standing_silences",
     "told",
     "translated",
     "waiting_channels",
+    "withdraw",
 ]

@@ -6,9 +6,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.store.writer import Transaction
-from monitor.tables import accounts, incidents, organizations
+from monitor.tables import accounts, incidents, organizations, silences
 
-STANDING: Final = (accounts, organizations, incidents)
+STANDING: Final = (accounts, organizations, incidents, silences)
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 

@@ -1,6 +1,7 @@
 """Incidents: opened, changed and closed as `judge` decided."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -12,7 +13,8 @@ from monitor.store.writer import Transaction
 from monitor.tables import incidents
 
 _ALL_OPEN: Final = sa.select(
-    *(incidents.c[name] for name in ("subject_id", "id", "rule", "severity", "opened_at", "topped_up_before"))
+    *(incidents.c[name] for name in ("subject_id", "id", "rule", "severity", "opened_at", "topped_up_before")),
+    *(incidents.c[name] for name in ("told_at", "reminders", "owed")),
 ).where(incidents.c.subject == sa.bindparam("subject"), incidents.c.resolved_at.is_(None))
 _OPEN: Final = _ALL_OPEN.where(incidents.c.subject_id.in_(sa.bindparam("ids", expanding=True)))
 RECONFIGURED = "reconfigured"
@@ -26,7 +28,16 @@ def open_incidents(
     found: dict[int, dict[Rule, OpenIncident]] = {}
     for row in tx.execute(_ALL_OPEN if ids is None else _OPEN, given):
         rule = Rule(row.rule)
-        incident = OpenIncident(row.id, rule, Severity.of(row.severity), row.opened_at, row.topped_up_before)
+        incident = OpenIncident(
+            row.id,
+            rule,
+            Severity.of(row.severity),
+            row.opened_at,
+            row.topped_up_before,
+            row.told_at,
+            row.reminders,
+            row.owed,
+        )
         found.setdefault(row.subject_id, {})[rule] = incident
     return found
 
@@ -50,11 +61,19 @@ def carry_out(
         why = RECONFIGURED if verdict.reconfigured else Reason.RESOLVED.value
         tx.execute(row.values(resolved_at=at, resolved_credits=credits, resolved_reason=why))
         return incident
-    values = {"severity": verdict.severity.label}
+    again = incident.reminders + 1 if verdict.reason is Reason.REMINDER else 0
+    values = {"severity": verdict.severity.label, "told_at": at, "reminders": again}
     if verdict.reason is Reason.ESCALATED:
         values["worst_severity"] = verdict.severity.label
     tx.execute(row.values(values))
-    return OpenIncident(incident.id, incident.rule, verdict.severity, incident.opened_at, incident.topped_up_before)
+    return replace(incident, severity=verdict.severity, told_at=at, reminders=again)
+
+
+def owe(tx: Transaction, incident: OpenIncident, *, owed: bool, at: datetime) -> OpenIncident:
+    """Keep whether something of an incident was silenced and is still to be said; once said, reminders count anew."""
+    said = {} if owed else {"told_at": at, "reminders": 0}
+    tx.execute(incidents.update().where(incidents.c.id == incident.id).values(owed=owed, **said))
+    return replace(incident, owed=owed, told_at=incident.told_at if owed else at)
 
 
 def _open(

@@ -3,15 +3,30 @@
 A delivery is written in the transaction that decided it and marked only after its channel answered: at least once.
 """
 
-from collections.abc import Collection, Iterable
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from monitor.model import Attempt, Delivery, DeliveryState, Facts, Notification, Reason, Rule, Severity, Subject
+from monitor.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Facts,
+    Message,
+    Notification,
+    Reason,
+    Rule,
+    Severity,
+    Subject,
+)
 from monitor.store.writer import Transaction
 from monitor.tables import attempts, deliveries, incidents, notifications
 
@@ -19,8 +34,18 @@ GIVE_UP_AFTER: Final = timedelta(hours=24)
 LEAST_ATTEMPTS: Final = 24  # a machine that slept for a day has not tried for a day
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=5)
+GATHERING: Final = timedelta(seconds=2)  # what comes due within so long goes out as one message
+NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER))
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """The channel that stands in for another whose delivery has failed for so long."""
+
+    channel: str
+    after: timedelta
 
 
 @cache
@@ -29,13 +54,13 @@ def _facts() -> TypeAdapter[Facts]:
 
 
 def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
-    """The worst severity each channel was told; pending and unanswered count, given up does not."""
+    """The worst severity each channel was told; pending and unanswered count, given up and withdrawn do not."""
     rows = tx.execute(
         sa.select(deliveries.c.channel, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
         .where(
             deliveries.c.incident_id == incident_id,
-            deliveries.c.state != DeliveryState.GIVEN_UP.value,
+            deliveries.c.state.not_in((DeliveryState.GIVEN_UP.value, DeliveryState.WITHDRAWN.value)),
             notifications.c.reason.in_(_TELLING),
         )
     )
@@ -52,27 +77,62 @@ def addressed(tx: Transaction, incident_id: int) -> set[str]:
     return set(rows.scalars())
 
 
-def enqueue(tx: Transaction, notification: Notification, channels: Iterable[str], *, at: datetime) -> None:
-    """Keep a notification and what is to be delivered of it, due at once."""
-    tx.execute(
-        notifications.insert().values(
-            id=notification.id,
-            incident_id=notification.incident_id,
-            reason=notification.reason.value,
-            severity=notification.severity.label,
-            created_at=at,
-            facts=_facts().dump_json(notification.facts, exclude_defaults=True).decode(),
-        )
-    )
+def withdraw(tx: Transaction, incident_id: int, *, at: datetime) -> None:
+    """Take back what quiet hours hold of an incident: there is something newer to say."""
+    held = (deliveries.c.incident_id == incident_id) & deliveries.c.held & (deliveries.c.attempts == 0)
+    gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
+    tx.execute(deliveries.update().where(_PENDING, held, deliveries.c.next_attempt_at > at).values(gone))
+
+
+def enqueue(
+    tx: Transaction,
+    notification: Notification,
+    channels: Iterable[str],
+    *,
+    at: datetime,
+    held: Mapping[str, datetime] = NONE_HELD,
+) -> None:
+    """Keep a notification and what is to be delivered of it: due in a moment, or when `held` says for a channel."""
+    facts = _facts().dump_json(notification.facts, exclude_defaults=True).decode()
+    _insert(tx, notification.id, notification.incident_id, (notification.reason, notification.severity), facts, at=at)
+    _insert_deliveries(tx, notification.id, notification.incident_id, channels, at=at, held=held)
+
+
+def enqueue_words(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
+    """Keep a message that belongs to no incident, already in words."""
+    words = json.dumps([message.subject, message.text, message.markdown, message.html])
+    _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
+    _insert_deliveries(tx, key, None, [channel], at=at, held=NONE_HELD)
+
+
+def _insert(
+    tx: Transaction, key: str, incident_id: int | None, what: tuple[Reason, Severity], facts: str, *, at: datetime
+) -> None:
+    reason, severity = what
+    values = {"id": key, "incident_id": incident_id, "reason": reason.value, "severity": severity.label}
+    tx.execute(notifications.insert().values(values | {"created_at": at, "facts": facts}))
+
+
+def _insert_deliveries(
+    tx: Transaction,
+    key: str,
+    incident_id: int | None,
+    channels: Iterable[str],
+    *,
+    at: datetime,
+    held: Mapping[str, datetime],
+) -> None:
     rows = [
         {
-            "notification_id": notification.id,
-            "incident_id": notification.incident_id,
+            "notification_id": key,
+            "incident_id": incident_id,
             "channel": channel,
             "state": DeliveryState.PENDING.value,
             "attempts": 0,
-            "next_attempt_at": at,
-            "give_up_at": at + GIVE_UP_AFTER,
+            "next_attempt_at": held.get(channel, at + GATHERING),
+            "give_up_at": held.get(channel, at) + GIVE_UP_AFTER,
+            "held": channel in held,
+            "refused": False,
         }
         for channel in channels
     ]
@@ -86,13 +146,29 @@ def waiting_channels(tx: Transaction, now: datetime) -> set[str]:
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    """Due, also after the clock was stepped back: no pause is longer than the longest."""
+    """Due, also after the clock was stepped back: no pause is longer than the longest, but for quiet hours."""
     at = deliveries.c.next_attempt_at
-    return (at <= now) | (at > now + LONGEST_PAUSE)
+    return (at <= now) | ((at > now + LONGEST_PAUSE) & ~deliveries.c.held)
 
 
-def due(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[Delivery]:
-    """What is due for one channel, the worst first; of each incident only the oldest that is pending."""
+def claim(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
+    """What is due for one channel, in groups that go out as one message each; of each incident only the oldest.
+
+    What was never tried is one group, fixed from now on: a message that is sent again has the same members.
+    """
+    rows = tx.execute(_due(channel, now).limit(limit)).all()
+    new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
+    if new:
+        group = secrets.token_hex(8)
+        tx.execute(deliveries.update().where(deliveries.c.id.in_(new)).values(group_id=group))
+    groups: dict[str, list[Delivery]] = {}
+    for row in rows:
+        alone = row.notification_id if row.incident_id is None else ""  # a digest goes alone
+        groups.setdefault(row.group_id or alone, []).append(_delivery(row))
+    return list(groups.values())
+
+
+def _due(channel: str, now: datetime) -> sa.Select[tuple[Any, ...]]:
     earlier = deliveries.alias()
     waits = sa.exists().where(
         earlier.c.incident_id == deliveries.c.incident_id,
@@ -100,50 +176,64 @@ def due(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[Del
         earlier.c.state == DeliveryState.PENDING.value,
         earlier.c.id < deliveries.c.id,
     )
-    columns = (deliveries.c.id, deliveries.c.channel, deliveries.c.attempts, deliveries.c.give_up_at)
+    columns = (deliveries.c[name] for name in ("id", "channel", "attempts", "give_up_at", "group_id"))
     said = (notifications.c.id.label("notification_id"), notifications.c.incident_id, notifications.c.reason)
-    query = (
+    return (
         sa.select(*columns, *said, notifications.c.severity, notifications.c.facts)
         .add_columns(incidents.c.subject, incidents.c.rule)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .join(incidents, incidents.c.id == notifications.c.incident_id)
+        .outerjoin(incidents, incidents.c.id == notifications.c.incident_id)
         .where(_PENDING, deliveries.c.channel == channel, _is_due(now), ~waits)
         .order_by(deliveries.c.attempts, deliveries.c.id)
-        .limit(limit)
     )
-    return [_delivery(row) for row in tx.execute(query)]
 
 
-def _delivery(row: sa.Row[tuple[object, ...]]) -> Delivery:
-    notification = Notification(
-        row.notification_id,
-        row.incident_id,
-        Subject(row.subject),
-        Rule(row.rule),
-        Reason(row.reason),
-        Severity.of(row.severity),
-        _facts().validate_json(row.facts),
-    )
-    return Delivery(row.id, row.channel, notification, row.attempts, row.give_up_at)
+def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
+    reason, severity = Reason(row.reason), Severity.of(row.severity)
+    said: Notification | Message
+    if reason is Reason.DIGEST:
+        said = Message(*json.loads(row.facts))
+    else:
+        facts = _facts().validate_json(row.facts)
+        said = Notification(
+            row.notification_id, row.incident_id, Subject(row.subject), Rule(row.rule), reason, severity, facts
+        )
+    return Delivery(row.id, row.channel, said, row.attempts, row.give_up_at)
 
 
-def mark(tx: Transaction, attempt: Attempt, *, at: datetime) -> DeliveryState:
+def mark(tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None) -> DeliveryState:
     """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up."""
     row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id)).one()
     count = row.attempts + 1
     tx.execute(attempts.insert().values(delivery_id=row.id, ended_at=at, error=attempt.error))
-    values: dict[str, object] = {"attempts": count, "last_error": attempt.error}
+    values: dict[str, object] = {"attempts": count, "last_error": attempt.error, "refused": not attempt.retryable}
     if attempt.error is None:
         state = DeliveryState.DELIVERED
     elif at >= row.give_up_at and count >= LEAST_ATTEMPTS:
         state = DeliveryState.GIVEN_UP
     else:
         state = DeliveryState.PENDING
-        values["next_attempt_at"] = at + pause_after(count)
+        # What was refused for good may still be mended by somebody, so it is tried on, but rarely.
+        values["next_attempt_at"] = at + (pause_after(count) if attempt.retryable else LONGEST_PAUSE)
     if state is not DeliveryState.PENDING:
         values["ended_at"] = at
     tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
+    if attempt.error is not None and fallback:
+        _hand_over(tx, row, fallback, refused=not attempt.retryable, at=at)
     return state
+
+
+def _hand_over(tx: Transaction, row: Any, fallback: Fallback, *, refused: bool, at: datetime) -> None:
+    """Give a delivery that has failed for long enough to the channel that stands in; once."""
+    first = sa.select(sa.func.min(attempts.c.ended_at)).where(attempts.c.delivery_id == row.id)
+    began = tx.execute(first).scalar_one()
+    has = sa.select(deliveries.c.id).where(
+        deliveries.c.notification_id == row.notification_id, deliveries.c.channel == fallback.channel
+    )
+    if (refused or at - began >= fallback.after) and tx.execute(has).first() is None:
+        _insert_deliveries(
+            tx, row.notification_id, row.incident_id, [fallback.channel], at=at - GATHERING, held=NONE_HELD
+        )
 
 
 def pause_after(count: int) -> timedelta:

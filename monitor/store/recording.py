@@ -17,7 +17,8 @@ from monitor.tables import checks, organizations, snapshots
 NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 # Built once: a poll of few organizations would spend more on building statements than on running them.
-_LOAD: Final = sa.select(organizations).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
+_CURRENT: Final = tuple(column for column in organizations.c if column.name not in {"usage", "usage_at"})
+_LOAD: Final = sa.select(*_CURRENT).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
 _UPDATE: Final = (
     organizations.update()
     .where(organizations.c.id == sa.bindparam("key"))
@@ -145,6 +146,33 @@ def snapshot_before(tx: Transaction, organization_id: int, at: datetime) -> Snap
     before = of.where(snapshots.c.taken_at <= at).order_by(snapshots.c.taken_at.desc()).limit(1)
     row = tx.execute(before).first() or tx.execute(of.order_by(snapshots.c.taken_at).limit(1)).first()
     return Snapshot(row.taken_at, row.credits) if row else None
+
+
+def snapshots_after(tx: Transaction, organization_id: int, since: datetime, *, until: datetime) -> list[Snapshot]:
+    """The snapshots after an instant, up to and with another, by their instants."""
+    c = snapshots.c
+    mine = (c.organization_id == organization_id) & (c.taken_at > since) & (c.taken_at <= until)
+    return [Snapshot(*row) for row in tx.execute(sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at))]
+
+
+def keep_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
+    """Keep what the forecast has folded up to an instant."""
+    row = organizations.update().where(organizations.c.id == organization_id)
+    tx.execute(row.values(usage=usage, usage_at=at))
+
+
+def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
+    """What the forecast had folded, and up to when."""
+    c = organizations.c
+    row = tx.execute(sa.select(c.usage, c.usage_at).where(c.id == organization_id)).one()
+    return row.usage, row.usage_at
+
+
+def failing(tx: Transaction) -> dict[int, tuple[str, bool]]:
+    """Every watched organization: its account, and whether its last check failed."""
+    c = organizations.c
+    rows = tx.execute(sa.select(c.id, c.account, c.failure).where(c.watched))
+    return {row.id: (row.account, row.failure is not None) for row in rows}
 
 
 def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
