@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).parents[1]
 EXAMPLE = (REPOSITORY / "config.example.toml").read_text()
 DOCUMENT = (REPOSITORY / "docs/configuration.md").read_text()
 LEVELS = ("info", "warning", "critical", "clear")
-SETTINGS = [key for key in known_settings() if not set(LEVELS) & set(key)]
+WITHIN = {"spend"}  # a table whose settings are shown inside it
+SETTINGS = [key for key in known_settings() if not set(LEVELS) & set(key) and not WITHIN & set(key[:-1])]
 
 
 def uncommented() -> str:

@@ -15,8 +15,19 @@ from monitor.config.layers import BY_NAME, Layer
 from monitor.config.locate import Key
 from monitor.config.mistakes import Mistakes, hint
 from monitor.config.rules import default_rules, mistakes_in, rules_over
-from monitor.config.schema import AccountTable, FileSettings, OrganizationTable, RulesTable
-from monitor.config.settings import Account, Channel, Database, Effective, Organization, Poll, Secret, Settings
+from monitor.config.schema import AccountTable, ChannelTable, FileSettings, OrganizationTable, RulesTable
+from monitor.config.settings import (
+    Account,
+    Channel,
+    Database,
+    DigestTime,
+    Effective,
+    Organization,
+    Poll,
+    QuietHours,
+    Secret,
+    Settings,
+)
 from monitor.config.units import NAME
 from monitor.model import Rules
 
@@ -64,12 +75,17 @@ def _tables(values: dict[str, Any], mistakes: Mistakes) -> FileSettings:
 def _leave_out(values: dict[str, Any], key: Key) -> None:
     """Remove one value; a table by name becomes an empty one, because others may refer to it."""
     here = values
-    for part in key[:-1]:
-        here = here[part]
+    for number, part in enumerate(key[:-1], start=1):
+        # Something is missing in it, or it is written as a whole: then it goes as a whole, once.
+        inner = here.get(part, {})
+        if not isinstance(inner, dict) or key[number] not in inner:
+            key = key[:number]
+            break
+        here = inner
     if len(key) == len(("accounts", "NAME")) and key[0] in BY_NAME:
         here[key[-1]] = {}
     else:
-        del here[key[-1]]
+        here.pop(key[-1], None)
 
 
 @dataclass(slots=True)
@@ -97,7 +113,7 @@ class _Assembly:
             timezone=tables.timezone,
             accounts=MappingProxyType(accounts),
             organizations=MappingProxyType(organizations),
-            channels=MappingProxyType({n: Channel(n, t.min_severity) for n, t in tables.channels.items()}),
+            channels=MappingProxyType({name: self._channel(name, one) for name, one in tables.channels.items()}),
             rules=rules,
             warnings=(*_open_secrets([*keys.values(), *urls.values()]), *_idle_accounts(accounts, organizations)),
             keys=keys,
@@ -125,7 +141,24 @@ class _Assembly:
             if channel not in self.tables.channels:
                 self._wrong_name((*place, "notify", str(number)), channel, "channels")
         rules = self._rules((*place, "rules"), table.rules, base)
-        return Organization(name, self._account_of(place, table.account), table.id, table.notify, rules)
+        account = self._account_of(place, table.account)
+        return Organization(name, account, table.id, table.notify, rules, paused=table.paused)
+
+    def _channel(self, name: str, table: ChannelTable) -> Channel:
+        zone, place = self.tables.timezone, ("channels", name, "fallback")
+        if table.fallback == name:
+            self.mistakes.add(place, "is the channel itself; expected another one")
+        elif table.fallback is not None and table.fallback not in self.tables.channels:
+            self._wrong_name(place, table.fallback, "channels")
+        quiet, digest = table.quiet_hours, table.digest
+        return Channel(
+            name,
+            table.min_severity,
+            QuietHours(quiet.start, quiet.end, quiet.zone or zone) if quiet else None,
+            table.fallback,
+            table.fallback_after,
+            DigestTime(digest.at, digest.zone or zone, digest.weekday) if digest else None,
+        )
 
     def _account_of(self, place: Key, account: str | None) -> str:
         accounts = self.tables.accounts

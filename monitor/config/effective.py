@@ -10,11 +10,11 @@ from monitor.config.locate import Key
 from monitor.config.schema import FileSettings, Table
 from monitor.config.settings import Effective, Secret, Settings
 from monitor.config.units import OFF, written
-from monitor.model import RateLimit, Rules, Rung, Severity
+from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
 
 SECRETS: Final = {"api_key", "api_key_file", "url", "url_file"}  # of two ways the one in force is shown
 UNSET: Final = {"organizations": "only those listed", "id": "the key's default", "notify": "every channel"}
-OPTIONAL: Final = {"proxy", "ca_file"}
+OPTIONAL: Final = {"proxy", "ca_file", "fallback", "fallback_after", "quiet_hours", "digest"}
 
 
 def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], Origin | None]) -> Iterator[Effective]:
@@ -41,6 +41,7 @@ def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], 
         yield row((*place, "account"), organization.account)
         yield row((*place, "id"), organization.id or UNSET["id"])
         yield row((*place, "notify"), UNSET["notify"] if organization.notify is None else organization.notify)
+        yield row((*place, "paused"), organization.paused)
         for rule, value in _rules(organization.rules).items():
             own = (*place, "rules", rule)
             yield row(own, value, own if rule in table.rules.model_fields_set else ("rules", rule))
@@ -72,6 +73,8 @@ def _rules(rules: Rules) -> Mapping[str, Any]:
         "runway": tuple(in_hours) or None,
         "stale_after": rules.stale_after,
         "confirm_checks": rules.confirm_checks,
+        "spend": rules.spend,
+        "remind_every": tuple(sorted(rules.remind.items())) or None,
     }
 
 
@@ -87,12 +90,24 @@ def _shown(value: Any) -> str:
         return f"{value.requests}/{written(value.per)}"
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, SpendLimit):
+        clear = f", clear = {_shown(value.clear)}"
+        return f"{{ credits = {_shown(value.credits)}, window = {written(value.window)}{clear} }}"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        gaps = (f"{one.label} = {' '.join(map(written, those))}" for one, those in value)
+        return "{ " + ", ".join(gaps) + " }"
     if isinstance(value, tuple):
         return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"
     return str(value)
 
 
 def _ladder(rungs: tuple[Rung, ...]) -> str:
-    levels = [f"{one.severity.label} = {_shown(one.below)}" for one in reversed(rungs)]
-    clears = [f"{one.severity.label} = {_shown(one.clear)}" for one in reversed(rungs)]
+    levels = [f"{one.severity.label} = {_level(one, one.below)}" for one in reversed(rungs)]
+    clears = [f"{one.severity.label} = {_level(one, one.clear)}" for one in reversed(rungs)]
     return "{ " + ", ".join([*levels, "clear = { " + ", ".join(clears) + " }"]) + " }"
+
+
+def _level(rung: Rung, figure: Decimal) -> str:
+    return f"{_shown(figure * 100)}%" if rung.of_top_up else _shown(figure)

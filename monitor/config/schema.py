@@ -8,14 +8,17 @@ from decimal import Decimal
 from typing import Annotated, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config import units
-from monitor.model import Generation, RateLimit, Severity
+from monitor.config import alerting, units
+from monitor.model import REMINDERS, Generation, RateLimit, Severity
 
 Duration = Annotated[timedelta, BeforeValidator(units.duration)]
 Text = Annotated[str, BeforeValidator(units.text)]
 Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
+Level = Annotated[Decimal, PlainValidator(alerting.level)]  # a share of the last top-up stays one
+Gaps = Annotated[tuple[timedelta, ...], PlainValidator(alerting.gaps)]
 Hours = Annotated[Decimal, BeforeValidator(units.hours_figure)]
 Figure = TypeVar("Figure")
 
@@ -36,6 +39,18 @@ class Ladder(Levels[Figure], Generic[Figure]):
     clear: Levels[Figure] = Levels[Figure]()
 
 
+class Spend(Table):
+    credits: Credits
+    window: Duration
+    clear: Credits | None = None
+
+
+class Remind(Table):
+    info: Gaps = ()
+    warning: Gaps = REMINDERS[Severity.WARNING]
+    critical: Gaps = REMINDERS[Severity.CRITICAL]
+
+
 class DatabaseTable(Table):
     url: Annotated[str, BeforeValidator(units.database_url)] | None = None
     migrate: Annotated[str, BeforeValidator(units.choice("auto", "manual"))] = "auto"
@@ -47,10 +62,12 @@ class PollTable(Table):
 
 
 class RulesTable(Table):
-    credits: Annotated[Ladder[Credits] | None, BeforeValidator(units.levels)] = None
+    credits: Annotated[Ladder[Level] | None, BeforeValidator(units.levels)] = None
     runway: Annotated[Ladder[Hours] | None, BeforeValidator(units.levels)] = None
     stale_after: Annotated[timedelta | None, BeforeValidator(units.duration_or_off)] = None
     confirm_checks: Annotated[int, BeforeValidator(units.checks)] = 1
+    spend: Annotated[Spend | None, BeforeValidator(alerting.spend)] = None
+    remind_every: Annotated[Remind, BeforeValidator(alerting.reminders)] = Remind()
 
 
 class AccountTable(Table):
@@ -68,6 +85,7 @@ class OrganizationTable(Table):
     account: Text | None = None
     id: Text | None = None
     notify: Annotated[tuple[str, ...], BeforeValidator(units.names)] | None = None
+    paused: Annotated[bool, BeforeValidator(alerting.yes_or_no)] = False
     rules: RulesTable = RulesTable()
 
 
@@ -75,10 +93,18 @@ class ChannelTable(Table):
     url: Text | None = None
     url_file: Text | None = None
     min_severity: Annotated[Severity, BeforeValidator(units.severity)] = Severity.WARNING
+    quiet_hours: Annotated[alerting.Quiet | None, PlainValidator(alerting.quiet_hours)] = None
+    fallback: Text | None = None
+    fallback_after: Duration = timedelta(minutes=15)
+    digest: Annotated[alerting.DigestAt | None, PlainValidator(alerting.digest)] = None
 
 
-class FileSettings(Table):
-    """Everything that can be configured."""
+class FileSettings(BaseSettings):
+    """Everything that can be configured, from layers that are merged already."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True, validate_default=False
+    )
 
     timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
     database: DatabaseTable = DatabaseTable()
@@ -88,10 +114,22 @@ class FileSettings(Table):
     organizations: dict[str, OrganizationTable] = Field(default_factory=dict)
     channels: dict[str, ChannelTable] = Field(default_factory=dict)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 -- the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `layers` found: it knows names with dashes, credentials, and the line of each setting."""
+        return (init_settings,)
+
 
 ANY: Final = "*"  # stands for a name of one's own
 
-TABLES: Final[dict[tuple[str, ...], type[Table]]] = {
+TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     (): FileSettings,
     ("database",): DatabaseTable,
     ("poll",): PollTable,
@@ -105,6 +143,8 @@ for _rules in (("rules",), ("organizations", ANY, "rules")):
     for _rule in ("credits", "runway"):
         TABLES[*_rules, _rule] = Ladder
         TABLES[*_rules, _rule, "clear"] = Levels
+    TABLES[*_rules, "spend"] = Spend
+    TABLES[*_rules, "remind_every"] = Remind
 
 
 def place_of(key: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,4 +163,4 @@ def known_settings() -> list[tuple[str, ...]]:
     """The key of every setting, without those of whole tables."""
     keys = [(*table, name) for table, model in TABLES.items() for name in model.model_fields]
     tables = {place[:length] for place in TABLES for length in range(1, len(place) + 1)}
-    return [key for key in keys if key not in tables or TABLES.get(key) is Ladder]
+    return [key for key in keys if key not in tables or TABLES.get(key) in {Ladder, Spend, Remind}]
