@@ -78,7 +78,7 @@ class Teller:
         return store.owe(self.tx, incident, owed=False, at=facts.at)
 
     def catch_up(self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts) -> None:
-        """Say an open incident to channels that are new: those it concerns and that nothing of it was meant for."""
+        """Say an open incident to channels that are new: those it concerns and that heard nothing of it."""
         addressed = store.addressed(self.tx, incident.id)
         concerned = hearing(self.settings, channels_of(self.settings, about.subject, about.name), incident.severity)
         channels = [channel for channel in concerned if channel not in addressed]

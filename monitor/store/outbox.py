@@ -72,9 +72,9 @@ def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
 
 
 def addressed(tx: Transaction, incident_id: int) -> set[str]:
-    """The channels that anything of this incident was ever meant for."""
-    rows = tx.execute(sa.select(deliveries.c.channel).where(deliveries.c.incident_id == incident_id).distinct())
-    return set(rows.scalars())
+    """The channels that anything of this incident is or was on its way to, but for what was given up."""
+    mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.state != DeliveryState.GIVEN_UP.value)
+    return set(tx.execute(sa.select(deliveries.c.channel).where(mine).distinct()).scalars())
 
 
 def withdraw(tx: Transaction, incident_id: int, *, at: datetime) -> None:
