@@ -12,13 +12,14 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from story import Story
 
 from monitor import migrate
 from monitor.store.engines import open_reader, open_writer
@@ -153,6 +154,15 @@ def reader(database_url: str) -> Iterator[sa.Engine]:
     reading = open_reader(database_url)
     yield reading
     reading.dispose()
+
+
+@pytest.fixture
+async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Story]:
+    """The rooms put together on each kind of database; nothing may go wrong in them unseen."""
+    one = Story(tmp_path, database_url).begin()
+    yield one
+    await one.end()
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
 
 
 @pytest.fixture(autouse=True)
