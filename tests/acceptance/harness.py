@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 
 REPOSITORY = Path(__file__).parents[2]
 CANARY_KEY = "sk-canary7f3KQ9vWm2Zx8LtR4bN6yHs1JdPe5GcUa0TiOoXlVwSr"
+ID = re.compile(r"notification ([0-9a-f]{16})")
 CANARY_PATH = "canary-channel-5d81c0"
 
 
@@ -152,7 +154,13 @@ min_severity = "critical"
         return process.returncode, out.decode(), err.decode()
 
     def titles(self, receiver: str) -> list[str]:
-        return [one.title for one in self.received[receiver]]
+        """What arrived, once: a kill between sending and marking may double a message, with the same id."""
+        return list({tuple(ID.findall(one.message)): one.title for one in self.received[receiver]}.values())
+
+    def subjects(self) -> list[str]:
+        """The same of the mailbox."""
+        pairs = zip(self.mailbox.bodies, self.mailbox.subjects, strict=True)
+        return list({tuple(ID.findall(body))[:1]: subject for body, subject in pairs}.values())
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         try:
