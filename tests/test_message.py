@@ -51,7 +51,7 @@ def notification(
     reason: Reason = Reason.OPENED,
     severity: Severity = Severity.CRITICAL,
 ) -> Notification:
-    subject = Subject.ACCOUNT if rule is Rule.CREDENTIAL else Subject.ORGANIZATION
+    subject = Subject.ACCOUNT if rule in {Rule.CREDENTIAL, Rule.OUTAGE} else Subject.ORGANIZATION
     return Notification("0192f3a4-7c1e", 7, subject, rule, reason, severity, facts)
 
 
@@ -79,7 +79,7 @@ SUBJECTS = [
         replace(LOW, credits=Decimal(1010)),
         "EASED to WARNING: render-farm has 1,010 credits, not yet 1,050",
     ),
-    (Rule.CREDITS, REMINDER, CRITICAL, FACTS, "STILL CRITICAL: render-farm has 148.2 credits, below 200"),
+    (Rule.CREDITS, REMINDER, CRITICAL, FACTS, "STILL CRITICAL: render-farm has 148.2 credits, below 200 (for 2 h)"),
     (
         Rule.CREDITS,
         RESOLVED,
@@ -209,7 +209,7 @@ def test_a_history_of_two_snapshots_says_its_change_once():
     assert text.count("-12.3") == 1
 
 
-@pytest.mark.parametrize("rule", [Rule.CREDITS, Rule.STALE, Rule.ACCESS, Rule.CREDENTIAL])
+@pytest.mark.parametrize("rule", list(Rule))
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_barest_facts_still_make_a_message(rule, reason):
     bare = Facts(name="render-farm", account="studio", at=AT)
@@ -302,7 +302,7 @@ def test_foreign_text_becomes_one_harmless_line(foreign, line):
     assert harmless(foreign) == line
 
 
-@given(st.text(), st.text(), st.text(), st.sampled_from([Rule.CREDITS, Rule.STALE, Rule.ACCESS, Rule.CREDENTIAL]))
+@given(st.text(), st.text(), st.text(), st.sampled_from(list(Rule)))
 def test_no_name_breaks_out_of_any_form(name, title, cause, rule):
     facts = replace(FAILED, name=name, account=name, title=title, vendor_id=title, cause=cause)
     told = said(facts, rule=rule)

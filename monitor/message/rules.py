@@ -1,14 +1,18 @@
-"""What each rule says when it opens, changes and ends: a headline and a lead, its sentences side by side.
+"""What each rule says when it opens, changes and ends, its sentences side by side.
 
 Refuses to lay anything out.  `{name}`, `{account}` and `{cause}` stand for foreign words, put in by `letter`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from typing import Final
 
-from monitor.message.words import format_credits, format_duration
-from monitor.model import Facts, Notification, Reason, Rule
+from monitor.message import runway
+from monitor.message.words import format_credits, format_duration, shorten
+from monitor.model import Facts, Rule
 
 Sentence = Callable[[Facts], str]
 
@@ -17,11 +21,14 @@ Sentence = Callable[[Facts], str]
 class Wording:
     """The sentences of one rule; headlines follow a word such as `CRITICAL:`."""
 
-    topic: str  # what it watches, for an ending by configuration
-    begun: Sentence
-    lead: Sentence
+    topic: str  # what it watches, for an ending by configuration and for tables
+    begun: Sentence  # figures in short
+    lead: Sentence  # figures exact
     ended: Sentence
+    why_ended: Sentence = lambda _: ""
     advice: str = ""
+    whose: str = "{name}"
+    says_how_long: bool = False  # `begun` does, once there was a balance
 
 
 # --- credits ----------------------------------------------------------------------------------------------------------
@@ -30,7 +37,7 @@ class Wording:
 def _credits_begun(facts: Facts) -> str:
     if facts.no_credits or facts.credits is None:
         return "{name} has no credits left"
-    return f"{{name}} has {format_credits(facts.credits)} credits{_below(facts)}"
+    return f"{{name}} has {format_credits(shorten(facts.credits))} credits{_below(facts, up=True)}"
 
 
 def _credits_lead(facts: Facts) -> str:
@@ -45,24 +52,117 @@ def _credits_ended(facts: Facts) -> str:
     return f"{{name}} has {_figure(facts)} again"
 
 
-def _below(facts: Facts) -> str:
-    """Which side of the level the balance is on: between a level and its clear level, an incident still stands."""
+def _topped_up(facts: Facts) -> str:
+    return f"Topped up since it began: {format_credits(facts.topped_up)} credits." if facts.topped_up else ""
+
+
+def _below(facts: Facts, *, up: bool = False) -> str:
+    """Which side of the level the balance is on: between a level and its clear level, an incident still stands.
+
+    `up`: beside a balance that was shortened downwards.
+    """
     if facts.credits is None or facts.level is None:
         return ""
     if facts.credits < facts.level:
-        return f", below {format_credits(facts.level)}"
-    return f", not yet {format_credits(facts.clear)}" if facts.clear is not None else ""
+        return f", below {format_credits(shorten(facts.level, up=True) if up else facts.level)}"
+    if facts.clear is None:
+        return ""
+    return f", not yet {format_credits(shorten(facts.clear, up=True) if up else facts.clear)}"
+
+
+def _figure(facts: Facts) -> str:
+    return "an unknown balance" if facts.credits is None else f"{format_credits(facts.credits)} credits"
+
+
+# --- runway -----------------------------------------------------------------------------------------------------------
+
+
+def _runway_begun(facts: Facts) -> str:
+    if facts.runway_likely is None:
+        return "{name} will be empty soon"
+    if runway.is_over(facts):
+        return "{name} is empty by now"
+    if math.isinf(facts.runway_likely):
+        return "nothing of {name} is used"
+    return f"{{name}} will be empty in {runway.lasting(facts)}"
+
+
+def _runway_lead(facts: Facts) -> str:
+    if facts.runway_likely is None:
+        return "By the last forecast {name} will be empty soon; at present there is none."
+    if runway.is_over(facts) or math.isinf(facts.runway_likely):
+        return f"By the forecast {_runway_begun(facts)}."
+    spread = f" ({between})" if (between := runway.band(facts)) else ""
+    said = f"If it is used on as before, {_runway_begun(facts)}{spread}."
+    return f"{said} {limit}" if (limit := _runway_limit(facts)) else said
+
+
+def _runway_limit(facts: Facts) -> str:
+    if facts.level is None or facts.clear is None or facts.runway_likely is None:
+        return ""
+    if Decimal(facts.runway_likely) < facts.level:
+        return f"That is less than {hours(facts.level)}."
+    return f"That is not yet {hours(facts.clear)}, at which it is over."
+
+
+def _runway_ended(facts: Facts) -> str:
+    if facts.runway_likely is None:
+        return "{name} will not be empty soon"
+    if math.isinf(facts.runway_likely):
+        return "nothing of {name} is used any more"
+    return f"{{name}} will last {runway.lasting(facts)} again"
+
+
+def _runway_why_ended(facts: Facts) -> str:
+    if facts.topped_up is None:
+        return ""
+    return _topped_up(facts) or "Nothing was topped up since it began: less is used."
+
+
+# --- spend ------------------------------------------------------------------------------------------------------------
+
+
+def _spend_begun(facts: Facts) -> str:
+    if facts.spent is None:
+        return "{name} uses credits too fast"
+    return f"{{name}} used {format_credits(shorten(facts.spent, up=True))} credits{_within(facts)}{_limit(facts)}"
+
+
+def _spend_lead(facts: Facts) -> str:
+    if facts.spent is None:
+        return "{name} uses credits faster than allowed."
+    return f"{{name}} used {format_credits(facts.spent)} credits{_within(facts)}{_limit(facts)}."
+
+
+def _spend_ended(facts: Facts) -> str:
+    if facts.spent is None:
+        return "{name} uses no more credits than allowed again"
+    return f"{{name}} used only {format_credits(facts.spent)} credits{_within(facts)}"
+
+
+def _within(facts: Facts) -> str:
+    return f" within {format_duration(facts.window)}" if facts.window is not None else ""
+
+
+def _limit(facts: Facts) -> str:
+    if facts.spent is None or facts.level is None:
+        return ""
+    if facts.spent > facts.level:
+        return f", more than {format_credits(facts.level)}"
+    return f", not yet down to {format_credits(facts.clear)}" if facts.clear is not None else ""
 
 
 # --- stale ------------------------------------------------------------------------------------------------------------
 
 
 def _stale_begun(facts: Facts) -> str:
+    return f"no balance of {{name}}{_missing_for(facts)}"
+
+
+def _missing_for(facts: Facts) -> str:
     if facts.taken_at is not None:
-        return f"no balance of {{name}} for {format_duration(facts.at - facts.taken_at)}"
-    if facts.stale_after is not None:
-        return f"no balance of {{name}} for more than {format_duration(facts.stale_after)}"
-    return "no balance of {name}"
+        return f" for {format_duration(facts.at - facts.taken_at)}"
+    return f" for more than {format_duration(facts.stale_after)}" if facts.stale_after is not None else ""
 
 
 def _stale_lead(facts: Facts) -> str:
@@ -107,11 +207,48 @@ def _credential_ended(_: Facts) -> str:
     return "the API key of account {account} works again"
 
 
+# --- outage -----------------------------------------------------------------------------------------------------------
+
+STANDS: Final = (
+    "What was known before still stands: what was low is still low. If credits run low meanwhile, nobody is told."
+)
+
+
+def _outage_begun(facts: Facts) -> str:
+    which = f"any of the {facts.organizations} organizations" if facts.organizations else "any organization"
+    return f"no balance of {which} of account {{account}}{_missing_for(facts)}"
+
+
+def _outage_lead(facts: Facts) -> str:
+    return f"The balances of the {_count(facts)}organizations of account {{account}} cannot be fetched. {STANDS}"
+
+
+def _blackout_begun(facts: Facts) -> str:
+    which = f" ({facts.organizations} organizations)" if facts.organizations else ""
+    return f"no balance of any account{which}{_missing_for(facts)}"
+
+
+def _blackout_lead(facts: Facts) -> str:
+    return f"The balances of the {_count(facts)}organizations of all accounts cannot be fetched. {STANDS}"
+
+
+def _count(facts: Facts) -> str:
+    return f"{facts.organizations} " if facts.organizations else ""
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 WORDING: Final[Mapping[Rule, Wording]] = {
-    Rule.CREDITS: Wording("low credits", _credits_begun, _credits_lead, _credits_ended),
-    Rule.STALE: Wording("no balance", _stale_begun, _stale_lead, _stale_ended),
+    Rule.CREDITS: Wording("low credits", _credits_begun, _credits_lead, _credits_ended, why_ended=_topped_up),
+    Rule.RUNWAY: Wording("short runway", _runway_begun, _runway_lead, _runway_ended, why_ended=_runway_why_ended),
+    Rule.SPEND: Wording(
+        "high use",
+        _spend_begun,
+        _spend_lead,
+        _spend_ended,
+        advice="What to do: see whether a job runs wild or somebody else has a key; the vendor can revoke a key.",
+    ),
+    Rule.STALE: Wording("no balance", _stale_begun, _stale_lead, _stale_ended, says_how_long=True),
     Rule.ACCESS: Wording(
         "no access",
         _access_begun,
@@ -125,81 +262,29 @@ WORDING: Final[Mapping[Rule, Wording]] = {
         _credential_lead,
         _credential_ended,
         advice="What to do: renew the key at the vendor, and put the new one where account {account} reads it.",
+        whose="account {account}",
+    ),
+    Rule.OUTAGE: Wording(
+        "outage",
+        _outage_begun,
+        _outage_lead,
+        lambda _: "the balances of account {account} can be fetched again",
+        whose="account {account}",
+        says_how_long=True,
     ),
 }
+# The monitor's own: of every account at once.
+BLACKOUT: Final = Wording(
+    "outage",
+    _blackout_begun,
+    _blackout_lead,
+    lambda _: "balances can be fetched again",
+    advice="What to do: see whether this machine reaches the vendor, and whether the vendor reports trouble.",
+    whose="every account",
+    says_how_long=True,
+)
 
 
-def headline(notification: Notification) -> str:
-    """The subject line: says it all."""
-    facts, wording = notification.facts, WORDING[notification.rule]
-    severity = notification.severity.label.upper()
-    match notification.reason:
-        case Reason.RESOLVED if facts.reconfigured:
-            return f"CLOSED: {wording.topic} of {_whose(notification)}: the configuration changed"
-        case Reason.RESOLVED:
-            return f"RESOLVED: {wording.ended(facts)}"
-        case Reason.EASED:
-            return f"EASED to {severity}: {wording.begun(facts)}"
-        case Reason.REMINDER:
-            return f"STILL {severity}: {wording.begun(facts)}"
-        case _:
-            return f"{severity}: {wording.begun(facts)}"
-
-
-def lead(notification: Notification) -> tuple[str, ...]:
-    """The first paragraphs of the body: what happened, and what to do."""
-    facts, wording = notification.facts, WORDING[notification.rule]
-    if notification.reason is Reason.RESOLVED:
-        return (_reconfigured_end(facts) if facts.reconfigured else _end(notification),)
-    said = f"{wording.lead(facts)}{_since_before(notification)}"
-    return (said, wording.advice) if wording.advice else (said,)
-
-
-def _end(notification: Notification) -> str:
-    facts = notification.facts
-    said = [f"{_capitalised(WORDING[notification.rule].ended(facts))}."]
-    if notification.rule is Rule.CREDITS and facts.topped_up:
-        said.append(f"Topped up since it began: {format_credits(facts.topped_up)} credits.")
-    said.append(_lasted(facts, "It lasted"))
-    return " ".join(filter(None, said))
-
-
-def _reconfigured_end(facts: Facts) -> str:
-    said = "This ends because the configuration changed, not because anything got better."
-    return " ".join(filter(None, (said, _lasted(facts, "It stood for"))))
-
-
-def _since_before(notification: Notification) -> str:
-    """How an incident that goes on has changed."""
-    facts = notification.facts
-    before = facts.previous_severity.label if facts.previous_severity is not None else None
-    now = notification.severity.label
-    match notification.reason:
-        case Reason.ESCALATED if before:
-            return f" It was {before}, and is {now} now." + _lasted(facts, " It began")
-        case Reason.EASED if before:
-            why = " because the configuration changed" if facts.reconfigured else ""
-            return f" It was {before}, and is only {now} now{why}."
-        case Reason.REMINDER:
-            return _lasted(facts, " It has stood for")
-        case _:
-            return ""
-
-
-def _lasted(facts: Facts, verb: str) -> str:
-    if facts.opened_at is None:
-        return ""
-    ago = " ago" if verb.endswith("began") else ""
-    return f"{verb} {format_duration(facts.at - facts.opened_at)}{ago}."
-
-
-def _figure(facts: Facts) -> str:
-    return "an unknown balance" if facts.credits is None else f"{format_credits(facts.credits)} credits"
-
-
-def _whose(notification: Notification) -> str:
-    return "account {account}" if notification.rule is Rule.CREDENTIAL else "{name}"
-
-
-def _capitalised(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+def hours(figure: Decimal) -> str:
+    """A level of runway: `7 d`, `2 d 12 h`."""
+    return format_duration(timedelta(hours=float(figure)))

@@ -6,11 +6,12 @@ Refuses to know what a message is about.
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
 MICRO: Final = Decimal("0.000001")
+CENT: Final = Decimal("0.01")
 UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "", 1))  # in seconds
 LONGEST_NAME: Final = 80  # characters
 LONGEST_CAUSE: Final = 300
@@ -24,6 +25,16 @@ ZERO_WIDTH_SPACE: Final = "\u200b"
 def format_credits(credits: Decimal) -> str:
     """Exactly, to six places at most: `12,345.67`, `148.2`, `0`."""
     return f"{credits.quantize(MICRO).normalize() + 0:,f}"
+
+
+def shorten(credits: Decimal, *, up: bool = False) -> Decimal:
+    """To two decimals, for where there is little room; downwards, so that 199.999 is not shown as its level 200.
+
+    What is less than a hundredth stays exact: a residue is not nothing.
+    """
+    if abs(credits) < CENT:
+        return credits
+    return credits.quantize(CENT, ROUND_CEILING if up else ROUND_FLOOR)
 
 
 def format_change(change: Decimal) -> str:

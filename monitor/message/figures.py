@@ -1,0 +1,126 @@
+"""The figures beneath a notification's words, row by row.
+
+Refuses to say what they mean: that is the headline's.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from monitor.message import runway
+from monitor.message.rules import hours
+from monitor.message.words import (
+    LONGEST_CAUSE,
+    format_change,
+    format_credits,
+    format_duration,
+    format_instant,
+    harmless,
+)
+from monitor.model import Facts, Notification, Reason, Rule, Subject
+
+Row = tuple[str, str]
+
+DAY: Final = timedelta(days=1)
+ROUGHLY: Final = timedelta(minutes=30)  # so far from a day is still "24 hours"
+FRESH: Final = timedelta(minutes=1)  # so long after a snapshot a check may be judged
+
+
+def foreign(facts: Facts) -> Mapping[str, str]:
+    """The words that are not ours, harmless."""
+    return {
+        "name": harmless(facts.name),
+        "account": harmless(facts.account),
+        "title": harmless(facts.title or ""),
+        "vendor_id": harmless(facts.vendor_id or ""),
+        "cause": harmless(facts.cause or "", longest=LONGEST_CAUSE),
+    }
+
+
+def rows(notification: Notification, *, timezone: ZoneInfo) -> Iterator[Row]:
+    """Label and value of everything known."""
+    facts = notification.facts
+    yield from _whose(notification)
+    yield from _balance(facts, timezone)
+    if outlook := runway.describe(facts, timezone=timezone):
+        yield "Runway", outlook
+    yield from _level(notification)
+    yield from _changes(facts, timezone)
+    if facts.top_up_credits is not None and facts.top_up_at is not None:
+        when = format_instant(facts.top_up_at, timezone=timezone)
+        yield "Last top-up", f"{format_change(facts.top_up_credits)}, {when}"
+    if facts.cause and notification.reason is not Reason.RESOLVED:
+        yield "Cause", "{cause}"
+    yield from _times(notification, timezone)
+
+
+def _whose(notification: Notification) -> Iterator[Row]:
+    facts = notification.facts
+    if notification.subject is Subject.ORGANIZATION:
+        yield "Organization", _organization(facts)
+    if notification.subject is not Subject.MONITOR:
+        yield "Account", "{account}"
+    if facts.organizations is not None:
+        yield "Organizations", str(facts.organizations)
+
+
+def _organization(facts: Facts) -> str:
+    also = [key for key in ("title", "vendor_id") if getattr(facts, key) not in {None, "", facts.name}]
+    return "{name}" + (f" ({', '.join(f'{{{key}}}' for key in also)})" if also else "")
+
+
+def _balance(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
+    if facts.no_credits:
+        yield "Balance", "none left, as the vendor answers"
+    if facts.credits is None or facts.taken_at is None:
+        return
+    figure = f"{format_credits(facts.credits)} credits"
+    if facts.cause is None and facts.at - facts.taken_at < FRESH:
+        yield "Balance", figure
+    else:
+        age = format_duration(facts.at - facts.taken_at)
+        when = format_instant(facts.taken_at, timezone=timezone)
+        yield "Last known balance", f"{figure}, OLD: taken {age} earlier, {when}"
+
+
+def _level(notification: Notification) -> Iterator[Row]:
+    """The rung that decided, in the unit of its rule."""
+    facts = notification.facts
+    if facts.level is None:
+        return
+    match notification.rule:
+        case Rule.CREDITS:
+            clear = f", clear again at {format_credits(facts.clear)}" if facts.clear is not None else ""
+            yield "Level", f"{format_credits(facts.level)} credits{clear}"
+        case Rule.RUNWAY:
+            clear = f", clear again at {hours(facts.clear)}" if facts.clear is not None else ""
+            yield "Level", f"{hours(facts.level)}{clear}"
+        case Rule.SPEND:
+            window = f" within {format_duration(facts.window)}" if facts.window is not None else ""
+            clear = f", clear again at {format_credits(facts.clear)}" if facts.clear is not None else ""
+            yield "Limit", f"{format_credits(facts.level)} credits{window}{clear}"
+
+
+def _changes(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
+    """What the balance did up to the last known figure."""
+    if facts.credits is None or facts.taken_at is None:
+        return
+    if facts.previous_credits is not None and facts.previous_at is not None:
+        change = format_change(facts.credits - facts.previous_credits)
+        yield "Since last snapshot", f"{change}, in {format_duration(facts.taken_at - facts.previous_at)}"
+    if facts.day_ago_credits is None or facts.day_ago_at is None or facts.day_ago_at == facts.previous_at:
+        return
+    change, span = format_change(facts.credits - facts.day_ago_credits), facts.taken_at - facts.day_ago_at
+    if abs(span - DAY) <= ROUGHLY:
+        yield "Over 24 hours", change
+    elif span > timedelta(0):
+        since = format_instant(facts.day_ago_at, timezone=timezone)
+        yield f"Over {format_duration(span)}", f"{change}, since {since}"
+
+
+def _times(notification: Notification, timezone: ZoneInfo) -> Iterator[Row]:
+    facts = notification.facts
+    if facts.opened_at is not None and notification.reason is not Reason.OPENED:
+        yield "Began", format_instant(facts.opened_at, timezone=timezone)
+    yield "Time", format_instant(facts.at, timezone=timezone)

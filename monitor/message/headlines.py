@@ -1,0 +1,102 @@
+"""A notification's headline and first paragraphs: its rule's sentences, in the tense of its reason.
+
+Refuses to lay anything out; foreign words stay templates.
+"""
+
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from monitor.message import runway
+from monitor.message.rules import BLACKOUT, WORDING, Wording
+from monitor.message.words import format_duration, shorten
+from monitor.model import Facts, Notification, Reason, Rule, Subject
+
+
+def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
+    """The subject line: says it all."""
+    facts, wording = notification.facts, _wording(notification)
+    severity = notification.severity.label.upper()
+    match notification.reason:
+        case Reason.RESOLVED if facts.reconfigured:
+            return f"CLOSED: {wording.topic} of {wording.whose}: the configuration changed"
+        case Reason.RESOLVED:
+            return f"RESOLVED: {wording.ended(_shortened(facts))}"
+        case Reason.EASED:
+            return f"EASED to {severity}: {wording.begun(facts)}{_when(notification, timezone)}"
+        case Reason.REMINDER:
+            begun = f"{wording.begun(facts)}{_when(notification, timezone)}"
+            return f"STILL {severity}: {begun}{_standing(facts, wording)}"
+        case _:
+            return f"{severity}: {wording.begun(facts)}{_when(notification, timezone)}"
+
+
+def lead(notification: Notification) -> tuple[str, ...]:
+    """The first paragraphs of the body: what happened, and what to do."""
+    facts, wording = notification.facts, _wording(notification)
+    if notification.reason is Reason.RESOLVED:
+        return (_reconfigured_end(facts) if facts.reconfigured else _end(facts, wording),)
+    said = f"{wording.lead(facts)}{_since_before(notification)}"
+    return (said, wording.advice) if wording.advice else (said,)
+
+
+def _wording(notification: Notification) -> Wording:
+    if notification.rule is Rule.OUTAGE and notification.subject is Subject.MONITOR:
+        return BLACKOUT
+    return WORDING[notification.rule]
+
+
+def _shortened(facts: Facts) -> Facts:
+    return replace(
+        facts,
+        credits=shorten(facts.credits) if facts.credits is not None else None,
+        spent=shorten(facts.spent, up=True) if facts.spent is not None else None,
+    )
+
+
+def _when(notification: Notification, timezone: ZoneInfo) -> str:
+    """On which day and when in it a runway ends."""
+    if notification.rule is not Rule.RUNWAY or runway.is_over(notification.facts):
+        return ""
+    when = runway.moment(notification.facts, timezone=timezone)
+    return f", {when}" if when else ""
+
+
+def _standing(facts: Facts, wording: Wording) -> str:
+    if facts.opened_at is None or (wording.says_how_long and facts.taken_at is not None):
+        return ""
+    return f" (for {format_duration(facts.at - facts.opened_at)})"
+
+
+def _end(facts: Facts, wording: Wording) -> str:
+    ended = wording.ended(facts)
+    said = (f"{ended[:1].upper()}{ended[1:]}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
+    return " ".join(filter(None, said))
+
+
+def _reconfigured_end(facts: Facts) -> str:
+    said = "This ends because the configuration changed, not because anything got better."
+    return " ".join(filter(None, (said, _lasted(facts, "It stood for"))))
+
+
+def _since_before(notification: Notification) -> str:
+    """How an incident that goes on has changed."""
+    facts = notification.facts
+    before = facts.previous_severity.label if facts.previous_severity is not None else None
+    now = notification.severity.label
+    match notification.reason:
+        case Reason.ESCALATED if before:
+            return f" It was {before}, and is {now} now." + _lasted(facts, " It began")
+        case Reason.EASED if before:
+            why = " because the configuration changed" if facts.reconfigured else ""
+            return f" It was {before}, and is only {now} now{why}."
+        case Reason.REMINDER:
+            return _lasted(facts, " It has stood for")
+        case _:
+            return ""
+
+
+def _lasted(facts: Facts, verb: str) -> str:
+    if facts.opened_at is None:
+        return ""
+    ago = " ago" if verb.endswith("began") else ""
+    return f"{verb} {format_duration(facts.at - facts.opened_at)}{ago}."

@@ -1,0 +1,131 @@
+"""How long credits last, in words: a sentence's part, a row of a message, a cell of a table.
+
+Refuses to forecast.  Hours under two days, then days; beyond 60 days nobody needs to know.
+"""
+
+import math
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from monitor.model import Facts
+
+MINUTE: Final = 1 / 60  # in hours, like all figures here
+DAY: Final = 24
+IN_HOURS: Final = 2 * DAY  # under this a runway is said in hours
+FAR: Final = 60 * DAY  # from here on no figure is given
+WEEKDAY_ALONE: Final = timedelta(days=6)  # so far ahead a weekday cannot be mistaken for the one a week later
+WHOLE: Final = 9.95  # what would be shown as 10.0 or more has no decimal
+PARTS: Final = ((6, "night"), (12, "morning"), (18, "afternoon"), (22, "evening"), (24, "night"))  # until this hour
+
+
+def left(facts: Facts, hours: float) -> float:
+    """Hours from the instant of the facts: a forecast counts from the snapshot it was made of."""
+    if facts.taken_at is None:
+        return max(hours, 0.0)
+    return max(hours - max(facts.at - facts.taken_at, timedelta(0)) / timedelta(hours=1), 0.0)
+
+
+def lasting(facts: Facts) -> str:
+    """`about 3.1 days`, `more than 60 days`; for a forecast that is neither unknown nor infinite."""
+    hours = left(facts, facts.runway_likely or 0.0)
+    return " ".join(_amount(hours)) if hours >= FAR else f"about {' '.join(_amount(hours))}"
+
+
+def is_over(facts: Facts) -> bool:
+    """Whether by the forecast nothing is left, now."""
+    return facts.runway_likely is not None and left(facts, facts.runway_likely) < MINUTE
+
+
+def moment(facts: Facts, *, timezone: ZoneInfo) -> str:
+    """When it will be empty, roughly and on the spot: `Thursday evening`, `Saturday 5 December`; "" when far off.
+
+    A night belongs to the day on which it begins.
+    """
+    if facts.runway_likely is None or left(facts, facts.runway_likely) >= FAR:
+        return ""
+    ahead = timedelta(hours=left(facts, facts.runway_likely))
+    empty_at = (facts.at + ahead).astimezone(timezone)
+    if ahead >= WEEKDAY_ALONE:
+        return f"{empty_at:%A} {empty_at.day} {empty_at:%B}"
+    return _part_of_day(empty_at)
+
+
+def _part_of_day(at: datetime) -> str:
+    part = next(name for until, name in PARTS if at.hour < until)
+    day = at - timedelta(days=1) if part == "night" and at.hour < DAY // 2 else at
+    return f"{day:%A} {part}"
+
+
+def band(facts: Facts) -> str:
+    """`2.4 to 4.0 days`; "" when unknown or no wider than the likely figure."""
+    if facts.runway_low is None or facts.runway_high is None:
+        return ""
+    low, high = _amount(left(facts, facts.runway_low)), _amount(left(facts, facts.runway_high))
+    if low == high:
+        return ""
+    return f"{low[0]} to {' '.join(high)}" if low[1] == high[1] else f"{' '.join(low)} to {' '.join(high)}"
+
+
+def describe(facts: Facts, *, timezone: ZoneInfo) -> str:
+    """All that is known, for a row of its own; "" when nobody asked for a forecast."""
+    if facts.runway_likely is None:
+        return _missing(facts.runway_missing) if facts.runway_missing is not None else ""
+    if math.isinf(facts.runway_likely):
+        return "nothing is used"
+    if left(facts, facts.runway_likely) >= FAR:
+        return "more than 60 days"
+    if is_over(facts):
+        return "empty by now"
+    when = f"empty in {lasting(facts)}, {moment(facts, timezone=timezone)}"
+    return f"{when}; {spread}" if (spread := band(facts)) else when
+
+
+def _missing(missing: timedelta) -> str:
+    hours = max(math.ceil(missing / timedelta(hours=1)), 1)
+    return (
+        f"unknown; {hours} more {'hour' if hours == 1 else 'hours'} of history {'is' if hours == 1 else 'are'} needed"
+    )
+
+
+def _amount(hours: float) -> tuple[str, str]:
+    """A figure and its unit."""
+    if hours >= FAR:
+        return "more than 60", "days"
+    if hours >= IN_HOURS:
+        return _digits(hours / DAY), "days"
+    if hours >= 1:
+        return _digits(hours), "hours"
+    minutes = int(hours / MINUTE)
+    return str(minutes), "minute" if minutes == 1 else "minutes"
+
+
+def _digits(figure: float) -> str:
+    return f"{figure:.1f}" if figure < WHOLE else f"{figure:.0f}"
+
+
+# --- for tables -------------------------------------------------------------------------------------------------------
+
+DASH: Final = "\u2013"
+SHORT: Final = {"days": "d", "hours": "h", "minutes": "min", "minute": "min"}
+
+
+def format_runway(likely: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Hours in short, with the band: `3.1 d (2.4-4.0)`, `31 h (20 h-2.1 d)`, `> 60 d`, `nothing used`, `unknown`."""
+    if likely is None:
+        return "unknown"
+    if math.isinf(likely):
+        return "nothing used"
+    if likely >= FAR:
+        return "> 60 d"
+    figure, unit = _short(likely)
+    if low is None or high is None or _short(low) == _short(high):
+        return f"{figure} {unit}"
+    ends = (_short(low), _short(high))
+    said = (end[0] if {one[1] for one in ends} == {unit} else " ".join(end) for end in ends)
+    return f"{figure} {unit} ({DASH.join(said)})"
+
+
+def _short(hours: float) -> tuple[str, str]:
+    figure, unit = _amount(max(hours, 0.0))
+    return figure.replace("more than 60", "60+"), SHORT[unit]
