@@ -165,6 +165,37 @@ async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixt
     assert not [record for record in caplog.get_records("call") if record.exc_info]
 
 
+class Outage:
+    """Takes a database away from its writer, and gives it back."""
+
+    def __init__(self, server: Server | None) -> None:
+        self._server = server  # None: SQLite
+
+    def begin(self, writer: sa.Engine) -> None:
+        self._set(writer, away=True)
+
+    def end(self, writer: sa.Engine) -> None:
+        self._set(writer, away=False)
+
+    def _set(self, writer: sa.Engine, *, away: bool) -> None:
+        if self._server is None:
+            # The pool holds one connection: from now on it may not write.
+            connection = writer.raw_connection()
+            connection.cursor().execute(f"PRAGMA query_only = {'ON' if away else 'OFF'}")
+            connection.close()
+            return
+        name = writer.url.database
+        self._server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {'false' if away else 'true'}")
+        if away:
+            self._server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+@pytest.fixture
+def outage(database_url: str, request: pytest.FixtureRequest) -> Outage:
+    """Outages of `database_url`."""
+    return Outage(request.getfixturevalue("postgres") if database_url.startswith("postgresql") else None)
+
+
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection from the test's own process to anywhere else fails at once."""

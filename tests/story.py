@@ -21,7 +21,6 @@ from monitor.store import Store
 from monitor.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
-KEY = "sk-canaryStory0123456789abcdefghijklmnopqrstuvwxyz0"
 DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor answered 503", 503)
 REJECTED = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key", 401)
 DENIED = Failure(FailureKind.ACCESS_DENIED, "the vendor denies access", 403)
@@ -44,6 +43,11 @@ min_severity = "critical"
 Heard = tuple[str, str, str, str]  # channel, rule, reason, severity
 
 
+def key_of(account: str) -> str:
+    """The API key of an account, in the usual form."""
+    return "sk-" + f"canary{account}".replace("-", "").ljust(48, "0")
+
+
 def configured(folder: Path, toml: str, database_url: str, **urls: str) -> Settings:
     """The settings of a TOML text; every account gets a key, every channel a URL (of `urls`, else a dead one)."""
     path = folder / "config.toml"
@@ -51,7 +55,7 @@ def configured(folder: Path, toml: str, database_url: str, **urls: str) -> Setti
     environ = {}
     for table, name in re.findall(r"^\[(accounts|channels)\.([\w-]+)\]", toml, re.MULTILINE):
         end = "API_KEY" if table == "accounts" else "URL"
-        value = KEY if table == "accounts" else urls.get(name, "json://127.0.0.1:9/dead")
+        value = key_of(name) if table == "accounts" else urls.get(name, "json://127.0.0.1:9/dead")
         environ[f"CREDIT_MONITOR_{table}__{name.replace('-', '_')}__{end}".upper()] = value
     return config.load(path, environ)
 

@@ -38,6 +38,7 @@ class Ledger:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failing = False
+        self._doubtful = 0  # of those held: so many are settled one by one, because one of them cannot be judged
 
     def add(self, check: Check) -> None:
         """Take a result; it is settled within a second."""
@@ -54,44 +55,66 @@ class Ledger:
         """A poll that began then is complete: kept with the last of its results, for the next start."""
         self._polled[account_id] = began
 
-    def _begin(self) -> None:
-        task = asyncio.get_running_loop().create_task(self.flush())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def flush(self) -> None:
         """Settle what has been gathered, in order of arrival."""
+        # A poll that is cancelled meanwhile must not take along what is just being written.
+        await asyncio.shield(self._begin())
+
+    def _begin(self) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._settle_held())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _settle_held(self) -> None:
         async with self._turn:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
             while self._held or self._polled:
-                batch = self._held[:BATCH]
-                del self._held[: len(batch)]
-                # A poll is complete when the last of its results is kept: in the same transaction.
-                polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
-                if not await self._write(batch, polled):
-                    self._held[:0] = batch
-                    self._polled = polled | self._polled
+                if not await self._settle_batch():
                     self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
                     return
 
-    async def _write(self, batch: list[Check], polled: dict[int, datetime]) -> bool:
+    async def _settle_batch(self) -> bool:
+        """Settle the oldest of what is held; False while the database is away."""
+        batch = self._held[: 1 if self._doubtful else BATCH]
+        del self._held[: len(batch)]
+        # A poll is complete when the last of its results is kept: in the same transaction.
+        polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
             said = await self._store.write(lambda tx: self._keep(tx, batch, polled))
         except DatabaseError as error:
+            self._put_back(batch, polled)
             if not self._failing:
                 log.error("results are held until the database is back: %s", error)  # noqa: TRY400 -- it is one line
             self._failing = True
             return False
         except Exception:
-            log.exception("%d results could not be judged and were dropped", len(batch))
+            log.exception("%d result(s) could not be judged", len(batch))
+            self._doubt(batch, polled)
             return True
         if self._failing:
             log.warning("the database is back")
         self._failing = False
+        self._doubtful = max(self._doubtful - len(batch), 0)
         self._settled(said)
         return True
+
+    def _put_back(self, batch: list[Check], polled: dict[int, datetime]) -> None:
+        self._held[:0] = batch
+        self._polled = polled | self._polled
+
+    def _doubt(self, batch: list[Check], polled: dict[int, datetime]) -> None:
+        """One result that cannot be judged must not take others with it: try each alone, drop the one."""
+        if len(batch) > 1:
+            self._doubtful = len(batch)
+            self._put_back(batch, polled)
+            return
+        log.error("it was dropped")
+        self._doubtful = max(self._doubtful - 1, 0)
+        if batch:
+            self._put_back([], polled)
 
     def _keep(self, tx: Transaction, batch: list[Check], polled: dict[int, datetime]) -> list[Notification]:
         for account_id, began in polled.items():
