@@ -10,10 +10,13 @@ import traceback
 import click
 
 from monitor import __version__
-from monitor.cli.asking import history, incidents, organizations, status
+from monitor.cli.asking import history, incidents, organizations
 from monitor.cli.database import db
+from monitor.cli.replaying import backtest
 from monitor.cli.running import check, demo, notify, run
 from monitor.cli.settings import config
+from monitor.cli.silencing import silence, silences
+from monitor.cli.standing import status
 from monitor.errors import MonitorError, UsageError
 
 
@@ -23,7 +26,10 @@ def cli() -> None:
     """Watch prepaid Stability AI credits, and tell the right people before they run out."""
 
 
-for command in (run, check, status, history, incidents, organizations, notify, config, db, demo):
+for command in (
+    *(run, check, status, history, incidents, organizations, notify),
+    *(silence, silences, backtest, config, db, demo),
+):
     cli.add_command(command)
 
 

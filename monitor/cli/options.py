@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.config import Settings
+    from monitor.store import Engine
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -38,6 +40,19 @@ def load(config_file: Path | None) -> "Settings":
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings
+
+
+@contextmanager
+def reading(settings: "Settings") -> "Iterator[Engine]":
+    """The database for reading, of the schema we know; none is made."""
+    from monitor import migrate, store  # noqa: PLC0415
+
+    engine = store.open_reader(settings.database.url)
+    try:
+        migrate.require_current(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 class When(click.ParamType[datetime]):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
+from math import isinf
 from typing import Any, Final
 
 Row = Mapping[str, Any]
@@ -36,6 +37,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value
+
+
+def hours(runway: float | None) -> float | str | None:
+    """A runway as rows have it: hours, "none" when nothing is used, None while unknown."""
+    if runway is None:
+        return None
+    return "none" if isinf(runway) else round(runway, 2)
 
 
 def exact(value: Decimal) -> str:

@@ -13,6 +13,7 @@ from monitor import store
 from monitor.config import Settings
 from monitor.model import Facts, Notification, OpenIncident, Reason, Rule, Rules, Silence, Subject, Verdict
 from monitor.poll.routes import channels_of, hearing, held_back, is_paused
+from monitor.silencing import covers
 from monitor.store import Transaction
 
 TELLING = (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER)
@@ -112,7 +113,8 @@ class Teller:
         if about.subject is Subject.ORGANIZATION and is_paused(self.settings, about.name):
             return True
         return any(
-            covers(silence, about, verdict.rule) and verdict.severity <= silence.up_to for silence in self._standing(at)
+            covers(silence, about.subject, about.id, verdict.rule) and verdict.severity <= silence.up_to
+            for silence in self._standing(at)
         )
 
     def _standing(self, at: datetime) -> list[Silence]:
@@ -123,7 +125,7 @@ class Teller:
     def _end_acknowledgements(self, verdict: Verdict, incident: OpenIncident, about: About, at: datetime) -> None:
         """An acknowledgement ends when what it is about is over, or gets worse."""
         for silence in self._standing(at):
-            if silence.until is not None or not covers(silence, about, verdict.rule):
+            if silence.until is not None or not covers(silence, about.subject, about.id, verdict.rule):
                 continue
             worse = verdict.reason in (Reason.OPENED, Reason.ESCALATED) and verdict.severity > silence.up_to
             if worse or (verdict.reason is Reason.RESOLVED and self._was_last(incident, about, silence)):
@@ -132,13 +134,9 @@ class Teller:
 
     def _was_last(self, incident: OpenIncident, about: About, silence: Silence) -> bool:
         left = store.open_incidents(self.tx, about.subject, [about.id]).get(about.id, {})
-        return not any(covers(silence, about, rule) for rule, one in left.items() if one.id != incident.id)
-
-
-def covers(silence: Silence, about: About, rule: Rule) -> bool:
-    """Whether a silence is about an incident; a rejected key is silenced only by name."""
-    ours = (silence.subject, silence.subject_id) == (about.subject, about.id)
-    return ours and (silence.rule is rule if silence.rule else rule is not Rule.CREDENTIAL)
+        return not any(
+            covers(silence, about.subject, about.id, rule) for rule, one in left.items() if one.id != incident.id
+        )
 
 
 def still(incident: OpenIncident, rules: Rules | None = None) -> Verdict:

@@ -3,9 +3,11 @@
 Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
 """
 
-from monitor.query.history import Bucket, HistoryRow, history, history_buckets
+from monitor.query.history import Bucket, HistoryRow, history, history_buckets, history_with_runway
 from monitor.query.incidents import IncidentRow, incidents
 from monitor.query.names import OrganizationRow, find_organizations, organizations
+from monitor.query.recorded import recorded
+from monitor.query.silences import SilenceRow, silences
 from monitor.query.status import (
     AccountIncident,
     ChannelQueue,
@@ -15,6 +17,7 @@ from monitor.query.status import (
     channels,
     status,
 )
+from monitor.query.usage import Used, runways, used_within
 
 __all__ = [
     "AccountIncident",
@@ -24,13 +27,20 @@ __all__ = [
     "IncidentRow",
     "OrganizationRow",
     "OrganizationStatus",
+    "SilenceRow",
     "Standing",
+    "Used",
     "account_incidents",
     "channels",
     "find_organizations",
     "history",
     "history_buckets",
+    "history_with_runway",
     "incidents",
     "organizations",
+    "recorded",
+    "runways",
+    "silences",
     "status",
+    "used_within",
 ]

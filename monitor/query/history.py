@@ -1,7 +1,7 @@
 """The balances that were recorded, row by row or in buckets of time, in constant memory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -9,7 +9,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from monitor.forecast import Runway, Unknown, Usage
+from monitor.model import Snapshot
 from monitor.query.names import OrganizationRow, find_organizations, organizations
+from monitor.query.usage import MEMORY
 from monitor.store.engines import transaction
 from monitor.tables import EPOCH, snapshots
 
@@ -18,7 +21,10 @@ ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One snapshot; `change` is against the snapshot before it, None for the first one."""
+    """One snapshot; `change` is against the snapshot before it, None for the first one.
+
+    `runway` is what was to be foreseen then, where it was asked for.
+    """
 
     organization: str
     vendor_id: str
@@ -26,11 +32,12 @@ class HistoryRow:
     taken_at: datetime
     credits: Decimal
     change: Decimal | None
+    runway: Runway | Unknown | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The snapshots of one stretch of time: the last balance, the extremes and how many there were."""
+    """The snapshots of one stretch of time: the last balance and runway, the extremes and how many there were."""
 
     organization: str
     vendor_id: str
@@ -40,6 +47,7 @@ class Bucket:
     lowest: Decimal
     highest: Decimal
     snapshots: int
+    runway: Runway | Unknown | None = None
 
 
 def history(
@@ -59,6 +67,18 @@ def history(
     return _rows(engine, wanted, since=since, until=until, limit=limit)
 
 
+def history_with_runway(
+    engine: sa.Engine,
+    organization: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[HistoryRow]:
+    """The same with the runway at each snapshot: forecast anew along the way, from 28 days before `since` on."""
+    start = max(since, EPOCH + MEMORY) - MEMORY if since else None
+    return _forecast(history(engine, organization, since=start, until=until), since)
+
+
 def history_buckets(
     engine: sa.Engine,
     organization: str | None = None,
@@ -66,9 +86,20 @@ def history_buckets(
     every: timedelta,
     since: datetime | None = None,
     until: datetime | None = None,
+    with_runway: bool = False,
 ) -> Iterator[Bucket]:
     """The same in buckets of `every`, counted from 1970 in UTC; a bucket without a snapshot is left out."""
-    return _buckets(history(engine, organization, since=since, until=until), every)
+    ask = history_with_runway if with_runway else history
+    return _buckets(ask(engine, organization, since=since, until=until), every)
+
+
+def _forecast(rows: Iterable[HistoryRow], since: datetime | None) -> Iterator[HistoryRow]:
+    for _, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
+        usage = Usage()
+        for row in members:
+            usage.add(Snapshot(row.taken_at, row.credits))
+            if since is None or row.taken_at >= since:
+                yield replace(row, runway=usage.runway())
 
 
 def _rows(
@@ -117,8 +148,8 @@ def _buckets(rows: Iterable[HistoryRow], every: timedelta) -> Iterator[Bucket]:
 
     for key, members in groupby(rows, bucket):
         first = next(members)
-        last, lowest, highest, count = first.credits, first.credits, first.credits, 1
+        last, lowest, highest, count = first, first.credits, first.credits, 1
         for row in members:  # noqa: B031  # the rest of them
-            last, lowest, highest = row.credits, min(lowest, row.credits), max(highest, row.credits)
+            last, lowest, highest = row, min(lowest, row.credits), max(highest, row.credits)
             count += 1
-        yield Bucket(*key, last, lowest, highest, count)
+        yield Bucket(*key, last.credits, lowest, highest, count, last.runway)

@@ -54,9 +54,9 @@ class OrganizationStatus:
 
 @dataclass(frozen=True, slots=True)
 class AccountIncident:
-    """An open incident of a whole account."""
+    """An open incident of a whole account, or (None) of every account at once."""
 
-    account: str
+    account: str | None
     incident: Standing
 
 
@@ -70,6 +70,9 @@ class ChannelQueue:
     given_up: int
     oldest_at: datetime | None  # when the oldest pending notification was written
     last_error: str | None
+    refusal: str | None = None  # of those pending: why the newest was refused for good
+    held: int = 0  # of those pending: waits for the end of quiet hours ...
+    held_until: datetime | None = None  # ... the first of which is then
 
 
 def status(engine: sa.Engine, *, watched_only: bool = True) -> list[OrganizationStatus]:
@@ -84,15 +87,17 @@ def status(engine: sa.Engine, *, watched_only: bool = True) -> list[Organization
 
 
 def account_incidents(engine: sa.Engine) -> list[AccountIncident]:
-    """The open incidents that concern a whole account, by its name, worst first."""
+    """The open incidents of every account at once, then those of each account by its name, worst first."""
     with transaction(engine) as connection:
+        everything = _standing(connection, Subject.MONITOR)
         standing = _standing(connection, Subject.ACCOUNT)
         names = connection.execute(sa.select(accounts.c.id, accounts.c.name).order_by(accounts.c.name)).all()
-    return [AccountIncident(name, incident) for id_, name in names for incident in standing.get(id_, [])]
+    of_all = [AccountIncident(None, incident) for those in everything.values() for incident in those]
+    return of_all + [AccountIncident(name, incident) for id_, name in names for incident in standing.get(id_, [])]
 
 
 def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
-    """Each channel with something pending, or with something given up at or after `since`."""
+    """Each channel with something pending, or with something given up at or after `since`; by name."""
     waiting = deliveries.c.state == DeliveryState.PENDING
     lost = (deliveries.c.state == DeliveryState.GIVEN_UP) & (deliveries.c.ended_at >= since)
     question = (
@@ -137,6 +142,7 @@ def _status(row: sa.Row[Any], standing: list[Standing]) -> OrganizationStatus:
 
 def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
     pending = [row for row in rows if row.state == DeliveryState.PENDING]
+    held = [row.next_attempt_at for row in pending if row.held and row.attempts == 0]
     return ChannelQueue(
         channel=channel,
         pending=len(pending),
@@ -144,4 +150,7 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
         given_up=len(rows) - len(pending),
         oldest_at=min((row.created_at for row in pending), default=None),
         last_error=next((row.last_error for row in reversed(rows) if row.last_error), None),
+        refusal=next((row.last_error for row in reversed(pending) if row.refused), None),
+        held=len(held),
+        held_until=min(held, default=None),
     )

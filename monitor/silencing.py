@@ -1,0 +1,106 @@
+"""Silences begun and lifted by a person, and which incidents one covers.
+
+Refuses to say anything: what still stands when a silence ends is said by the next check.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Final
+
+from monitor import store
+from monitor.errors import UsageError
+from monitor.model import OpenIncident, Rule, Severity, Silence, Subject
+from monitor.store import Transaction
+
+OF_ACCOUNTS: Final = (Rule.CREDENTIAL, Rule.OUTAGE)  # the rules that judge accounts; the others judge organizations
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asks for; `until` None is an acknowledgement, until it is over or gets worse."""
+
+    name: str  # of an organization (also the vendor's id) or an account
+    rule: Rule | None
+    until: datetime | None
+    author: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """A silence that has begun, what it is about, and the incidents that stood then."""
+
+    silence: Silence
+    name: str
+    incidents: tuple[OpenIncident, ...]
+
+
+def covers(silence: Silence, subject: Subject, subject_id: int, rule: Rule) -> bool:
+    """Whether a silence is about a rule of a subject; a rejected key is silenced only by name."""
+    ours = (silence.subject, silence.subject_id) == (subject, subject_id)
+    return ours and (silence.rule is rule if silence.rule else rule is not Rule.CREDENTIAL)
+
+
+def begin(tx: Transaction, wish: Wish, *, at: datetime) -> list[Silenced]:
+    """Silence what a person names, up to the severity it has now (warning when nothing is open); owe what is open.
+
+    A name that two vendors' organizations share silences both.  `UsageError` for an unknown name, a rule that does
+    not concern what is named, and an acknowledgement of nothing.
+    """
+    if not wish.reason.strip():
+        raise UsageError("--reason: say in a few words why")
+    begun = [_begin(tx, wish, subject, key, name, at=at) for subject, key, name in _find(tx, wish)]
+    if wish.until is None and not any(one.incidents for one in begun):
+        what = f"{wish.rule.value} of {wish.name}" if wish.rule else wish.name
+        raise UsageError(f"{what}: nothing is open to acknowledge; use --for")
+    return begun
+
+
+def _begin(tx: Transaction, wish: Wish, subject: Subject, key: int, name: str, *, at: datetime) -> Silenced:
+    reason = wish.reason.strip()
+    silence = Silence(0, subject, key, wish.rule, Severity.WARNING, at, wish.until, wish.author, reason)
+    standing = store.open_incidents(tx, subject, [key]).get(key, {})
+    covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
+    silence = replace(silence, up_to=max((one.severity for one in covered), default=Severity.WARNING))
+    silence = replace(silence, id=store.add_silence(tx, silence))
+    owed = tuple(store.owe(tx, one, owed=True, at=at) for one in covered)
+    return Silenced(silence, name, owed)
+
+
+def _find(tx: Transaction, wish: Wish) -> list[tuple[Subject, int, str]]:
+    """What a name means: organizations so named, else an account, else a vendor's id; a rule decides which sort."""
+    known = [one for one in store.identities(tx) if one.watched]
+    accounts = [(Subject.ACCOUNT, row.id, row.name) for row in store.account_rows(tx)]
+    named = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.name == wish.name]
+    account = [one for one in accounts if one[2] == wish.name]
+    vendors = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.vendor_id == wish.name]
+    if wish.rule in OF_ACCOUNTS:
+        found = account
+    elif wish.rule:
+        found = named or vendors
+    else:
+        found = named or account or vendors
+    if not found:
+        words = {word for one in known for word in (one.name, one.vendor_id)} | {one[2] for one in accounts}
+        raise _unknown(wish, sorted(words))
+    return found
+
+
+def _unknown(wish: Wish, words: Sequence[str]) -> UsageError:
+    if wish.name in words and wish.rule:
+        sort = "an account" if wish.rule in OF_ACCOUNTS else "an organization"
+        return UsageError(f"--rule {wish.rule.value} concerns {sort}, and {wish.name} is none")
+    near = get_close_matches(wish.name, words, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(words[:10])}" if words else ""
+    return UsageError(f"{wish.name}: no such organization or account is watched" + (f"; {hint}" if hint else ""))
+
+
+def lift(tx: Transaction, silence_id: int, *, at: datetime) -> Silence:
+    """End a silence now; `UsageError` when none of this id stands."""
+    for silence in store.standing_silences(tx, at=at):
+        if silence.id == silence_id:
+            store.end_silence(tx, silence_id, at=at)
+            return silence
+    raise UsageError(f"{silence_id}: no silence of this id stands; see `credit-monitor silences`")
