@@ -74,7 +74,7 @@ def _incidents(digest: Digest) -> Section:
     rows = tuple(_incident(incident, digest.until) for incident in ordered)
     return Section(
         heading="Open incidents",
-        table=Table(("Severity", "Name", "What", "For"), rows),
+        table=Table(("Severity", "Name", "What", "Open for"), rows),
         colour=_colour(digest),
     )
 

@@ -114,8 +114,8 @@ def _runway_ended(facts: Facts) -> str:
 
 
 def _runway_why_ended(facts: Facts) -> str:
-    if facts.topped_up is None:
-        return ""
+    if facts.topped_up is None or facts.runway_likely == math.inf:
+        return _topped_up(facts)
     return _topped_up(facts) or "Nothing was topped up since it began: less is used."
 
 
