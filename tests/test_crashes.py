@@ -27,13 +27,6 @@ id = "org-2"
 TABLES = (accounts, organizations, snapshots, checks, incidents, notifications, deliveries, attempts)
 # Numbers and names that any run draws anew.
 CHANCE = {"id", "notification_id", "incident_id", "organization_id", "subject_id", "group_id"}
-    "id",
-    "notification_id",
-    "incident_id",
-    "organization_id",
-    "subject_id",
-    "group_id",
-}  # numbers and names that any run draws anew
 
 
 @dataclass
