@@ -54,7 +54,8 @@ class AccountPoll:
             group.create_task(self._check_all(known))
         seen = {one.id for one in known}
         await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
-        self._ledger.polled(self._id, began)
+        if only is None:
+            self._ledger.polled(self._id, began)
         await self._ledger.flush()
 
     def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
@@ -92,11 +93,20 @@ class AccountPoll:
             log.warning("account %s: %s", self.name, error)
             self._ledger.add(Check(self._id, None, self._clock(), error.failure))
             return []
+        try:
+            # Two accounts may list the same organization at the same moment; only one of them is to watch it.
+            async with self._watch.turn:
+                rows = await self._take_in(self._watch.news(self.name, listed))
+        except DatabaseError as error:
+            log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
+            return []
         self._resolved = True
-        return await self._take_in(self._watch.news(self.name, listed))
+        return rows
 
     async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[Identity]:
         def ensure(tx: Transaction) -> list[Identity]:
+            for old in displaced:
+                store.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
             return [
                 store.ensure_organization(
                     tx, base_url=base_url, vendor_id=one.id, name=name, account=self.name, title=one.name
@@ -105,11 +115,8 @@ class AccountPoll:
             ]
 
         base_url = self._watch.base_url(self.name)
-        try:
-            rows = await self._store.write(ensure) if news else []
-        except DatabaseError as error:
-            log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
-            return []
+        displaced = self._watch.displaced(self.name, news)
+        rows = await self._store.write(ensure) if news else []
         for row, (_, one) in zip(rows, news, strict=True):
             self._watch.take(row, one.name)
         for name in self._watch.unresolved(self.name):

@@ -1,5 +1,6 @@
 """Which organizations each account polls.  Two keys that see one organization poll it once."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from monitor.config import Settings
@@ -14,6 +15,7 @@ class Watch:
         self._settings = settings
         self._claims = {(one.base_url, one.vendor_id): one for one in known if one.watched}
         self._titles: dict[int, str | None] = {}
+        self.turn = asyncio.Lock()  # for who looks for news and takes them in
 
     def of(self, account: str) -> list[Identity]:
         """The organizations that this account polls."""
@@ -49,6 +51,12 @@ class Watch:
             if claim is None or claim.name != name or self._titles.get(claim.id, "") != one.name:
                 news.append((name, one))
         return news
+
+    def displaced(self, account: str, news: Sequence[tuple[str, VendorOrganization]]) -> list[Identity]:
+        """The account's organizations whose configured name is another one's now: the key's default has changed."""
+        names = {name for name, _ in news}
+        ids = {one.id for _, one in news}
+        return [one for one in self.of(account) if one.name in names and one.vendor_id not in ids]
 
     def take(self, row: Identity, title: str | None) -> None:
         """Watch a row; an organization that had its configured name before is no longer it."""
