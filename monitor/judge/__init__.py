@@ -26,7 +26,7 @@ from decimal import Decimal
 from typing import Final
 
 from monitor.forecast import Runway, Unknown
-from monitor.judge.current import advance, last_outcome
+from monitor.judge.current import advance, begun, carried, last_outcome
 from monitor.judge.readings import (
     NOTICE,
     Position,
@@ -60,6 +60,8 @@ __all__ = [
     "Judgement",
     "Signal",
     "advance",
+    "begun",
+    "carried",
     "end",
     "is_overdue",
     "judge",
@@ -187,10 +189,13 @@ def _verdicts(
     verdicts = []
     confirm = rules.confirm_checks
     for rule, reading in readings.items():
+        incident = incidents.get(rule) if incidents else None
+        if incident is None and not counts and not below(reading):
+            continue  # ok, and nothing speaks against it: nearly every check of a replay ends here
         if confirm > 1 and reading is not None:
             counts = count(rule, reading, counts, confirm)
         reached = confirmed(rule, reading, counts, confirm)
-        said = verdict_of(rule, reading, incidents.get(rule), reached=reached, rules=rules, at=at)
+        said = verdict_of(rule, reading, incident, reached=reached, rules=rules, at=at)
         if said:
             verdicts.append(said)
     return verdicts, counts

@@ -1,9 +1,10 @@
-"""The current row of an organization after a check: the last recorded one, whatever its clock says."""
+"""What stands after a check and after a verdict: an organization's current row, an open incident."""
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
-from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
+from monitor.model import Check, Failure, FailureKind, OpenIncident, Organization, Reason, Snapshot, Verdict
 
 
 def advance(organization: Organization, check: Check) -> Organization:
@@ -39,3 +40,16 @@ def last_outcome(organization: Organization) -> Snapshot | Failure | None:
     if organization.failure and organization.failure.kind is FailureKind.NO_CREDITS:
         return organization.failure
     return organization.snapshot
+
+
+def begun(verdict: Verdict, *, id: int, at: datetime, topped_up: Decimal) -> OpenIncident:
+    """The incident that a verdict opened; `topped_up` is the organization's own."""
+    return OpenIncident(id, verdict.rule, verdict.severity, at, topped_up)
+
+
+def carried(verdict: Verdict, incident: OpenIncident, *, at: datetime) -> OpenIncident:
+    """An open incident after a verdict; one that ended stays as it was."""
+    if verdict.reason is Reason.RESOLVED:
+        return incident
+    reminders = incident.reminders + 1 if verdict.reason is Reason.REMINDER else 0
+    return replace(incident, severity=verdict.severity, told_at=at, reminders=reminders)

@@ -23,6 +23,7 @@ Reading = tuple[tuple[Rung, Position], ...] | None  # one position for each rung
 # Rules without a figure are ladders of one rung; its numbers mean nothing.
 ALARM: Final = Rung(Severity.CRITICAL, Decimal(1), Decimal(1))
 NOTICE: Final = Rung(Severity.WARNING, Decimal(1), Decimal(1))
+NONE: Final[frozenset[Severity]] = frozenset()
 
 
 def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal | None) -> Reading:
@@ -36,7 +37,7 @@ def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal |
 
 def known_rungs(ladder: Iterable[Rung], top_up: Decimal | None) -> tuple[Rung, ...]:
     """The ladder in credits: a share of the last top-up counts once a top-up was seen."""
-    return tuple(_in_credits(rung, top_up) for rung in ladder if not rung.of_top_up or top_up is not None)
+    return tuple([_in_credits(rung, top_up) for rung in ladder if not rung.of_top_up or top_up is not None])
 
 
 def _in_credits(rung: Rung, top_up: Decimal | None) -> Rung:
@@ -63,7 +64,7 @@ def read_spend(outcome: Snapshot | Failure, limit: SpendLimit | None, spent: Dec
 
 def read_ladder(ladder: tuple[Rung, ...], figure: Decimal) -> Reading:
     """Where a figure stands to each rung."""
-    return tuple((rung, _position(rung, figure)) for rung in ladder)
+    return tuple([(rung, _position(rung, figure)) for rung in ladder])
 
 
 def _position(rung: Rung, figure: Decimal) -> Position:
@@ -107,4 +108,5 @@ def is_overdue(organization: Organization, rules: Rules, at: datetime) -> bool:
 
 def below(reading: Reading) -> frozenset[Severity]:
     """The severities whose rungs are reached."""
-    return frozenset(rung.severity for rung, position in reading or () if position is Position.BELOW)
+    reached = [rung.severity for rung, position in reading or () if position is Position.BELOW]
+    return frozenset(reached) if reached else NONE

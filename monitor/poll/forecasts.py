@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
 
 from monitor import store
 from monitor.forecast import Usage
@@ -54,6 +54,12 @@ class Folded:
     length: timedelta | None  # of the window
     kept_at: datetime | None = None  # up to when the usage is in the database
 
+    @classmethod
+    def nothing(cls, rules: Rules) -> Self:
+        """What there is to fold for these rules, before the first snapshot."""
+        length = rules.spend.window if rules.spend else None
+        return cls(None, Usage() if rules.runway else None, Window(length) if length else None, length)
+
     def add(self, snapshot: Snapshot) -> None:
         """Fold one more snapshot."""
         self.last = snapshot
@@ -90,8 +96,7 @@ class Forecasts:
 
 def _rebuilt(tx: Transaction, organization: Organization, rules: Rules) -> Folded:
     last = organization.snapshot
-    length = rules.spend.window if rules.spend else None
-    folded = Folded(None, Usage() if rules.runway else None, Window(length) if length else None, length)
+    folded = Folded.nothing(rules)
     if last is None:
         return folded
     if folded.usage:
@@ -100,8 +105,9 @@ def _rebuilt(tx: Transaction, organization: Organization, rules: Rules) -> Folde
         since = folded.kept_at or last.taken_at - MEMORY
         for snapshot in store.snapshots_after(tx, organization.id, since, until=last.taken_at):
             folded.usage.add(snapshot)
-    if folded.window and length:
-        for snapshot in store.snapshots_after(tx, organization.id, last.taken_at - length - HOUR, until=last.taken_at):
+    if folded.window and folded.length:
+        begins = last.taken_at - folded.length - HOUR
+        for snapshot in store.snapshots_after(tx, organization.id, begins, until=last.taken_at):
             folded.window.add(snapshot)
     folded.last = last
     return folded

@@ -8,6 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from monitor.judge import begun, carried
 from monitor.model import OpenIncident, Reason, Rule, Severity, Subject, Verdict
 from monitor.store.writer import Transaction
 from monitor.tables import incidents
@@ -57,16 +58,16 @@ def carry_out(
         return _open(tx, verdict, subject=subject, at=at, credits=credits, topped_up=topped_up)
     assert incident is not None  # noqa: S101 -- the table gives no other reason without one
     row = incidents.update().where(incidents.c.id == incident.id)
+    after = carried(verdict, incident, at=at)
     if verdict.reason is Reason.RESOLVED:
         why = RECONFIGURED if verdict.reconfigured else Reason.RESOLVED.value
         tx.execute(row.values(resolved_at=at, resolved_credits=credits, resolved_reason=why))
-        return incident
-    again = incident.reminders + 1 if verdict.reason is Reason.REMINDER else 0
-    values = {"severity": verdict.severity.label, "told_at": at, "reminders": again}
+        return after
+    values = {"severity": after.severity.label, "told_at": after.told_at, "reminders": after.reminders}
     if verdict.reason is Reason.ESCALATED:
         values["worst_severity"] = verdict.severity.label
     tx.execute(row.values(values))
-    return replace(incident, severity=verdict.severity, told_at=at, reminders=again)
+    return after
 
 
 def owe(tx: Transaction, incident: OpenIncident, *, owed: bool, at: datetime) -> OpenIncident:
@@ -96,4 +97,4 @@ def _open(
         "topped_up_before": topped_up,
     }
     key = tx.execute(incidents.insert().values(values).returning(incidents.c.id)).scalar_one()
-    return OpenIncident(key, verdict.rule, verdict.severity, at, topped_up)
+    return begun(verdict, id=key, at=at, topped_up=topped_up)
