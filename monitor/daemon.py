@@ -12,10 +12,12 @@ from typing import Final
 from monitor import store
 from monitor.app import Parts, channel_mistakes, open_database, open_parts, require_accounts
 from monitor.config import Settings
+from monitor.digest import Digests
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.schedule import Schedule
 
 FETCH_GRACE: Final = timedelta(seconds=5)
+DIGEST_CHECK: Final = timedelta(minutes=1)
 STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,10 @@ async def _run(settings: Settings, opened: store.Store) -> None:
     schedule = Schedule()
     for poll in parts.polls:
         schedule.every(settings.poll.every, poll.run, name=f"poll {poll.name}", first_at=parts.due[poll.name])
+    if any(channel.digest for channel in settings.channels.values()):
+        now = wall_clock()
+        digests = Digests(parts.store, settings, started_at=now)
+        schedule.every(DIGEST_CHECK, lambda: digests.tick(wall_clock()), name="digests", first_at=now)
     schedule.start()
     log.info("watching %d account(s), polling every %s", len(parts.polls), settings.poll.every)
     notify_systemd("READY=1")

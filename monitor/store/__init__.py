@@ -4,6 +4,7 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 """
 
 from monitor.store.copying import insert_rows, standing_rows
+from monitor.store.digests import last_digest
 from monitor.store.engines import open_reader, translated
 from monitor.store.hold import Hold, acquire
 from monitor.store.identity import (
@@ -71,6 +72,7 @@ __all__ = [
     "insert_rows",
     "keep_usage",
     "kept_usage",
+    "last_digest",
     "load",
     "mark",
     "mark_polled",
