@@ -48,7 +48,7 @@ async def _run(settings: Settings, opened: store.Store) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
     verifying = asyncio.create_task(_verify(settings, stopping), name="verify channels")
-    schedule = Schedule()
+    schedule = Schedule(clock=wall_clock)
     for poll in parts.polls:
         schedule.every(settings.poll.every, poll.run, name=f"poll {poll.name}", first_at=parts.due[poll.name])
     if any(channel.digest for channel in settings.channels.values()):

@@ -7,9 +7,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+
+LOOK_EVERY: Final = timedelta(seconds=60)
+SLACK: Final = timedelta(seconds=1)
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +21,10 @@ log = logging.getLogger(__name__)
 class Schedule:
     """Jobs by name; `start` inside a running event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._intervals: dict[str, timedelta] = {}
+        self._looking: asyncio.Task[None] | None = None
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
@@ -29,7 +36,8 @@ class Schedule:
     def every(
         self, interval: timedelta, job: Callable[[], Awaitable[object]], *, name: str, first_at: datetime
     ) -> None:
-        """Run `job` at `first_at` and then every `interval`."""
+        """Run `job` at `first_at`, which is no further away than `interval`, and then every `interval`."""
+        self._intervals[name] = interval
 
         async def run() -> None:
             task = asyncio.current_task()
@@ -53,9 +61,22 @@ class Schedule:
     def start(self) -> None:
         """Begin."""
         self._scheduler.start()
+        self._looking = asyncio.create_task(self._keep_up(), name="schedule")
+
+    async def _keep_up(self) -> None:
+        """Run at once what a clock that was stepped back would keep waiting for longer than its interval."""
+        while True:
+            await asyncio.sleep(min([LOOK_EVERY, *self._intervals.values()]).total_seconds())
+            now = self._clock()
+            for job in self._scheduler.get_jobs():
+                if job.next_run_time > now + self._intervals[job.id] + SLACK:
+                    log.warning("%s: the clock was stepped back; it runs now", job.id)
+                    job.modify(next_run_time=now)
 
     async def stop(self, *, grace: timedelta) -> None:
         """Begin nothing more; give what runs `grace`, then cancel it."""
+        if self._looking:
+            self._looking.cancel()
         self._scheduler.pause()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=grace.total_seconds())
