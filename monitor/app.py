@@ -70,10 +70,11 @@ def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
         if said:
             deliverer.wake()
 
+    balances = opened.write_now(store.balances)
     ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
-        AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock)
+        AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock, balances=balances)
         for row in rows
         if row.name in providers
     ]

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from monitor import store
@@ -17,6 +18,7 @@ from monitor.poll.watch import Watch
 from monitor.providers import Provider
 from monitor.store import AccountRow, Identity, Store, Transaction
 
+IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,9 @@ class AccountPoll:
         ledger: Ledger,
         store: Store,
         clock: Callable[[], datetime],
+        balances: dict[int, Decimal],
     ) -> None:
+        """`balances` has the last known one of each organization, and is kept up."""
         self.name = row.name
         self._id = row.id
         self._provider = provider
@@ -42,6 +46,7 @@ class AccountPoll:
         self._ledger = ledger
         self._store = store
         self._clock = clock
+        self._balances = balances
         self._resolved = False
 
     async def run(self, only: Collection[str] | None = None) -> None:
@@ -75,13 +80,23 @@ class AccountPoll:
 
     async def _check(self, one: Identity) -> None:
         try:
-            balance = await self._provider.fetch_balance(one.vendor_id)
+            balance = await self._fetch(one)
         except FetchError as error:
             log.warning("%s: %s", one.name, error)
             self._ledger.add(Check(self._id, one.id, self._clock(), error.failure))
             return
         now = self._clock()
         self._ledger.add(Check(self._id, one.id, now, Snapshot(now, balance)))
+
+    async def _fetch(self, one: Identity) -> Decimal:
+        """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
+        before = self._balances.get(one.id, Decimal(0))
+        balance = await self._provider.fetch_balance(one.vendor_id)
+        if before > 1 and balance <= before * IMPLAUSIBLE:
+            log.warning("%s: fell from %s to %s credits at once; asking again", one.name, before, balance)
+            balance = await self._provider.fetch_balance(one.vendor_id)
+        self._balances[one.id] = balance
+        return balance
 
     async def _discover(self) -> list[Identity]:
         """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""

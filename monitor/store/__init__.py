@@ -33,6 +33,7 @@ from monitor.store.outbox import (
 )
 from monitor.store.recording import (
     account_failures,
+    balances,
     failing,
     keep_usage,
     kept_usage,
@@ -60,6 +61,7 @@ __all__ = [
     "acquire",
     "add_silence",
     "addressed",
+    "balances",
     "carry_out",
     "claim",
     "end_silence",

@@ -175,6 +175,13 @@ def failing(tx: Transaction) -> dict[int, tuple[str, bool]]:
     return {row.id: (row.account, row.failure is not None) for row in rows}
 
 
+def balances(tx: Transaction) -> dict[int, Decimal]:
+    """The last known balance of every watched organization, by its id."""
+    c = organizations.c
+    rows = tx.execute(sa.select(c.id, c.credits).where(c.watched, c.credits.is_not(None)))
+    return {row.id: row.credits for row in rows}
+
+
 def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
     """The account endpoint's failures since an instant: account and message, oldest first."""
     c = checks.c
