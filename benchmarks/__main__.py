@@ -1,5 +1,6 @@
 """`make bench`: every table, one after the other."""
 
-from benchmarks import cost
+from benchmarks import cost, replay
 
 cost.main()
+replay.main()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor import config, replay, store
@@ -38,16 +38,10 @@ base_url = "http://127.0.0.1:9"
 id = "org-farm"
 [channels.ops]
 """
-KINDS = (
-    FailureKind.UNAVAILABLE,
-    FailureKind.UNAVAILABLE,
-    FailureKind.CREDENTIAL_REJECTED,
-    FailureKind.ACCESS_DENIED,
-    FailureKind.NO_CREDITS,
-)
+KINDS = tuple(FailureKind)
 
 
-def settings_of(folder: Path, url: str = "sqlite:////nowhere.db", *, confirm: int = 1, more: str = ""):
+def configured(folder: Path, url: str = "sqlite:////nowhere.db", *, confirm: int = 1, more: str = ""):
     path = folder / "config.toml"
     path.write_text(FILE.format(url=url, confirm=confirm) + more)
     return config.load(path, {"HOME": str(folder)})
@@ -79,11 +73,11 @@ def told(course: replay.Course, checks: list[Check]) -> list[replay.Said]:
 class Recorder:
     """A database that the daemon's own code settles checks into, in batches and with restarts."""
 
-    def __init__(self, settings) -> None:
-        self.settings = settings
-        self.store = Store(settings.database.url)
+    def __init__(self, rules_file) -> None:
+        self.settings = rules_file
+        self.store = Store(rules_file.database.url)
         self.forecasts = Forecasts()
-        self.store.write_now(lambda tx: reconcile(tx, settings, self.forecasts, at=START))
+        self.store.write_now(lambda tx: reconcile(tx, rules_file, self.forecasts, at=START))
 
     def settle(self, checks: list[Check], *, restarts: random.Random | None = None) -> None:
         left = list(checks)
@@ -113,23 +107,24 @@ def brief(one: replay.Said) -> tuple:
 
 @pytest.mark.parametrize(("seed", "confirm"), [(1, 1), (2, 1), (3, 2), (4, 3)])
 def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, confirm):
-    settings = settings_of(tmp_path, sqlite_url, confirm=confirm)
-    recorder = Recorder(settings)
+    rules_file = configured(tmp_path, sqlite_url, confirm=confirm)
+    recorder = Recorder(rules_file)
     checks = history(seed)
     recorder.settle(checks, restarts=random.Random(seed))
     recorder.store.close()
     written = recorder.said()
     assert {row[1] for row in written} >= {"credits", "spend", "runway"}
     engine = store.open_reader(sqlite_url)
-    said = list(replay.replay(engine, replay.courses(engine, settings)))
+    said = list(replay.replay(engine, replay.courses(engine, rules_file)))
     engine.dispose()
     assert [brief(one) for one in said] == written
-    assert told(replay.Course.begin("farm", rules_of(settings, "farm")), checks) == said
+    assert told(replay.Course.begin("farm", rules_of(rules_file, "farm")), checks) == said
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 300), max_size=3))
 def test_a_history_cut_anywhere_says_the_same(tmp_path_factory, seed, cuts):
-    rules = settings_of(tmp_path_factory.getbasetemp()).rules
+    rules = configured(tmp_path_factory.getbasetemp()).rules
     checks = history(seed, checks=300)
     whole = told(replay.Course.begin("farm", rules), checks)
     course, parts = replay.Course.begin("farm", rules), []
@@ -142,7 +137,7 @@ def test_a_history_cut_anywhere_says_the_same(tmp_path_factory, seed, cuts):
 
 
 def test_a_replay_that_begins_later_knows_the_weeks_before(tmp_path):
-    rules = settings_of(tmp_path).rules
+    rules = configured(tmp_path).rules
     snapshots = [Snapshot(START + n * 30 * MINUTE, 2000 - n * Decimal("1.2")) for n in range(1600)]
     since = START + timedelta(days=30)
     said = list(replay.replay_snapshots(replay.Course.begin("farm", rules), snapshots, since=since))
@@ -157,13 +152,13 @@ def test_a_replay_that_begins_later_knows_the_weeks_before(tmp_path):
 
 def test_every_organization_has_its_own_rules_and_name_and_all_come_by_time(database_url, tmp_path):
     more = '[organizations.video]\nid = "org-video"\nrules.credits = "off"\nrules.spend = "off"\n'
-    recorder = Recorder(settings_of(tmp_path, database_url, more=more))
+    recorder = Recorder(configured(tmp_path, database_url, more=more))
     ids = {row.vendor_id: row.id for row in recorder.store.write_now(store.identities)}
     for one in (ids["org-farm"], ids["org-video"]):
         checks = [Check(1, one, c.ended_at, c.outcome) for c in history(9)]
         recorder.store.write_now(lambda tx, checks=checks: store.record(tx, checks))
     recorder.store.close()
-    renamed = settings_of(tmp_path, database_url, more=more.replace("organizations.video", "organizations.film"))
+    renamed = configured(tmp_path, database_url, more=more.replace("organizations.video", "organizations.film"))
     engine = store.open_reader(database_url)
     said = list(replay.replay(engine, replay.courses(engine, renamed)))
     assert [one.at for one in said] == sorted(one.at for one in said)
@@ -241,28 +236,21 @@ def write_falling(path: Path) -> None:
 
 
 def test_the_command_prints_what_would_have_been_sent_and_touches_no_database(tmp_path):
-    settings_of(tmp_path)
+    configured(tmp_path)
     write_falling(tmp_path / "h.csv")
     done = backtest(tmp_path, "--input", str(tmp_path / "h.csv"), "--organization", "farm", "--format", "json")
     rows = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "121 checks replayed.\n")
     assert list(rows[0]) == ["at", "organization", "rule", "reason", "severity", "credits", "runway_hours"]
     opened = next(row for row in rows if row["rule"] == "credits")
-    assert opened == {
-        "at": "2026-11-06T03:00:00Z",
-        "organization": "farm",
-        "rule": "credits",
-        "reason": "opened",
-        "severity": "warning",
-        "credits": 990,
-        "runway_hours": pytest.approx(99, abs=15),
-    }
+    assert list(opened.values())[:-1] == ["2026-11-06T03:00:00Z", "farm", "credits", "opened", "warning", 990]
+    assert opened["runway_hours"] == pytest.approx(99, abs=15)
     assert [row["reason"] for row in rows if row["rule"] == "credits"][-1] == "resolved"
     assert rows[-1]["credits"] == 9000.5
 
 
 def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_all(tmp_path):
-    settings_of(tmp_path, more="[organizations.mild]\nid = 'm'\nrules.runway = 'off'\n")
+    configured(tmp_path, more="[organizations.mild]\nid = 'm'\nrules.runway = 'off'\n")
     write_falling(tmp_path / "h.csv")
     lines = {
         name: backtest(tmp_path, name, "--input", str(tmp_path / "h.csv"), "--format", "csv").stdout.splitlines()
@@ -274,7 +262,7 @@ def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_al
 
 
 def test_no_history_is_said_and_no_error(tmp_path, sqlite_url):
-    settings_of(tmp_path, sqlite_url)
+    configured(tmp_path, sqlite_url)
     (tmp_path / "h.csv").write_text("taken_at,credits\n")
     for arguments in (["--input", str(tmp_path / "h.csv"), "--organization", "farm"], []):
         done = backtest(tmp_path, *arguments)
@@ -284,7 +272,7 @@ def test_no_history_is_said_and_no_error(tmp_path, sqlite_url):
 
 
 def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
-    Recorder(settings_of(tmp_path, sqlite_url)).store.close()
+    Recorder(configured(tmp_path, sqlite_url)).store.close()
     (tmp_path / "h.csv").write_text("taken_at,credits\nnow,1\n")
     csv = str(tmp_path / "h.csv")
     cases = {
@@ -300,7 +288,7 @@ def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
 
 
 def test_the_command_replays_the_database_as_it_was_recorded(tmp_path, sqlite_url):
-    recorder = Recorder(settings_of(tmp_path, sqlite_url))
+    recorder = Recorder(configured(tmp_path, sqlite_url))
     recorder.settle(history(5, checks=300))
     recorder.store.close()
     done = backtest(tmp_path, "farm", "--since", "2026-11-01", "--format", "json")

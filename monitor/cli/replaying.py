@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, islice
-from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from monitor.cli.options import When, asking, load, reading, require_period
-from monitor.cli.output import Row, show
+from monitor.cli.output import Row, hours, show
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,11 +99,5 @@ def _row(one: "Said") -> Row:
         "reason": one.reason.value,
         "severity": one.severity.label,
         "credits": one.credits,
-        "runway_hours": _hours(one.runway),
+        "runway_hours": hours(one.runway),
     }
-
-
-def _hours(runway: float | None) -> float | str | None:
-    if runway is None:
-        return None
-    return "none" if isinf(runway) else round(runway, 2)
