@@ -15,6 +15,7 @@ from monitor.model import OpenIncident, Rule, Severity, Silence, Subject
 from monitor.store import Transaction
 
 OF_ACCOUNTS: Final = (Rule.CREDENTIAL, Rule.OUTAGE)  # the rules that judge accounts; the others judge organizations
+ALWAYS_CRITICAL: Final = (Rule.CREDENTIAL, Rule.ACCESS)  # a silence of less would keep nothing quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ def covers(silence: Silence, subject: Subject, subject_id: int, rule: Rule) -> b
 
 
 def begin(tx: Transaction, wish: Wish, *, at: datetime) -> list[Silenced]:
-    """Silence what a person names, up to the severity it has now (warning when nothing is open); owe what is open.
+    """Silence what a person names, up to the severity it has now; owe what is open.
 
-    A name that two vendors' organizations share silences both.  `UsageError` for an unknown name, a rule that does
-    not concern what is named, and an acknowledgement of nothing.
+    When nothing is open: up to warning, or critical for a named rule that knows nothing less.  A name that two vendors'
+    organizations share silences both.  `UsageError` for an unknown name, a rule that does not concern what is named, and
+    an acknowledgement of nothing.
     """
     if not wish.reason.strip():
         raise UsageError("--reason: say in a few words why")
@@ -60,10 +62,11 @@ def begin(tx: Transaction, wish: Wish, *, at: datetime) -> list[Silenced]:
 
 def _begin(tx: Transaction, wish: Wish, subject: Subject, key: int, name: str, *, at: datetime) -> Silenced:
     reason = wish.reason.strip()
-    silence = Silence(0, subject, key, wish.rule, Severity.WARNING, at, wish.until, wish.author, reason)
+    least = Severity.CRITICAL if wish.rule in ALWAYS_CRITICAL else Severity.WARNING
+    silence = Silence(0, subject, key, wish.rule, least, at, wish.until, wish.author, reason)
     standing = store.open_incidents(tx, subject, [key]).get(key, {})
     covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
-    silence = replace(silence, up_to=max((one.severity for one in covered), default=Severity.WARNING))
+    silence = replace(silence, up_to=max((one.severity for one in covered), default=least))
     silence = replace(silence, id=store.add_silence(tx, silence))
     owed = tuple(store.owe(tx, one, owed=True, at=at) for one in covered)
     return Silenced(silence, name, owed)

@@ -42,7 +42,7 @@ def desk(database_url, tmp_path):
 
 
 def test_with_nothing_open_it_silences_warnings_alone(desk):
-    ((begun,),) = [desk.begin("a", hours=2)]
+    (begun,) = desk.begin("a", hours=2)
     assert (begun.silence.up_to, begun.incidents) == (Severity.WARNING, ())
     desk.check(a=900)
     assert desk.deliver() == []
@@ -148,6 +148,15 @@ def test_a_rejected_key_is_silenced_only_by_name(desk):
     desk.check(a=5000)
     assert desk.deliver() == [["studio credential resolved"]]
     assert desk.standing() == []
+
+
+def test_a_key_about_to_be_replaced_is_silenced_beforehand_by_name(desk):
+    (begun,) = desk.begin("studio", hours=2, rule=Rule.CREDENTIAL)
+    assert (begun.silence.up_to, begun.incidents) == (Severity.CRITICAL, ())
+    desk.check(a=REJECTED)
+    assert desk.deliver() == []
+    assert desk.check(121, a=REJECTED) == [("studio", "credential", "reminder", "critical")]
+    assert desk.deliver() == [["studio credential reminder"]]
 
 
 # --- what a name means ------------------------------------------------------------------------------------------------

@@ -152,6 +152,13 @@ def test_status_tells_what_is_silenced_and_paused(desk, command, tmp_path):
     ]
 
 
+def test_a_table_names_the_open_rules(desk, command):
+    desk.check(a=900, b=5000)
+    first, second = command("status").splitlines()[1:3]
+    assert first.split()[-2:] == ["warning", "credits"]
+    assert second.split()[-2:] == ["ok", "-"]
+
+
 def test_an_acknowledgement_has_no_end_in_sight(desk, command):
     desk.check(a=900)
     wish = silencing.Wish("a", None, None, "anna", "seen")

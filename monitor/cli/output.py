@@ -126,4 +126,6 @@ def _shown(value: Any) -> str:
         return f"{value:,.2f}"
     if isinstance(value, datetime):
         return instant(value.replace(microsecond=0))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value)) or "-"
     return "".join(c if c.isprintable() else "?" for c in str(value))
