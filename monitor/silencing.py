@@ -48,8 +48,8 @@ def begin(tx: Transaction, wish: Wish, *, at: datetime) -> list[Silenced]:
     """Silence what a person names, up to the severity it has now; owe what is open.
 
     When nothing is open: up to warning, or critical for a named rule that knows nothing less.  A name that two vendors'
-    organizations share silences both.  `UsageError` for an unknown name, a rule that does not concern what is named, and
-    an acknowledgement of nothing.
+    organizations share silences both.  `UsageError` for an unknown name, a rule that does not concern what is named,
+    and an acknowledgement of nothing.
     """
     if not wish.reason.strip():
         raise UsageError("--reason: say in a few words why")
