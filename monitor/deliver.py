@@ -117,6 +117,13 @@ class Deliverer:
 
     async def _send(self, channel: str) -> bool:
         """Send what is due on one channel; True when something was delivered, so that there may be more."""
+        try:
+            return await self._send_due(channel)
+        except Exception:
+            log.exception("%s: what is due could not be sent", channel)
+            return False
+
+    async def _send_due(self, channel: str) -> bool:
         delivered = False
         async with self._children:
             groups = {group[0].id: group for group in await self._claim(channel)}
