@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench crash-proof clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,6 +33,9 @@ test: check  ## everything CI runs (under ten minutes)
 
 bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 	$(BIN)/python -m benchmarks
+
+crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
+	$(BIN)/python -m benchmarks.crash_proof
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

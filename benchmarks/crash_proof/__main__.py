@@ -1,0 +1,84 @@
+"""`python -m benchmarks.crash_proof [--kills 200] [--database sqlite|postgresql|both] [--seed N]`."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.crash_proof.proof import prove
+from benchmarks.crash_proof.verdict import FAULTS, Counts
+from monitor import migrate
+from monitor.store.engines import open_writer
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty, migrated database."""
+    if kind == "sqlite":
+        yield _migrated(f"sqlite:///{folder / 'monitor.db'}")
+        return
+    from tests.server import Server
+
+    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
+    directory.chmod(0o755)  # started by root, the server runs as another user
+    server = Server(directory)
+    try:
+        yield _migrated(server.new())
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _migrated(url: str) -> str:
+    engine = open_writer(url)
+    migrate.upgrade(engine)
+    engine.dispose()
+    return url
+
+
+def run(kind: str, *, kills: int, seed: int) -> Counts:
+    folder = Path(tempfile.mkdtemp(prefix="crash-proof-"))
+    with database(kind, folder) as url:
+        counts = asyncio.run(prove(folder, url, kills=kills, seed=seed))
+    if counts.faults():
+        print(f"the daemon's logs are in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return counts
+
+
+def show(kind: str, counts: Counts) -> None:
+    print(f"\n{kind}")
+    for name, value in vars(counts).items():
+        if name == "notes":
+            print(*value[:20], sep="\n")
+        elif name == "kills_by_way":
+            print(f"  {'':26}" + ", ".join(f"{count} {way}" for way, count in sorted(value.items())))
+        else:
+            shown = f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
+            must = "  (must be 0)" if name in FAULTS else ""
+            print(f"  {name.replace('_', ' '):26}{shown:>10}{must}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.crash_proof", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    kinds = ("sqlite", "postgresql") if arguments.database == "both" else (arguments.database,)
+    faults: dict[str, int] = {}
+    for kind in kinds:
+        counts = run(kind, kills=arguments.kills, seed=arguments.seed)
+        show(kind, counts)
+        faults |= {f"{kind}: {name}": count for name, count in counts.faults().items()}
+    print("\nproven" if not faults else f"\nFAULTS: {faults}")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The scripted balances, and what they demand: the sequence of notifications that `judge` alone makes of them.
+
+Refuses to know of daemons and databases.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+
+from monitor.judge import judge
+from monitor.model import Check, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
+
+FULL = 8000
+A_BALANCE = timedelta(hours=3)  # of the month, between one balance and the next
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+MILDEST_FIRST = sorted(Severity)
+
+
+@dataclass
+class Scripted:
+    """An organization whose balance falls, jumps and is topped up; `balances` are those it had so far."""
+
+    name: str
+    id: str
+    random: Random
+    balances: list[Decimal] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.balances.append(self._rounded(self.random.uniform(1100, FULL)))
+
+    @property
+    def now(self) -> Decimal:
+        return self.balances[-1]
+
+    def advance(self) -> None:
+        """The next balance; never the same twice running, so that each can be told from the one before."""
+        before = self.now
+        while self.now == before:
+            if self.random.random() < 0.3 or before < 40:
+                after = float(before) + self.random.choice((300, 900, 3000, FULL)) * self.random.uniform(0.2, 1)
+                self.balances.append(self._rounded(min(after, 1.5 * FULL)))
+            else:
+                self.balances.append(self._rounded(float(before) * self.random.uniform(0.15, 0.95)))
+
+    def _rounded(self, credits: float) -> Decimal:
+        return round(Decimal(credits), self.random.choice((0, 2, 6)))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One notification that the script demands, and the channels that are to hear it."""
+
+    organization: str
+    reason: Reason
+    severity: Severity
+    credits: Decimal
+    channels: frozenset[str] = field(compare=False)
+
+
+def demanded(one: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
+    """What `judge` makes of an organization's balances; `hearing` has its channels' minimum severities."""
+    organization = Organization(1, one.name, one.id, "studio")
+    incidents: dict[Rule, OpenIncident] = {}
+    told: dict[str, Severity] = {}
+    demands = []
+    for number, balance in enumerate(one.balances):
+        at = DAWN + number * timedelta(seconds=1)  # so close that no reminder comes due
+        check = Check(1, 1, at, Snapshot(at, balance))
+        judged = judge(organization, check, incidents=incidents, rules=rules)
+        organization = judged.organization
+        for verdict in judged.verdicts:
+            channels = _audience(verdict.reason, verdict.severity, told, hearing)
+            demands.append(Demand(one.name, verdict.reason, verdict.severity, balance, channels))
+            if verdict.reason is Reason.RESOLVED:
+                del incidents[verdict.rule]
+                told = {}
+            else:
+                incidents[verdict.rule] = OpenIncident(1, verdict.rule, verdict.severity, at)
+    return demands
+
+
+def _audience(
+    reason: Reason, severity: Severity, told: dict[str, Severity], hearing: Mapping[str, Severity]
+) -> frozenset[str]:
+    """Worse goes to whom it concerns, better to those who were told; keeps what each was told."""
+    if reason in {Reason.OPENED, Reason.ESCALATED}:
+        concerned = frozenset(channel for channel, least in hearing.items() if least <= severity)
+        told.update({channel: max(severity, told.get(channel, severity)) for channel in concerned})
+        return concerned
+    if reason is Reason.EASED:
+        return frozenset(channel for channel, worst in told.items() if worst > severity)
+    return frozenset(told)

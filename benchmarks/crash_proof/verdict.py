@@ -1,0 +1,183 @@
+"""The verdict: what the script demanded, against what the database holds and what the receivers got."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from benchmarks.crash_proof.evidence import Arrival
+from benchmarks.crash_proof.script import Demand, demanded
+from benchmarks.crash_proof.stage import OUTLIVE, Stage
+from monitor.model import Reason, Rules, Severity
+
+Held = dict[str, Demand]  # what each notification of the database says, by id
+
+
+@dataclass
+class Counts:
+    """The figures of one proof.  All of `FAULTS` must be zero."""
+
+    kills: int = 0
+    kills_by_way: Counter[str] = field(default_factory=Counter)
+    kills_in_flight: int = 0  # (kill, channel): a message was out and not marked
+    balances: int = 0
+    demanded: int = 0
+    notifications: int = 0
+    deliveries: int = 0
+    arrivals: int = 0  # deliveries that arrived, doubles included
+    messages: int = 0
+    unanswered: int = 0  # messages taken without an answer
+    doubles_after_kill: int = 0
+    doubles_after_silence: int = 0
+    after_death: float = 0.0  # the longest that a process outlived its daemon, seconds
+    seconds: float = 0.0
+    # faults
+    lost: int = 0
+    invented: int = 0
+    out_of_order: int = 0
+    undelivered: int = 0
+    doubles_unexplained: int = 0
+    doubles_changed: int = 0  # sent again with other words or other ids
+    wrong_words: int = 0
+    orphans: int = 0
+    tracebacks: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def faults(self) -> dict[str, int]:
+        """What must not be, and was."""
+        return {name: count for name in FAULTS if (count := getattr(self, name))}
+
+
+FAULTS = (
+    *("lost", "invented", "out_of_order", "undelivered", "doubles_unexplained", "doubles_changed", "wrong_words"),
+    *("orphans", "tracebacks"),
+)
+
+
+def weigh(stage: Stage, rules: Mapping[str, Rules], hearing: Mapping[str, Mapping[str, Severity]]) -> Counts:
+    """Everything that can be counted, and everything that is wrong."""
+    counts = Counts(balances=sum(len(one.balances) for one in stage.script))
+    demands = {one.name: demanded(one, rules[one.name], hearing[one.name]) for one in stage.script}
+    held = _held(stage.records.notifications())
+    deliveries = stage.records.deliveries()
+    _weigh_notifications(counts, demands, held)
+    _weigh_deliveries(counts, demands, held, deliveries)
+    _weigh_arrivals(counts, stage.seen.arrivals, held, deliveries)
+    _weigh_doubles(counts, stage)
+    _weigh_lives(counts, stage)
+    logs = (path.read_text(errors="replace") for path in stage.folder.glob("life-*.log"))
+    counts.tracebacks = sum(log.count("Traceback") for log in logs)
+    return counts
+
+
+def _held(rows: list[Any]) -> Held:
+    held: Held = {}
+    for row in rows:
+        credits_then = json.loads(row.facts, parse_float=Decimal, parse_int=Decimal).get("credits")
+        name = row.name if row.subject == "organization" else row.subject
+        severity = Severity.of(row.severity)
+        held[row.id] = Demand(name, Reason(row.reason), severity, Decimal(credits_then or 0), frozenset())
+    return held
+
+
+def _weigh_notifications(counts: Counts, demands: Mapping[str, list[Demand]], held: Held) -> None:
+    """The database holds exactly what was demanded, in its order."""
+    counts.demanded = sum(map(len, demands.values()))
+    counts.notifications = len(held)
+    said: dict[str, list[Demand]] = defaultdict(list)
+    for demand in held.values():
+        said[demand.organization].append(demand)
+    for name in demands.keys() | said.keys():
+        wanted, got = demands.get(name, []), said[name]
+        lost, invented = Counter(wanted) - Counter(got), Counter(got) - Counter(wanted)
+        counts.lost += lost.total()
+        counts.invented += invented.total()
+        counts.notes += [f"lost: {one}" for one in lost] + [f"invented: {one}" for one in invented]
+        if not lost and not invented and wanted != got:
+            counts.out_of_order += 1
+            counts.notes.append(f"{name}: notifications are out of order")
+
+
+def _weigh_deliveries(counts: Counts, demands: Mapping[str, list[Demand]], held: Held, deliveries: list[Any]) -> None:
+    """Each notification is on its way to exactly those who are to hear it, and was marked as taken once."""
+    counts.deliveries = len(deliveries)
+    channels: dict[str, set[str]] = defaultdict(set)
+    for row in deliveries:
+        channels[row.notification_id].add(row.channel)
+        if row.state != "delivered" or row.taken != 1:
+            counts.undelivered += 1
+            counts.notes.append(f"delivery {row.id}: {row.state}, taken {row.taken} times, {row.last_error}")
+    wanted = {name: iter(of_one) for name, of_one in demands.items()}
+    for key, demand in held.items():
+        expected = next(wanted.get(demand.organization, iter(())), None)
+        if expected == demand and expected.channels != channels[key]:
+            counts.lost += len(expected.channels - channels[key])
+            counts.invented += len(channels[key] - expected.channels)
+            counts.notes.append(f"{key} went to {channels[key]}, not {set(expected.channels)}")
+
+
+def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliveries: list[Any]) -> None:
+    """Every delivery arrived, in order of its incident, and nothing else did."""
+    counts.messages = len(arrivals)
+    counts.arrivals = sum(len(one.ids) for one in arrivals)
+    counts.unanswered = sum(not one.answered for one in arrivals)
+    first: dict[tuple[str, str], int] = {}
+    for place, one in enumerate(arrivals):
+        for key in one.ids:
+            first.setdefault((one.channel, key), place)
+        counts.wrong_words += sum(held[key].organization not in one.words for key in one.ids if key in held)
+        counts.wrong_words += not one.ids
+    wanted = {(row.channel, row.notification_id) for row in deliveries}
+    counts.lost += len(wanted - first.keys())
+    counts.invented += len(first.keys() - wanted)
+    counts.notes += [f"never arrived: {one}" for one in wanted - first.keys()]
+    counts.notes += [f"arrived uninvited: {one}" for one in first.keys() - wanted]
+    latest: dict[tuple[str, int], int] = {}
+    for row in deliveries:
+        place = first.get((row.channel, row.notification_id), -1)
+        if place <= latest.get((row.channel, row.incident_id), -1):
+            counts.out_of_order += 1
+            counts.notes.append(f"incident {row.incident_id} on {row.channel}: {row.notification_id} is out of order")
+        latest[row.channel, row.incident_id] = max(place, latest.get((row.channel, row.incident_id), -1))
+
+
+def _weigh_doubles(counts: Counts, stage: Stage) -> None:
+    """A double is the same message, and is there for one of two causes."""
+    unmarked = {(life.number, *sent) for life in stage.seen.lives for sent in life.unmarked}
+    for before, after in _doubles(stage.seen.arrivals):
+        same = (before.ids, before.words) == (after.ids, after.words)
+        counts.doubles_changed += not same
+        in_flight = any((before.life, before.channel, key) in unmarked for key in before.ids)
+        if not before.answered:
+            counts.doubles_after_silence += 1
+        elif in_flight and before.life != after.life:
+            counts.doubles_after_kill += 1
+        else:
+            counts.doubles_unexplained += 1
+            counts.notes.append(f"a double without a cause: {before} {after}")
+        if not same:
+            counts.notes.append(f"a double that changed: {before} {after}")
+
+
+def _doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+    """Each message that shares an id with one before it on its channel, and the last of those."""
+    last: dict[tuple[str, str], Arrival] = {}
+    for one in arrivals:
+        before = [last[one.channel, key] for key in one.ids if (one.channel, key) in last]
+        if before:
+            yield max(before, key=lambda arrival: arrival.at), one
+        last |= {(one.channel, key): one for key in one.ids}
+
+
+def _weigh_lives(counts: Counts, stage: Stage) -> None:
+    killed = [life for life in stage.seen.lives if life.death]
+    counts.kills = len(killed)
+    counts.kills_by_way = Counter(life.way for life in killed)
+    counts.kills_in_flight = sum(len({sent[0] for sent in life.unmarked}) for life in killed)
+    counts.orphans = sum(life.orphans for life in killed)
+    counts.after_death = max((life.outlived for life in killed), default=0.0)
+    deaths = {life.number: life.death for life in killed}
+    late = [one for one in stage.seen.arrivals if one.at - (deaths.get(one.life) or one.at) > OUTLIVE]
+    counts.orphans += len(late)
