@@ -357,3 +357,10 @@ def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
     opened = [(step, name) for step, name, _, reason in said if reason == "opened"]
     assert [name for _, name in opened] == ["a", "b"]
     assert all(abs(300 - 72 - step) <= 2 for step, _ in opened)
+
+
+def test_a_rejected_key_elsewhere_is_no_part_of_an_outage(desk):
+    desk.check(a=5000, b=5000, c=5000)
+    rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
+    desk.check(a=DOWN, b=DOWN, c=rejected)
+    assert desk.check(31, a=DOWN, b=DOWN, c=rejected) == [("studio", "outage", "opened", "warning")]

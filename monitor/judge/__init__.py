@@ -146,15 +146,16 @@ def reconcile(
     """What changed rules alone end or ease, judged by the last known figures; they never open anything."""
     last = last_outcome(organization)
     readings: dict[Rule, Reading] = {
-        Rule.CREDITS: ()
-        if not rules.credits
-        else read_credits(last, rules, top_up=_top_up(organization))
-        if last
-        else None,
-        Rule.RUNWAY: () if not rules.runway else read_runway(last, rules, runway) if last else None,
-        Rule.SPEND: read_spend(last, rules.spend, spent) if last else None,
-        Rule.STALE: None if rules.stale_after else (),
+        Rule.CREDITS: () if not rules.credits else None,
+        Rule.RUNWAY: () if not rules.runway else None,
+        Rule.SPEND: () if not rules.spend else None,
+        Rule.STALE: () if not rules.stale_after else None,
     }
+    # While checks fail, the last snapshot is not the last that was known: *no credits* may have come after it.
+    if last is not None and (organization.failure is None or last is organization.failure):
+        readings[Rule.CREDITS] = read_credits(last, rules, top_up=_top_up(organization))
+        readings[Rule.RUNWAY] = read_runway(last, rules, runway) if rules.runway else ()
+        readings[Rule.SPEND] = read_spend(last, rules.spend, spent)
     ended = []
     for rule, reading in readings.items():
         said = verdict_of(rule, reading, incidents.get(rule), reached=frozenset(), rules=rules, at=at)

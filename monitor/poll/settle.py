@@ -11,7 +11,18 @@ from datetime import datetime
 from monitor import store
 from monitor.config import Settings
 from monitor.judge import is_overdue, judge, judge_account, judge_outage
-from monitor.model import Check, Notification, OpenIncident, Organization, Rule, Rules, Snapshot, Subject, Verdict
+from monitor.model import (
+    Check,
+    FailureKind,
+    Notification,
+    OpenIncident,
+    Organization,
+    Rule,
+    Rules,
+    Snapshot,
+    Subject,
+    Verdict,
+)
 from monitor.poll.facts import Outlook, account_facts, organization_facts
 from monitor.poll.forecasts import Folded, Forecasts
 from monitor.poll.routes import rules_of
@@ -20,6 +31,7 @@ from monitor.store import Transaction
 
 Incidents = dict[Rule, OpenIncident]
 EVERYTHING = 0  # the monitor's own id as a subject
+SILENT = {FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED, FailureKind.UNEXPECTED_ANSWER}
 
 
 def settle(tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> list[Notification]:
@@ -52,7 +64,7 @@ class Settlement:
     incidents: dict[int, Incidents]
     accounts: dict[int, Incidents]
     everything: Incidents
-    _failing: dict[int, tuple[str, bool]] | None = field(default=None)
+    _failures: dict[int, tuple[str, FailureKind | None]] | None = field(default=None)
 
     @classmethod
     def begin(cls, tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> "Settlement":
@@ -111,7 +123,7 @@ class Settlement:
         rules = rules_of(self.settings, before.name)
         if Rule.CREDENTIAL in self.accounts[check.account_id] or not self._overdue(check, before, rules):
             return False, False, None
-        rows = self._all_failing()
+        rows = self._unexplained()
         mine = [failed for account, failed in rows.values() if account == before.account]
         all_failed = all(failed for _, failed in rows.values())
         everything = all_failed and len({account for account, _ in rows.values()}) > 1
@@ -124,14 +136,18 @@ class Settlement:
         quiet = Rule.STALE in incidents or Rule.ACCESS in incidents
         return not quiet and is_overdue(judged.organization, rules, check.ended_at)
 
-    def _all_failing(self) -> dict[int, tuple[str, bool]]:
-        """Every watched organization's account, and whether its last check failed, this batch's included."""
-        if self._failing is None:
-            self._failing = store.failing(self.tx)
+    def _unexplained(self) -> dict[int, tuple[str, bool]]:
+        """Each watched organization's account, and whether it is silent; not those with an answer that explains it."""
+        if self._failures is None:
+            self._failures = store.last_failures(self.tx)
         for one in self.organizations.values():
-            if one.id in self._failing and one.checked_at is not None:
-                self._failing[one.id] = (one.account, one.failure is not None)
-        return self._failing
+            if one.id in self._failures and one.checked_at is not None:
+                self._failures[one.id] = (one.account, one.failure.kind if one.failure else None)
+        return {
+            key: (account, kind is not None)
+            for key, (account, kind) in self._failures.items()
+            if kind is None or kind in SILENT
+        }
 
     def _account(self, account_id: int) -> About:
         name = next(row.name for row in store.account_rows(self.tx) if row.id == account_id)

@@ -168,11 +168,11 @@ def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datet
     return row.usage, row.usage_at
 
 
-def failing(tx: Transaction) -> dict[int, tuple[str, bool]]:
-    """Every watched organization: its account, and whether its last check failed."""
+def last_failures(tx: Transaction) -> dict[int, tuple[str, FailureKind | None]]:
+    """Every watched organization: its account, and how its last check failed (None: it did not)."""
     c = organizations.c
     rows = tx.execute(sa.select(c.id, c.account, c.failure).where(c.watched))
-    return {row.id: (row.account, row.failure is not None) for row in rows}
+    return {row.id: (row.account, FailureKind(row.failure) if row.failure else None) for row in rows}
 
 
 def balances(tx: Transaction) -> dict[int, Decimal]:
