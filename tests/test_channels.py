@@ -253,6 +253,13 @@ async def test_a_child_that_cannot_start_names_the_exception_and_nothing_of_its_
     }
 
 
+def test_a_child_whose_parent_died_before_it_was_ready_ends_without_loading_apprise():
+    command = [sys.executable, "-X", "importtime", "-m", "monitor.channels.child"]
+    child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    assert child.stdout == ""
+    assert "apprise" not in child.stderr
+
+
 def test_the_parent_never_imports_apprise():
     code = "import sys, monitor.channels; sys.exit('apprise' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,12 +1,13 @@
 """The child process: reads one question a line on its standard input, writes one answer a line on its standard output.
 
 Refuses to outlive its parent: the kernel kills it with the parent's thread, and it says that it is ready, and so gets
-its first question, only after having asked for that.
+its first question, only after having asked for that; a parent that had died before closed the questions with it.
 """
 
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 from typing import Any, Final, TextIO
@@ -44,6 +45,9 @@ def _answer(service: Any, question: dict[str, Any]) -> dict[str, Any]:
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Nothing is asked before we are ready, so what can be read now is the end: it has died already.
+    if select.select([sys.stdin], [], [], 0)[0]:
+        sys.exit()
 
 
 def _own_stdout() -> TextIO:
