@@ -4,6 +4,7 @@ Refuses to go down, and to touch a database that a newer version made.  Alembic 
 something to migrate.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
     if scripts is None and is_current(engine):
         return Upgrade(before=SCHEMA, after=SCHEMA)
     from alembic import command  # noqa: PLC0415  # 100 ms and 10 MiB that an up-to-date start does not pay
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
     with _alone(engine) as connection:
         config = _config(connection, scripts or _own_scripts())

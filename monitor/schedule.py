@@ -45,6 +45,8 @@ class Schedule:
             self._under_way.add(task)
             try:
                 await job()
+            except asyncio.CancelledError:
+                log.info("%s was ended", name)  # by `stop`: the scheduler would complain of it at length
             except Exception:
                 log.exception("%s failed", name)
             finally:

@@ -364,3 +364,27 @@ def test_a_rejected_key_elsewhere_is_no_part_of_an_outage(desk):
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
     desk.check(a=DOWN, b=DOWN, c=rejected)
     assert desk.check(31, a=DOWN, b=DOWN, c=rejected) == [("studio", "outage", "opened", "warning")]
+
+
+def test_an_account_whose_list_never_came_is_told(desk):
+    nobody = {name: one for name, one in desk.settings.organizations.items() if one.account == "studio"}
+    desk.settings = replace(desk.settings, organizations=nobody)
+    desk.reconcile()
+    other = desk.account_of["c"]
+
+    def ask(minutes: int) -> list[str]:
+        desk.now += minutes * MINUTE
+        check = Check(other, None, desk.now, Failure(FailureKind.ACCESS_DENIED, "not there", 404))
+        said = desk.store.write_now(lambda tx: settle(tx, [check], desk.settings, desk.forecasts))
+        return [f"{n.facts.name} {n.rule.value} {n.reason.value}" for n in said]
+
+    assert ask(1) == ask(30) == []
+    assert ask(1) == ["other outage opened"]
+    assert ask(60) == []
+
+
+def test_a_vendor_of_two_minds_about_a_key_does_not_make_it_flap(desk):
+    rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
+    said = [desk.check(a=rejected, b=5000 - n) for n in range(4)]
+    assert said == [[("studio", "credential", "opened", "critical")], [], [], []]
+    assert desk.check(a=5000, b=5000) == [("studio", "credential", "resolved", "critical")]

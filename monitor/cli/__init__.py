@@ -59,6 +59,9 @@ def _exit_code() -> int:
         # The reader of our output has left: nothing to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"credit-monitor: {error.strerror or error}", file=sys.stderr)
+        return MonitorError.exit_code
     except Exception:  # noqa: BLE001 -- a fault of ours: the trace is what a report needs
         traceback.print_exc()
         return MonitorError.exit_code

@@ -85,7 +85,17 @@ def incidents(organization: str | None, config_file: Path | None, style: str, *,
 
     with reading(load(config_file)) as engine:
         rows = query.incidents(engine, open_only=open_only, organization=organization)
-        columns = ("id", "subject", "rule", "severity", "opened_at", "resolved_at", "credits", "pending", "given_up")
+        columns = (
+            "id",
+            "subject",
+            "rule",
+            "worst_severity",
+            "opened_at",
+            "resolved_at",
+            "credits",
+            "pending",
+            "given_up",
+        )
         show(map(_incident_row, rows), columns, style=style, empty="No incident.")
 
 

@@ -122,6 +122,8 @@ def _shown(value: Any) -> str:
     """A cell of a table: credits with two decimals, instants in whole seconds, no control characters."""
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Decimal):
         return f"{value:,.2f}"
     if isinstance(value, datetime):

@@ -15,7 +15,14 @@ from monitor.config.layers import BY_NAME, Layer
 from monitor.config.locate import Key
 from monitor.config.mistakes import Mistakes, hint
 from monitor.config.rules import default_rules, mistakes_in, rules_over
-from monitor.config.schema import AccountTable, ChannelTable, FileSettings, OrganizationTable, RulesTable
+from monitor.config.schema import (
+    AccountTable,
+    ChannelTable,
+    FileSettings,
+    OrganizationTable,
+    PollTable,
+    RulesTable,
+)
 from monitor.config.settings import (
     Account,
     Channel,
@@ -115,7 +122,11 @@ class _Assembly:
             organizations=MappingProxyType(organizations),
             channels=MappingProxyType({name: self._channel(name, one) for name, one in tables.channels.items()}),
             rules=rules,
-            warnings=(*_open_secrets([*keys.values(), *urls.values()]), *_idle_accounts(accounts, organizations)),
+            warnings=(
+                *_open_secrets([*keys.values(), *urls.values()]),
+                *_idle_accounts(accounts, organizations),
+                *_slow_checks(tables.poll),
+            ),
             keys=keys,
             urls=urls,
         )
@@ -257,6 +268,13 @@ def _open_secrets(secrets: Iterable[Secret]) -> list[str]:
         for one in secrets
         if one.value is not None and one.line
     ]
+
+
+def _slow_checks(poll: PollTable) -> list[str]:
+    """A warning where one organization that does not answer delays the next poll of its siblings."""
+    if poll.deadline < poll.every or "deadline" not in poll.model_fields_set:
+        return []
+    return ["poll.deadline: is not shorter than poll.every; a check that hangs delays the account's next poll"]
 
 
 def _idle_accounts(accounts: Mapping[str, Account], organizations: Mapping[str, Organization]) -> list[str]:

@@ -13,6 +13,7 @@ from monitor.config import Settings
 from monitor.judge import is_overdue, judge, judge_account, judge_outage
 from monitor.model import (
     Check,
+    Failure,
     FailureKind,
     Notification,
     OpenIncident,
@@ -44,6 +45,11 @@ def settle(tx: Transaction, batch: Sequence[Check], settings: Settings, forecast
     return settlement.teller.said
 
 
+def is_rejection(outcome: Snapshot | Failure) -> bool:
+    """Whether the vendor refused the key."""
+    return isinstance(outcome, Failure) and outcome.kind is FailureKind.CREDENTIAL_REJECTED
+
+
 def outlook_of(folded: Folded) -> Outlook:
     """What is folded, as it is judged and said."""
     return Outlook(
@@ -64,6 +70,7 @@ class Settlement:
     incidents: dict[int, Incidents]
     accounts: dict[int, Incidents]
     everything: Incidents
+    of_two_minds: set[int]  # accounts whose key was rejected in this batch: no snapshot beside that makes it good
     _failures: dict[int, tuple[str, FailureKind | None]] | None = field(default=None)
 
     @classmethod
@@ -80,6 +87,7 @@ class Settlement:
             store.open_incidents(tx, Subject.ORGANIZATION, ids),
             store.open_incidents(tx, Subject.ACCOUNT, accounts),
             store.open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
+            {check.account_id for check in batch if is_rejection(check.outcome)},
         )
 
     def settle(self, check: Check) -> None:
@@ -94,6 +102,8 @@ class Settlement:
 
     def _judge_key(self, check: Check) -> None:
         incidents = self.accounts.setdefault(check.account_id, {})
+        if check.account_id in self.of_two_minds and isinstance(check.outcome, Snapshot):
+            return
         for verdict in judge_account(incidents, check.outcome, rules=self.settings.rules, at=check.ended_at):
             self._say(verdict, incidents, self._account(check.account_id), check)
         for incident in [one for one in incidents.values() if one.owed]:
@@ -118,8 +128,10 @@ class Settlement:
     def _out(self, check: Check, before: Organization | None) -> tuple[bool, bool, int | None]:
         """Whether the account is out (several organizations, none answers, one overdue), or everything is; how many."""
         standing = Rule.OUTAGE in self.accounts[check.account_id] or Rule.OUTAGE in self.everything
-        if isinstance(check.outcome, Snapshot) or before is None or standing:
+        if isinstance(check.outcome, Snapshot) or standing:
             return False, False, None
+        if before is None:
+            return self._is_never_listed(check), False, None
         rules = rules_of(self.settings, before.name)
         if Rule.CREDENTIAL in self.accounts[check.account_id] or not self._overdue(check, before, rules):
             return False, False, None
@@ -130,6 +142,17 @@ class Settlement:
         out = all(mine) and len(mine) > 1 and not everything
         return out, everything, len(rows) if everything else len(mine)
 
+    def _is_never_listed(self, check: Check) -> bool:
+        """Whether the account's list could not be had for so long that nothing of it is watched at all."""
+        allowed = self.settings.rules.stale_after
+        if allowed is None or Rule.CREDENTIAL in self.accounts[check.account_id]:
+            return False
+        name = self._account(check.account_id).name
+        if any(account == name for account, _ in self._last_failures().values()):
+            return False
+        since = store.first_list_failure(self.tx, check.account_id)
+        return since is not None and check.ended_at - since > allowed
+
     def _overdue(self, check: Check, before: Organization, rules: Rules) -> bool:
         incidents = self.incidents.get(before.id, {})
         judged = judge(before, check, incidents=incidents, rules=rules, explained=True)
@@ -138,16 +161,20 @@ class Settlement:
 
     def _unexplained(self) -> dict[int, tuple[str, bool]]:
         """Each watched organization's account, and whether it is silent; not those with an answer that explains it."""
+        return {
+            key: (account, kind is not None)
+            for key, (account, kind) in self._last_failures().items()
+            if kind is None or kind in SILENT
+        }
+
+    def _last_failures(self) -> dict[int, tuple[str, FailureKind | None]]:
+        """How the last check of each watched organization failed, this batch's included."""
         if self._failures is None:
             self._failures = store.last_failures(self.tx)
         for one in self.organizations.values():
             if one.id in self._failures and one.checked_at is not None:
                 self._failures[one.id] = (one.account, one.failure.kind if one.failure else None)
-        return {
-            key: (account, kind is not None)
-            for key, (account, kind) in self._failures.items()
-            if kind is None or kind in SILENT
-        }
+        return self._failures
 
     def _account(self, account_id: int) -> About:
         name = next(row.name for row in store.account_rows(self.tx) if row.id == account_id)

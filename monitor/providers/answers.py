@@ -36,9 +36,16 @@ def read_organizations(answer: Answer, *, secret: str) -> tuple[VendorOrganizati
     if not isinstance(listed, list):
         raise UnexpectedAnswer("the answer has no list of organizations", status=answer.status)
     organizations: dict[str, VendorOrganization] = {}
+    odd: UnexpectedAnswer | None = None
     for entry in listed:
-        organization = _read_organization(entry, secret=secret)
+        try:
+            organization = _read_organization(entry, secret=secret)
+        except UnexpectedAnswer as error:
+            odd = error.with_traceback(None)  # one odd entry leaves the others watched
+            continue
         organizations.setdefault(organization.id, organization)
+    if odd and not organizations:
+        raise odd
     return tuple(organizations.values())
 
 

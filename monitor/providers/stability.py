@@ -60,7 +60,8 @@ class Stability:
         dialect = DIALECTS[access.generation]
         self._secret = access.api_key
         self._deadline = access.deadline.total_seconds()
-        self._headers = _headers(dialect, access.api_key)
+        self._headers = _headers(dialect, access.api_key, dialect.headers)
+        self._plain_headers = _headers(dialect, access.api_key, {})  # the account endpoint takes no others
         self._wire = Wire(access)
         self._balance_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/balance")
         self._account_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/account")
@@ -87,7 +88,7 @@ class Stability:
         """Every organization the key sees, in the vendor's order."""
 
         async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
-            answer = await self._wire.get(self._account_url, self._headers, max_bytes=_ACCOUNT_BYTES)
+            answer = await self._wire.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
             return self._read(answer, self._read_listed)
 
         return await self._check(attempt)
@@ -146,7 +147,7 @@ class Stability:
         return refused
 
 
-def _headers(dialect: Dialect, api_key: str) -> httpx.Headers:
+def _headers(dialect: Dialect, api_key: str, more: Mapping[str, str]) -> httpx.Headers:
     if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         raise ConfigError([Mistake("api_key", "empty, or with characters that no key has")])
     return httpx.Headers(
@@ -155,6 +156,6 @@ def _headers(dialect: Dialect, api_key: str) -> httpx.Headers:
             "Accept-Encoding": "identity",
             "Authorization": dialect.key_prefix + api_key,
             "User-Agent": f"credit-monitor/{__version__}",
-            **dialect.headers,
+            **more,
         }
     )

@@ -34,6 +34,7 @@ from monitor.store.outbox import (
 from monitor.store.recording import (
     account_failures,
     balances,
+    first_list_failure,
     keep_usage,
     kept_usage,
     last_failures,
@@ -69,6 +70,7 @@ __all__ = [
     "enqueue_words",
     "ensure_account",
     "ensure_organization",
+    "first_list_failure",
     "identities",
     "insert_rows",
     "keep_usage",

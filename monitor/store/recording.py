@@ -182,6 +182,13 @@ def balances(tx: Transaction) -> dict[int, Decimal]:
     return {row.id: row.credits for row in rows}
 
 
+def first_list_failure(tx: Transaction, account_id: int) -> datetime | None:
+    """When an account's list could not be had for the first time."""
+    failed = (checks.c.account_id == account_id) & checks.c.organization_id.is_(None)
+    first: datetime | None = tx.execute(sa.select(sa.func.min(checks.c.ended_at)).where(failed)).scalar_one()
+    return first
+
+
 def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
     """The account endpoint's failures since an instant: account and message, oldest first."""
     c = checks.c

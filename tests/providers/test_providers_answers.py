@@ -88,9 +88,11 @@ async def test_the_organizations_of_a_key_are_listed(open_: Open, generation: Ge
         *(f'{{"id": "{"x" * 201}"}}', '{"id": "a", "name": 7}', f'{{"id": "{KEY}"}}'),
     ],
 )
-def test_a_bad_entry_spoils_the_list(entry: str) -> None:
+def test_a_bad_entry_is_left_out_and_a_list_of_nothing_else_is_refused(entry: str) -> None:
+    listed = read_organizations(answer(f'{{"organizations": [{{"id": "good"}}, {entry}]}}'), secret=KEY)
+    assert [one.id for one in listed] == ["good"]
     with pytest.raises(UnexpectedAnswer):
-        read_organizations(answer(f'{{"organizations": [{{"id": "good"}}, {entry}]}}'), secret=KEY)
+        read_organizations(answer(f'{{"organizations": [{entry}]}}'), secret=KEY)
 
 
 def test_names_are_made_fit_to_show_and_doubles_dropped() -> None:
