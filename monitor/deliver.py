@@ -155,13 +155,11 @@ class Deliverer:
 
     async def _mark(self, group: list[Delivery], attempt: Attempt) -> bool:
         """Keep the outcome, however long the database is away: what is not marked would be sent again."""
+        at = self._clock()  # one instant for all: what failed together comes due together
 
         def mark(tx: Transaction) -> list[DeliveryState]:
             fallback = self._fallbacks.get(group[0].channel)
-            return [
-                store.mark(tx, replace(attempt, delivery_id=one.id), at=self._clock(), fallback=fallback)
-                for one in group
-            ]
+            return [store.mark(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback) for one in group]
 
         while True:
             try:

@@ -1,6 +1,7 @@
 """What is owed is sent by real children to real receivers: in order, at least once, and no channel holds up another."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -113,6 +114,18 @@ async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_i
     assert len(errors) == 2
     assert all("503" in error for error in errors)
     assert CANARY not in caplog.text + str(errors)
+
+
+async def test_what_failed_together_comes_due_together_however_long_keeping_that_takes(post):
+    for name in ("farm", "video"):
+        await post.story.check("900", name, minutes=0)
+    post.receivers["ops"].behaviour = Behaviour.REFUSE
+    seconds = itertools.count()
+    post.story.parts.deliverer._clock = lambda: post.story.now + timedelta(minutes=1, seconds=next(seconds))
+    await post.drain()
+    rows = post.story.rows(deliveries, deliveries.c.channel == "ops")
+    assert [row["attempts"] for row in rows] == [1, 1]
+    assert len({row["next_attempt_at"] for row in rows}) == 1
 
 
 async def test_incidents_that_begin_together_are_told_together_with_all_their_ids(post):

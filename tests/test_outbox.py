@@ -259,6 +259,18 @@ def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(e
 # --- the law ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_limit_cuts_no_message_in_two(engine):
+    with transaction(engine) as tx:
+        for number in range(5):
+            say(tx, incident(tx, number), "ops")
+        first = due_ids(tx, "ops", limit=3)
+        for one in first:
+            mark(tx, one, "no answer", at=NOON + SOON)
+        groups = store.claim(tx, "ops", NOON + MINUTE, limit=3)
+        assert [len(group) for group in groups] == [2, 3]
+        assert [one.id for one in groups[1]] == first
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     said=st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=8),

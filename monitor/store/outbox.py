@@ -154,9 +154,15 @@ def _is_due(now: datetime) -> sa.ColumnElement[bool]:
 def claim(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
     """What is due for one channel, in groups that go out as one message each; of each incident only the oldest.
 
-    What was never tried is one group, fixed from now on: a message that is sent again has the same members.
+    What was never tried is one group, fixed from now on: a message that is sent again has the same members, also where
+    that is more than `limit` deliveries.
     """
-    rows = tx.execute(_due(channel, now).limit(limit)).all()
+    due = _due(channel, now)
+    rows = list(tx.execute(due.limit(limit)))
+    if len(rows) == limit:  # it may have cut a group
+        cut = {row.group_id for row in rows if row.group_id is not None}
+        seen = {row.id for row in rows}
+        rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(cut))) if row.id not in seen]
     new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
     if new:
         group = secrets.token_hex(8)
