@@ -29,6 +29,10 @@ class Arrival:
     words: str
     answered: bool
 
+    @property
+    def named(self) -> str:
+        return f"{self.channel}, life {self.life}: {' '.join(self.ids)}"
+
 
 @dataclass
 class Life:

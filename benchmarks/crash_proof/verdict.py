@@ -156,9 +156,9 @@ def _weigh_doubles(counts: Counts, stage: Stage) -> None:
             counts.doubles_after_kill += 1
         else:
             counts.doubles_unexplained += 1
-            counts.notes.append(f"a double without a cause: {before} {after}")
+            counts.notes.append(f"a double without a cause: {before.named} {after.named}")
         if not same:
-            counts.notes.append(f"a double that changed: {before} {after}")
+            counts.notes.append(f"a double that changed: {before.named} {after.named}")
 
 
 def _doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
