@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KEY = "sk-bench00000000000000000000000000000000000000000000001"
+KEY = "sk-" + "b" * 48
 SIZES = (10, 100, 1000)
 ROUNDS = 3
 CHECKS = 2000  # for each size and round
