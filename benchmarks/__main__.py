@@ -1,6 +1,7 @@
 """`make bench`: every table, one after the other."""
 
-from benchmarks import cost, replay
+from benchmarks import cost, hysteresis, replay
 
 cost.main()
 replay.main()
+hysteresis.main()
