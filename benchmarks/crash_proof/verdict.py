@@ -136,11 +136,13 @@ def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliver
     counts.notes += [f"arrived uninvited: {one}" for one in first.keys() - wanted]
     latest: dict[tuple[str, int], int] = {}
     for row in deliveries:
-        place = first.get((row.channel, row.notification_id), -1)
-        if place <= latest.get((row.channel, row.incident_id), -1):
+        way, place = (row.channel, row.incident_id), first.get((row.channel, row.notification_id))
+        if place is None:
+            continue
+        if place <= latest.get(way, -1):
             counts.out_of_order += 1
             counts.notes.append(f"incident {row.incident_id} on {row.channel}: {row.notification_id} is out of order")
-        latest[row.channel, row.incident_id] = max(place, latest.get((row.channel, row.incident_id), -1))
+        latest[way] = max(place, latest.get(way, -1))
 
 
 def _weigh_doubles(counts: Counts, stage: Stage) -> None:
