@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from command import Shell
 from server import Server
 from story import Story
 
@@ -117,6 +118,13 @@ async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixt
     yield one
     await one.end()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line, in an empty home."""
+    (tmp_path / "home").mkdir()
+    return Shell(tmp_path / "home", monkeypatch, capsys)
 
 
 class Outage:

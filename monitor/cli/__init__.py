@@ -20,7 +20,23 @@ from monitor.cli.standing import status
 from monitor.errors import MonitorError, UsageError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; a reader of their output that has left is no mistake."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click itself would exit 1, which means "warning" here
+            _mute()
+            raise click.exceptions.Exit(0) from None
+
+
+def _mute() -> None:
+    """Nothing is left to say, and nowhere to say it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="credit-monitor", message="%(prog)s %(version)s")
 def cli() -> None:
     """Watch prepaid Stability AI credits, and tell the right people before they run out."""
@@ -42,7 +58,6 @@ def main() -> None:
 def _exit_code() -> int:
     try:
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
@@ -55,14 +70,14 @@ def _exit_code() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output has left: nothing to say, and nowhere to say it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         print(f"credit-monitor: {error.strerror or error}", file=sys.stderr)
         return MonitorError.exit_code
     except Exception:  # noqa: BLE001 -- a fault of ours: the trace is what a report needs
         traceback.print_exc()
         return MonitorError.exit_code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()
     return code if isinstance(code, int) else 0

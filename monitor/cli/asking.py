@@ -80,7 +80,7 @@ def _bucket_row(row: Any) -> dict[str, Any]:
 @click.option("--open", "open_only", is_flag=True, help="Only those that stand.")
 @asking
 def incidents(organization: str | None, config_file: Path | None, style: str, *, open_only: bool) -> None:
-    """What went wrong, the newest first."""
+    """What went wrong, the newest last."""
     from monitor import query  # noqa: PLC0415
 
     with reading(load(config_file)) as engine:

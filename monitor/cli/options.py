@@ -72,7 +72,10 @@ class When(click.ParamType[datetime]):
             at = datetime.fromisoformat(value.strip())
         except ValueError:
             self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        try:
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        except OverflowError:
+            self.fail(f"{value!r} lies outside all calendars", param, ctx)
 
 
 class Duration(click.ParamType[timedelta]):
