@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from monitor import store
@@ -14,6 +15,7 @@ from monitor.app import Parts, channel_mistakes, open_database, open_parts, requ
 from monitor.config import Settings
 from monitor.digest import Digests
 from monitor.errors import ConfigError, DatabaseError, Mistake
+from monitor.poll import AccountPoll
 from monitor.schedule import Schedule
 
 FETCH_GRACE: Final = timedelta(seconds=5)
@@ -49,14 +51,18 @@ async def _run(settings: Settings, opened: store.Store) -> None:
     delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
     verifying = asyncio.create_task(_verify(settings, stopping), name="verify channels")
     schedule = Schedule(clock=wall_clock)
+    attempted = asyncio.Event()
     for poll in parts.polls:
-        schedule.every(settings.poll.every, poll.run, name=f"poll {poll.name}", first_at=parts.due[poll.name])
+        job = partial(_poll, poll, attempted)
+        schedule.every(settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
     if any(channel.digest for channel in settings.channels.values()):
         now = wall_clock()
         digests = Digests(parts.store, settings, started_at=now)
         schedule.every(DIGEST_CHECK, lambda: digests.tick(wall_clock()), name="digests", first_at=now)
     schedule.start()
     log.info("watching %d account(s), polling every %s", len(parts.polls), settings.poll.every)
+    if any(parts.due[poll.name] <= wall_clock() for poll in parts.polls):
+        await _either(attempted, stopping)
     notify_systemd("READY=1")
     await stopping.wait()
     notify_systemd("STOPPING=1")
@@ -69,6 +75,21 @@ async def _run(settings: Settings, opened: store.Store) -> None:
     if verifying.done() and not verifying.cancelled() and (mistakes := verifying.result()):
         raise ConfigError(mistakes)
     verifying.cancel()
+
+
+async def _poll(poll: AccountPoll, attempted: asyncio.Event) -> None:
+    """One poll; the first to end, however it does, is what readiness waits for."""
+    try:
+        await poll.run()
+    finally:
+        attempted.set()
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(one.wait()), asyncio.create_task(other.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _stop(parts: Parts, schedule: Schedule, delivering: asyncio.Task[None]) -> None:

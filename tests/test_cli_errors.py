@@ -2,9 +2,7 @@
 
 import asyncio
 import socket
-import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +16,7 @@ from story import key_of
 from monitor import store
 from monitor.sandbox import Fault, Vendor
 from monitor.store.engines import open_writer, transaction
-from monitor.tables import organizations, snapshots
+from monitor.tables import snapshots
 
 KEY = {"CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": key_of("studio")}
 OPS = "\n[channels.ops]\n"
@@ -205,15 +203,6 @@ def test_a_database_that_another_daemon_holds(ready, database_url):
     hold.release()
 
 
-def test_a_database_that_another_program_has_locked(filled, sqlite_url):
-    """Readers read on."""
-    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert filled("status").code == 0
-        other.execute("ROLLBACK")
-    other.close()
-
-
 # --- 78: the configuration --------------------------------------------------------------------------------------------
 
 
@@ -303,12 +292,3 @@ async def test_a_check_that_is_interrupted_leaves_quietly(ready, sqlite_url):
         out, err = await asyncio.to_thread(process.communicate, timeout=10)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
-
-
-def test_the_clock_of_a_row_in_the_future_is_no_mistake(filled, writer):
-    later = datetime.now(UTC) + timedelta(days=400)
-    with transaction(writer) as tx:
-        tx.execute(organizations.update().values(taken_at=later, checked_at=later))
-    begun = time.monotonic()
-    assert filled("status").code == 0
-    assert time.monotonic() - begun < 10
