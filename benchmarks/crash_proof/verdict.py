@@ -136,9 +136,10 @@ def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliver
     counts.notes += [f"arrived uninvited: {one}" for one in first.keys() - wanted]
     latest: dict[tuple[str, int], int] = {}
     for row in deliveries:
-        way, place = (row.channel, row.incident_id), first.get((row.channel, row.notification_id))
-        if place is None:
+        way, sent = (row.channel, row.incident_id), (row.channel, row.notification_id)
+        if sent not in first:
             continue
+        place = first[sent]
         if place <= latest.get(way, -1):
             counts.out_of_order += 1
             counts.notes.append(f"incident {row.incident_id} on {row.channel}: {row.notification_id} is out of order")
