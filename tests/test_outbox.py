@@ -148,17 +148,16 @@ def test_pauses_grow_from_five_seconds_to_five_minutes(engine):
         assert all(1 < later / earlier <= 2 or earlier == later == 300 for earlier, later in pairwise(pauses))
 
 
-@pytest.mark.parametrize("back", [MINUTE, 10 * MINUTE, HOUR, 400 * 24 * HOUR])
 @pytest.mark.parametrize("failures", [0, 1, 12])
-def test_a_clock_stepped_back_delays_nothing_for_longer_than_the_longest_pause(engine, back, failures):
+def test_a_clock_stepped_back_delays_nothing_for_longer_than_the_longest_pause(engine, failures):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
         (one,) = delivery_ids(tx, "ops")
         for _ in range(failures):
             mark(tx, one, "no answer")
-        assert due_ids(tx, "ops", NOON + SOON - back + 5 * MINUTE) == [one] or due_ids(
-            tx, "ops", NOON + SOON - back
-        ) == [one]
+        for back in (MINUTE, 10 * MINUTE, HOUR, 400 * 24 * HOUR):
+            now = NOON + SOON - back
+            assert [one] in (due_ids(tx, "ops", now), due_ids(tx, "ops", now + 5 * MINUTE))
 
 
 @pytest.mark.parametrize(
@@ -228,16 +227,14 @@ def test_told_is_who_heard_of_something_bad_with_the_worst_of_it(engine):
 @pytest.mark.parametrize(("state", "counts"), [(PENDING, True), (DELIVERED, True), (GIVEN_UP, False)])
 def test_pending_counts_as_told_and_given_up_does_not(engine, state, counts):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops")
+        say(tx, one := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], state)
         assert ("ops" in store.told(tx, one)) is counts
 
 
 def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(engine):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops")
+        say(tx, one := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], GIVEN_UP)
         say(tx, one, "ops", reason=Reason.ESCALATED, severity=CRITICAL)
         assert store.told(tx, one) == {"ops": CRITICAL}
