@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store.engines import open_writer, outdated, place, sqlite_path, transaction, translated
-from monitor.tables import SCHEMA
+from monitor.tables import SCHEMA, compatibility
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -42,23 +42,33 @@ def current(engine: sa.Engine) -> str | None:
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """Whether the schema is the one this version works with."""
-    return current(engine) == SCHEMA
+    """Whether the schema is one this version works with: its own, or a newer one that says so."""
+    with transaction(engine) as connection:
+        return _serves(connection, _revision(connection))
 
 
 def require_current(engine: sa.Engine) -> None:
     """`SchemaOutdated` unless `is_current`; says what to run."""
-    found = current(engine)
-    if found is not None and found > SCHEMA:
-        raise _too_new(engine, found)
-    if found != SCHEMA:
-        raise outdated(engine.url)
+    with transaction(engine) as connection:
+        found = _revision(connection)
+        if _serves(connection, found):
+            return
+    raise _too_new(engine, found) if found is not None and found > SCHEMA else outdated(engine.url)
+
+
+def _serves(connection: sa.Connection, found: str | None) -> bool:
+    """Whether this version can work with a schema: during an upgrade it may run beside the next one."""
+    if found is None or found <= SCHEMA:
+        return found == SCHEMA
+    oldest = connection.scalar(sa.select(compatibility.c.oldest))
+    return oldest is not None and oldest <= SCHEMA
 
 
 def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
     """Brings the schema to the newest revision of `scripts` (default: our own); of several processes one does it."""
     if scripts is None and is_current(engine):
-        return Upgrade(before=SCHEMA, after=SCHEMA)
+        found = current(engine) or SCHEMA
+        return Upgrade(before=found, after=found)
     from alembic import command  # noqa: PLC0415  # 100 ms and 10 MiB that an up-to-date start does not pay
 
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0001"  # the newest migration; a start compares this without importing Alembic
+SCHEMA: Final = "0002"  # the newest migration; a start compares this without importing Alembic
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -111,6 +111,7 @@ organizations = sa.Table(
     sa.Column("confirmations", sa.Text, comment="JSON: checks in a row below a rung not yet said"),
     sa.Column("usage", sa.Text, comment="JSON: what the forecast has folded up to usage_at"),
     sa.Column("usage_at", Instant),
+    sa.Column("newest_at", Instant, comment="the latest taken_at of its snapshots, in whatever order they arrived"),
     sa.UniqueConstraint("base_url", "vendor_id"),
 )
 
@@ -122,6 +123,30 @@ snapshots = sa.Table(
     sa.Column("credits", Credits, nullable=False),
     sqlite_with_rowid=False,
 )
+
+
+def _stretches(name: str, of: str) -> sa.Table:
+    """What is kept of each stretch of time: exact use, and the balances seen in it (none in a gap)."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("organization_id", Id, sa.ForeignKey("organizations.id"), primary_key=True, autoincrement=False),
+        sa.Column("starts_at", Instant, primary_key=True, comment=of),
+        sa.Column("used", Credits, nullable=False, comment="shared out by time where a change spans stretches"),
+        sa.Column("topped_up", Credits, nullable=False),
+        sa.Column("snapshots", sa.Integer, nullable=False),
+        sa.Column("first", Credits),
+        sa.Column("first_at", Instant),
+        sa.Column("last", Credits),
+        sa.Column("last_at", Instant),
+        sa.Column("lowest", Credits),
+        sa.Column("highest", Credits),
+        sqlite_with_rowid=False,
+    )
+
+
+balance_days = _stretches("balance_days", "UTC days: every snapshot ever recorded is in one")
+balance_hours = _stretches("balance_hours", "UTC hours: of the snapshots that retention has removed")
 
 checks = sa.Table(
     "checks",
@@ -208,6 +233,12 @@ deliveries = sa.Table(
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
     ),
+    sa.Index(
+        "ix_deliveries_given_up",
+        "ended_at",
+        sqlite_where=sa.text("state = 'given_up'"),
+        postgresql_where=sa.text("state = 'given_up'"),
+    ),
 )
 
 attempts = sa.Table(
@@ -239,4 +270,34 @@ silences = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
     ),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    # A key, so that to take the lease over waits for every transaction that relies on it (PostgreSQL: FOR KEY SHARE).
+    sa.Column("term", sa.BigInteger, primary_key=True, autoincrement=False, comment="grows with every leader"),
+    sa.Column("daemon", sa.Text, nullable=False, comment="the leader's id in daemons; empty: given back"),
+    sa.Column("acquired_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False, comment="by the database's clock"),
+    comment="one row: which daemon leads; PostgreSQL only",
+)
+
+daemons = sa.Table(
+    "daemons",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("seen_at", Instant, nullable=False, comment="by the database's clock"),
+    comment="the leader and who stands by; PostgreSQL only",
+)
+
+compatibility = sa.Table(
+    "compatibility",
+    metadata,
+    sa.Column("oldest", sa.Text, primary_key=True, comment="the oldest schema whose programs work with this one"),
+    comment="one row",
 )

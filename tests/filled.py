@@ -7,7 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from monitor import tables
+from monitor.model import Snapshot
 from monitor.store.engines import transaction
+from monitor.store.stretches import keep_snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -17,7 +19,15 @@ def fill(engine: sa.Engine) -> None:
     """Two watched organizations and one that was removed, one open and one resolved incident, three deliveries."""
     with transaction(engine) as connection:
         for table, rows in _rows().items():
-            connection.execute(sa.insert(tables.metadata.tables[table]), rows)
+            if table == "snapshots":
+                take(connection, rows)
+            else:
+                connection.execute(sa.insert(tables.metadata.tables[table]), rows)
+
+
+def take(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+    """Keep snapshots as the store does: in their days, too."""
+    keep_snapshots(connection, [(row["organization_id"], Snapshot(row["taken_at"], row["credits"])) for row in rows])
 
 
 def organization(id_: int, name: str, **current: Any) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import re
 import shutil
 import sqlite3
 import stat
@@ -15,8 +16,10 @@ from alembic.migration import MigrationContext
 
 from monitor import migrate, tables
 from monitor.errors import DatabaseError, SchemaOutdated
+from monitor.model import Snapshot
 from monitor.store.engines import open_reader, open_writer, transaction
-from tests.filled import fill
+from monitor.store.stretches import keep_snapshots
+from tests.filled import HOUR, NOON, fill
 
 SCRIPTS = Path(migrate.__file__).parent.parent / "migrations"
 
@@ -24,7 +27,7 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "0003", "0002", None, None
 
 
 def upgrade() -> None:
@@ -48,7 +51,7 @@ def empty(empty_database_url):
 def next_version(directory: Path, extra: str = "") -> Path:
     """Our migrations and one more, that rebuilds a table other tables refer to."""
     scripts = Path(shutil.copytree(SCRIPTS, directory / "migrations"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT.replace("EXTRA", extra))
+    (scripts / "versions" / "0003_next.py").write_text(NEXT.replace("EXTRA", extra))
     return scripts
 
 
@@ -60,9 +63,10 @@ def rows(engine: sa.Engine) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-def downgrade(engine: sa.Engine) -> None:
+def step(engine: sa.Engine, revision: str) -> None:
+    """Down to an older revision."""
     with migrate._alone(engine) as connection:
-        command.downgrade(migrate._config(connection, SCRIPTS), "base")
+        command.downgrade(migrate._config(connection, SCRIPTS), revision)
 
 
 def test_an_empty_database_is_brought_up_to_date_once(empty):
@@ -108,12 +112,15 @@ def structure(engine: sa.Engine) -> list[tuple[str, ...]]:
     sqlite = "SELECT tbl_name, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('table', 'index')"
     with transaction(engine) as connection:
         found = connection.exec_driver_sql(sqlite if engine.dialect.name == "sqlite" else postgres)
-        return sorted(tuple(row) for row in found if row[0] != "alembic_version")
+        kept = [tuple(row) for row in found if row[0] != "alembic_version"]
+    if engine.dialect.name == "sqlite":  # it keeps the text of the statement, and puts an added column last
+        kept = [(*row[:2], " ".join(sorted(re.split(r"[\s(),]+", row[2])))) for row in kept]
+    return sorted(kept)
 
 
 def test_up_down_and_up_on_a_filled_database(engine):
     fill(engine)
-    downgrade(engine)
+    step(engine, "base")
     assert migrate.current(engine) is None
     with engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -130,7 +137,7 @@ def test_the_next_migration_keeps_every_row(engine, tmp_path):
     after = rows(engine)
     names = [row[3] for row in after.pop("organizations")]
     before.pop("organizations")
-    assert (result.before, result.after, migrate.current(engine)) == ("0001", "0002", "0002")
+    assert (result.before, result.after, migrate.current(engine)) == ("0002", "0003", "0003")
     assert after == before
     assert names == ["render-farm!", "video!", "old!"]
 
@@ -141,20 +148,20 @@ def test_a_copy_of_the_sqlite_file_is_kept_beside_it(sqlite_url, tmp_path):
     copy = migrate.upgrade(engine, scripts=next_version(tmp_path)).copy
     engine.dispose()
     assert copy is not None
-    assert sorted(path.name for path in copy.parent.iterdir()) == ["monitor.db", "monitor.db.before-0002"]
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["monitor.db", "monitor.db.before-0003"]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     old = open_reader(f"sqlite:///{copy}")
-    assert migrate.current(old) == "0001"
+    assert migrate.current(old) == "0002"
     assert [row[3] for row in rows(old)["organizations"]] == ["render-farm", "video", "old"]
     old.dispose()
 
 
 def test_a_copy_that_cannot_be_made_stops_the_migration(sqlite_url, tmp_path):
     engine = open_writer(sqlite_url)
-    (tmp_path / "state" / "monitor.db.before-0002" / "in the way").mkdir(parents=True)
+    (tmp_path / "state" / "monitor.db.before-0003" / "in the way").mkdir(parents=True)
     with pytest.raises(DatabaseError, match="the copy before migrating cannot be made: is a directory"):
         migrate.upgrade(engine, scripts=next_version(tmp_path))
-    assert migrate.current(engine) == "0001"
+    assert migrate.current(engine) == "0002"
     engine.dispose()
 
 
@@ -180,11 +187,34 @@ def test_a_migration_that_orphans_rows_is_undone(sqlite_url, tmp_path):
     engine.dispose()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(engine, tmp_path):
-    migrate.upgrade(engine, scripts=next_version(tmp_path))
+def test_a_newer_schema_that_ends_older_programs_is_left_alone(engine, tmp_path):
+    ends = """op.execute("UPDATE compatibility SET oldest = '0003'")"""
+    migrate.upgrade(engine, scripts=next_version(tmp_path, ends))
+    assert not migrate.is_current(engine)
     for touch in (migrate.upgrade, migrate.require_current):
-        with pytest.raises(SchemaOutdated, match=r"its schema is 0002.* upgrade credit-monitor$"):
+        with pytest.raises(SchemaOutdated, match=r"its schema is 0003.* upgrade credit-monitor$"):
             touch(engine)
+
+
+def test_this_version_runs_beside_the_next_one_during_an_upgrade(engine, tmp_path):
+    migrate.upgrade(engine, scripts=next_version(tmp_path))
+    migrate.require_current(engine)
+    assert migrate.is_current(engine)
+    assert migrate.upgrade(engine) == migrate.Upgrade(before="0003", after="0003")
+
+
+def test_the_history_so_far_is_in_the_days_after_the_migration(engine):
+    fill(engine)
+    with transaction(engine) as connection:
+        far = [(1, Snapshot(NOON + 400 * HOUR, Decimal("1e-6"))), (1, Snapshot(NOON + 401 * HOUR, Decimal(7)))]
+        keep_snapshots(connection, far)
+    before = rows(engine)
+    step(engine, "0001")
+    migrate.upgrade(engine)
+    after = rows(engine)
+    assert after["balance_days"] == before["balance_days"]
+    assert after["organizations"] == before["organizations"]
+    assert len(after["balance_days"]) > 15
 
 
 def test_migrating_by_hand_names_the_command(empty):
@@ -207,7 +237,7 @@ def test_of_four_processes_one_migrates_and_all_succeed(empty_database_url):
     children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = [child.communicate(timeout=60)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0, 0]
-    assert sorted(said) == ["0001", "0001", "0001", "None"]
+    assert sorted(said) == ["0002", "0002", "0002", "None"]
 
 
 def test_alembic_is_imported_only_when_there_is_something_to_migrate(sqlite_url):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from monitor import query, tables
 from monitor.store.engines import open_reader, transaction
-from tests.filled import HOUR, NOON, fill, organization, snapshot
+from tests.filled import HOUR, NOON, fill, organization, snapshot, take
 
 DOCS = Path(__file__).parent.parent / "docs" / "database.md"
 VIEWS = ("balance_history", "balance_latest", "balance_usage_daily", "incident_history", "delivery_history")
@@ -86,25 +86,26 @@ def test_balance_latest_and_status_agree_on_the_state(filled, reader):
         assert found["state"] == query.status(reader)[0].state == state
 
 
-def test_usage_counts_each_fall_on_the_utc_day_it_was_seen(filled):
+def test_usage_is_shared_out_over_the_utc_days_it_spans(filled):
     rows = ask(filled, "SELECT * FROM balance_usage_daily WHERE organization = 'render-farm' ORDER BY day")
-    found = [
-        (str(row["day"]), *(Decimal(str(row[key])) for key in ("used", "topped_up", "first", "last", "min", "max")))
-        for row in rows
-    ]
+    keys = ("used", "topped_up", "first", "last", "min", "max", "snapshots")
+    found = [(str(row["day"]), *(Decimal(str(row[key])) for key in keys)) for row in rows]
     d = Decimal
-    assert found == [
-        ("2026-11-21", d(0), d(0), d(300), d(300), d(300), d(300)),
-        ("2026-11-22", d("99.5"), d(0), d("200.5"), d("200.5"), d("200.5"), d("200.5")),
-        ("2026-11-23", d("202.049999"), d("149.75"), d("100.25"), d("148.200001"), d("100.25"), d(250)),
+    assert [(day, first, last, low, high, count) for day, _, _, first, last, low, high, count in found] == [
+        ("2026-11-21", d(300), d(300), d(300), d(300), 1),
+        ("2026-11-22", d("200.5"), d("200.5"), d("200.5"), d("200.5"), 1),
+        ("2026-11-23", d("100.25"), d("148.200001"), d("100.25"), d(250), 3),
     ]
+    used = [use for _, use, *_ in found]
+    assert sum(used) == d("99.5") + d("100.25") + d("101.799999")
+    assert used[0] == d("4.145691")  # of 99.5 in 24 hours, the last 59 min 59.876544 s of the 21st
+    assert [topped_up for _, _, topped_up, *_ in found] == [d(0), d(0), d("149.75")]
 
 
 def test_a_day_begins_at_midnight_utc_whatever_the_session_says(filled):
     midnight = (datetime(2026, 12, 1, tzinfo=UTC) - NOON) / HOUR
     with transaction(filled) as connection:
-        rows = [snapshot(2, midnight, "10"), snapshot(2, midnight - 0.001, "20")]
-        connection.execute(sa.insert(tables.snapshots), rows)
+        take(connection, [snapshot(2, midnight, "10"), snapshot(2, midnight - 0.001, "20")])
         if filled.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL TIME ZONE 'Asia/Tokyo'")
         found = connection.exec_driver_sql(
@@ -117,7 +118,7 @@ def test_two_organizations_of_one_name_stay_apart(filled):
     with transaction(filled) as connection:
         other = organization(9, "render-farm", base_url="https://proxy.example")
         connection.execute(sa.insert(tables.organizations), other)
-        connection.execute(sa.insert(tables.snapshots), snapshot(9, 0, "7"))
+        take(connection, [snapshot(9, 0, "7")])
     rows = ask(filled, "SELECT * FROM balance_usage_daily WHERE organization = 'render-farm' AND day = '2026-11-23'")
     assert sorted(row["max"] for row in rows) == [7, 250]
 
@@ -154,7 +155,7 @@ def test_an_organization_is_found_by_key_and_not_by_reading_everything(sqlite_ur
     engine = open_reader(sqlite_url)
     steps = ask(engine, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE organization = 'render-farm'")
     engine.dispose()
-    snapshots_steps = [step["detail"] for step in steps if re.search(r"\b(SCAN|SEARCH) [sp]\b", step["detail"])]
+    snapshots_steps = [step["detail"] for step in steps if re.search(r"\b(SCAN|SEARCH) [spd]\b", step["detail"])]
     assert snapshots_steps
     assert all("USING PRIMARY KEY (organization_id=?" in step for step in snapshots_steps)
 

@@ -4,15 +4,15 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
-from monitor.store.writer import Transaction, insert
-from monitor.tables import checks, organizations, snapshots
+from monitor.store.stretches import keep_snapshots, lock_rows
+from monitor.store.writer import Transaction
+from monitor.tables import accounts, checks, organizations, snapshots
 
 NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -77,28 +77,18 @@ def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
 
 def record(tx: Transaction, batch: Sequence[Check]) -> None:
     """Keep every check: snapshots once however often they come, failures as rows of `checks`."""
+    lock_rows(tx, accounts, {check.account_id for check in batch})
+    lock_rows(tx, organizations, {check.organization_id for check in batch if check.organization_id is not None})
     taken, failed = [], []
     for check in batch:
         if isinstance(check.outcome, Failure):
             failed.append(_failed(check, check.outcome))
-        else:
-            snapshot = check.outcome
-            taken.append(
-                {
-                    "organization_id": check.organization_id,
-                    "taken_at": snapshot.taken_at,
-                    "credits": snapshot.credits,
-                }
-            )
+        elif check.organization_id is not None:
+            taken.append((check.organization_id, check.outcome))
     if taken:
-        tx.execute(_insert_snapshots(tx.dialect.name), taken)
+        keep_snapshots(tx, taken)
     if failed:
         tx.execute(checks.insert(), failed)
-
-
-@cache
-def _insert_snapshots(dialect: str) -> Any:
-    return insert(dialect, snapshots).on_conflict_do_nothing()
 
 
 def _failed(check: Check, failure: Failure) -> dict[str, Any]:

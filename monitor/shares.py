@@ -1,0 +1,73 @@
+"""How the change between two snapshots is shared out over time, exactly: shares are whole millionths that add up.
+
+Pure arithmetic: no clock, no I/O.  The share of a stretch is the difference of two running totals, each cut off, so that
+neighbouring stretches, hours of a day and days of a month always add up to the change itself.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from monitor.model import Snapshot
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Part(NamedTuple):
+    """What was used and topped up in the stretch that begins at `starts_at`; both are 0 or more."""
+
+    starts_at: datetime
+    used: Decimal
+    topped_up: Decimal
+
+
+def floor(at: datetime, step: timedelta) -> datetime:
+    """The last multiple of `step`, counted from 1970 in UTC, at or before an instant."""
+    return EPOCH + (at - EPOCH) // step * step
+
+
+def share(before: Snapshot, after: Snapshot, since: datetime, until: datetime) -> Decimal:
+    """The share of the change (negative: used) from `before` to the later `after` in `since` <= instant < `until`."""
+    micros = _micros(after.credits - before.credits)
+    part = _until(before, after, micros, until) - _until(before, after, micros, since)
+    return Decimal(part).scaleb(-6)
+
+
+def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
+    """The change from `before` to the later `after` in each bucket of `step` that lies between them, oldest first.
+
+    A snapshot at the very beginning of a bucket ends the one before: the bucket has no share of what came earlier.
+    """
+    starts_at, last = floor(before.taken_at, step), floor(after.taken_at - MICROSECOND, step)
+    if starts_at == last:  # nearly always
+        yield _part(starts_at, after.credits - before.credits)
+        return
+    micros, done = _micros(after.credits - before.credits), 0
+    while starts_at <= last:
+        reached = _until(before, after, micros, starts_at + step)
+        yield _part(starts_at, Decimal(reached - done).scaleb(-6))
+        starts_at, done = starts_at + step, reached
+
+
+def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
+    """The part of a change, in millionths, that lies before an instant: in proportion, cut off towards zero."""
+    if at <= before.taken_at:
+        return 0
+    if at >= after.taken_at:
+        return micros
+    passed, whole = (at - before.taken_at) // MICROSECOND, (after.taken_at - before.taken_at) // MICROSECOND
+    size = abs(micros) * passed // whole
+    return size if micros > 0 else -size
+
+
+def _micros(amount: Decimal) -> int:
+    return int(amount.scaleb(6).to_integral_exact())
+
+
+def _part(starts_at: datetime, change: Decimal) -> Part:
+    nothing = Decimal(0)
+    return Part(starts_at, -change, nothing) if change < 0 else Part(starts_at, nothing, change)
