@@ -1,6 +1,6 @@
 """How the change between two snapshots is shared out over time, exactly: shares are whole millionths that add up.
 
-Pure arithmetic: no clock, no I/O.  The share of a stretch is the difference of two running totals, each cut off, so that
+Pure arithmetic: no clock, no I/O.  The share of a stretch is the difference of two running totals, cut off, so that
 neighbouring stretches, hours of a day and days of a month always add up to the change itself.
 """
 

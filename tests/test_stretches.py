@@ -1,4 +1,4 @@
-"""The days that are kept up as snapshots arrive, against the plain way: all snapshots in order of time, from nothing."""
+"""The days that are kept up as snapshots arrive, against the plain way: all snapshots in order of time."""
 
 from datetime import timedelta
 from decimal import Decimal
