@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ from monitor.config import Settings
 from monitor.deliver import Deliverer
 from monitor.errors import ConfigError, DatabaseError, FetchError, Mistake, UsageError
 from monitor.message import test_message
-from monitor.model import Notification, Organization, Severity, Subject, VendorOrganization
+from monitor.model import Check, Notification, Organization, Severity, Subject, VendorOrganization
 from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
-from monitor.store import Fallback, Store, Transaction
+from monitor.store import Fallback, Hold, Store, Transaction
 
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -35,11 +35,17 @@ class Parts:
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
 
+    async def leave(self) -> list[Check]:
+        """Let go of connections; gives what was fetched and could not be settled."""
+        held = await self.ledger.give_up()
+        for provider in self.providers:
+            await provider.aclose()
+        return held
+
     async def close(self) -> None:
         """Let go of connections and the database, after what was gathered is settled."""
         await self.ledger.flush()
-        for provider in self.providers:
-            await provider.aclose()
+        await self.leave()
         self.store.close()
 
 
@@ -55,15 +61,28 @@ def open_database(settings: Settings) -> Store:
     return Store(settings.database.url)
 
 
-def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
-    """Read the secrets, bring the database in step with the configuration, connect the rooms."""
+def open_parts(
+    settings: Settings, opened: Store, *, clock: Clock, hold: Hold | None = None, held: Sequence[Check] = ()
+) -> Parts:
+    """Read the secrets, bring the database in step with the configuration, connect the rooms.
+
+    With a `hold` everything is written in its name; `held` are results from before that are to be settled first.
+    """
+    opened.fence = hold.fence if hold else None
     accesses = {name: access(settings, name) for name in settings.accounts}
     urls = {name: settings.channel_url(name) for name in settings.channels}
     forecasts = Forecasts()
     tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
     rows = opened.write_now(store.account_rows)
     watch = Watch(settings, opened.write_now(store.identities))
-    deliverer = Deliverer(opened, urls, fallbacks(settings), timezone=settings.timezone, clock=clock)
+    deliverer = Deliverer(
+        opened,
+        urls,
+        fallbacks(settings),
+        timezone=settings.timezone,
+        clock=clock,
+        until=lambda: hold.until if hold else None,
+    )
 
     def settled(said: list[Notification]) -> None:
         tell_about(said)
@@ -71,7 +90,7 @@ def open_parts(settings: Settings, opened: Store, *, clock: Clock) -> Parts:
             deliverer.wake()
 
     balances = opened.write_now(store.balances)
-    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled)
+    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled, held=held)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
         AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock, balances=balances)
@@ -159,11 +178,11 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
     """Poll now, record and judge like the daemon, deliver unless a daemon does; `dry_run` keeps and sends nothing."""
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
-            return await _check(settings, _rehearsal(settings, Path(folder)), names, clock=clock, deliver=False)
+            return await _check(settings, _rehearsal(settings, Path(folder)), names, clock=clock, hold=None)
     opened = open_database(settings)
     hold = store.acquire(settings.database.url)
     try:
-        return await _check(settings, opened, names, clock=clock, deliver=hold is not None)
+        return await _check(settings, opened, names, clock=clock, hold=hold)
     finally:
         if hold:
             hold.release()
@@ -186,14 +205,17 @@ def _rehearsal(settings: Settings, folder: Path) -> Store:
 
 
 async def _check(
-    settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, deliver: bool
+    settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, hold: Hold | None
 ) -> CheckReport:
-    parts = open_parts(settings, opened, clock=clock)
+    """Poll once; deliver with the hold, else a daemon does, or nobody."""
+    parts = open_parts(settings, opened, clock=clock, hold=hold)
     try:
         began = clock()
         await asyncio.gather(*(poll.run(names or None) for poll in parts.polls))
-        report = await opened.write(lambda tx: _report(tx, settings, names, began, delivered=deliver))
-        if deliver:
+        report = await opened.write(
+            lambda tx: _report(tx, settings, names, began, delivered=hold is not None), fenced=False
+        )
+        if hold:
             await parts.deliverer.drain()
         return report
     finally:

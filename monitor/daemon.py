@@ -1,4 +1,7 @@
-"""Runs until told to stop: schedule, signals, systemd.  With `cli` the only reader of the wall clock."""
+"""Runs until told to stop: leads, or stands by until it may; signals, systemd.
+
+With `cli` the only reader of the wall clock.
+"""
 
 import asyncio
 import logging
@@ -6,21 +9,22 @@ import os
 import signal
 import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Final
 
 from monitor import store
-from monitor.app import Parts, channel_mistakes, open_database, open_parts, require_accounts
+from monitor.app import channel_mistakes, open_database, require_accounts
 from monitor.config import Settings
-from monitor.digest import Digests
 from monitor.errors import ConfigError, DatabaseError, Mistake
-from monitor.poll import AccountPoll
-from monitor.schedule import Schedule
+from monitor.model import Check
+from monitor.notice import TOLD_AFTER, DatabaseNotice
+from monitor.store import Hold, Store
+from monitor.term import STOP_AFTER, Term
 
-FETCH_GRACE: Final = timedelta(seconds=5)
-DIGEST_CHECK: Final = timedelta(minutes=1)
-STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
+TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
+STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
+HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 
 log = logging.getLogger(__name__)
 
@@ -34,82 +38,153 @@ def run(settings: Settings) -> None:
     """Be the daemon of this configuration until SIGTERM or SIGINT."""
     require_accounts(settings)
     opened = open_database(settings)
-    hold = store.acquire(settings.database.url)
-    if hold is None:
+    daemon = Daemon(settings, opened)
+    if not daemon.stands_by and not daemon.hold.acquire():
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
     try:
-        asyncio.run(_run(settings, opened))
+        asyncio.run(daemon.run())
     finally:
-        hold.release()
+        daemon.hold.release()
 
 
-async def _run(settings: Settings, opened: store.Store) -> None:
-    parts = open_parts(settings, opened, clock=wall_clock)
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
-    verifying = asyncio.create_task(_verify(settings, stopping), name="verify channels")
-    schedule = Schedule(clock=wall_clock)
-    attempted = asyncio.Event()
-    for poll in parts.polls:
-        job = partial(_poll, poll, attempted)
-        schedule.every(settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
-    if any(channel.digest for channel in settings.channels.values()):
-        now = wall_clock()
-        digests = Digests(parts.store, settings, started_at=now)
-        schedule.every(DIGEST_CHECK, lambda: digests.tick(wall_clock()), name="digests", first_at=now)
-    schedule.start()
-    log.info("watching %d account(s), polling every %s", len(parts.polls), settings.poll.every)
-    if any(parts.due[poll.name] <= wall_clock() for poll in parts.polls):
-        await _either(attempted, stopping)
-    notify_systemd("READY=1")
-    await stopping.wait()
-    notify_systemd("STOPPING=1")
-    log.info("stopping")
-    # A database that does not answer must not hold up the stop; what is not committed is rolled back.
-    last_resort = threading.Timer(STOP_AFTER + 1, os._exit, [0])
-    last_resort.daemon = True
-    last_resort.start()
-    await _stop(parts, schedule, delivering)
-    if verifying.done() and not verifying.cancelled() and (mistakes := verifying.result()):
-        raise ConfigError(mistakes)
-    verifying.cancel()
+class Daemon:
+    """One process of the service; on PostgreSQL one of several may lead, and the others stand by."""
+
+    def __init__(self, settings: Settings, opened: Store) -> None:
+        self._settings = settings
+        self._store = opened
+        self._turned_at = time.monotonic()
+        self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
+        self.stands_by = self.hold.fence is not None
+        self._trouble: store.Trouble | None = None  # of one that stands by
+        self._held: list[Check] = []
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Lead or stand by until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        verifying = asyncio.create_task(self._verify(), name="verify channels")
+        beating = asyncio.create_task(self._beat(), name="beat")
+        noticing = asyncio.create_task(self._notice().run(), name="notice")
+        while not self._stopping.is_set():
+            await self._stand_by()
+            if self.hold.leads:
+                await self._lead()
+        for task in (beating, noticing):
+            task.cancel()
+        self._store.close()
+        if verifying.done() and not verifying.cancelled() and (mistakes := verifying.result()):
+            raise ConfigError(mistakes)
+        verifying.cancel()
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        notify_systemd("STOPPING=1")
+        log.info("stopping")
+        # A database that does not answer must not hold up the stop; what is not committed is rolled back.
+        last_resort = threading.Timer(STOP_AFTER + 1, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
+
+    async def _lead(self) -> None:
+        term = Term(self._settings, self._store, self.hold, wall_clock, self._stopping)
+        try:
+            self._held = await term.run(self._held, ready=lambda: notify_systemd("READY=1"))
+        except DatabaseError as error:
+            if not self.stands_by:
+                raise
+            log.error("the lead could not be taken: %s", error)  # noqa: TRY400 -- it is one line
+        if not self._stopping.is_set():
+            log.warning("no longer leading")
+            self.hold.drop()
+            await _wait(self._stopping, TRY_EVERY)
+
+    # --- standing by --------------------------------------------------------------------------------------------------
+
+    async def _stand_by(self) -> None:
+        """Wait for the lead; what was fetched under an earlier one is kept meanwhile, if another daemon has it now."""
+        said = False
+        while not self._stopping.is_set() and not self.hold.leads:
+            if await self._try_to_lead():
+                return
+            if not said and self._trouble is None:
+                log.info("standing by: another credit-monitor leads")
+                notify_systemd("READY=1\nSTATUS=standing by: another credit-monitor leads")
+                said = True
+            await self._keep_held()
+            await _wait(self._stopping, TRY_EVERY)
+
+    async def _try_to_lead(self) -> bool:
+        try:
+            leads = await asyncio.to_thread(self.hold.acquire)
+        except DatabaseError as error:
+            if self._trouble is None:
+                log.error("the database cannot be used: %s", error)  # noqa: TRY400 -- it is one line
+            self._trouble = store.Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
+            return False
+        if self._trouble:
+            log.warning("the database is back")
+        self._trouble = None
+        if leads:
+            log.info("leading")
+        return leads
+
+    async def _keep_held(self) -> None:
+        """Keep balances that were fetched as the leader: they are facts, whoever judges the next ones."""
+        held = self._held
+        if not held or self._trouble:
+            return
+        try:
+            await self._store.write(lambda tx: store.record(tx, held), fenced=False)
+        except DatabaseError as error:
+            log.debug("%d result(s) are still held: %s", len(held), error)
+            return
+        log.info("kept %d result(s) from before another daemon led", len(held))
+        self._held = []
+
+    # --- beside everything --------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._turned_at = time.monotonic()
+            await asyncio.sleep(1)
+
+    def _is_turning(self) -> bool:
+        return time.monotonic() - self._turned_at < HUNG_AFTER
+
+    async def _verify(self) -> list[Mistake]:
+        """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
+        mistakes = await channel_mistakes(self._settings)
+        if mistakes:
+            self._stop()
+        return mistakes
+
+    def _notice(self) -> DatabaseNotice:
+        def trouble() -> tuple[str, datetime] | None:
+            found = self._store.trouble if self.hold.leads else self._trouble
+            if found is None:
+                return None
+            return found.cause, wall_clock() - timedelta(seconds=time.monotonic() - found.since)
+
+        return DatabaseNotice(
+            {name: self._settings.channel_url(name) for name in self._settings.channels},
+            trouble=trouble,
+            patience=lambda: TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER,
+            timezone=self._settings.timezone,
+            clock=wall_clock,
+        )
 
 
-async def _poll(poll: AccountPoll, attempted: asyncio.Event) -> None:
-    """One poll; the first to end, however it does, is what readiness waits for."""
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """For an event, or so long."""
     try:
-        await poll.run()
-    finally:
-        attempted.set()
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(one.wait()), asyncio.create_task(other.wait())]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-
-
-async def _stop(parts: Parts, schedule: Schedule, delivering: asyncio.Task[None]) -> None:
-    """Let fetches end for five seconds and messages for eight; what is unfinished then is done after the next start."""
-    began = asyncio.get_running_loop().time()
-    await schedule.stop(grace=FETCH_GRACE)
-    await parts.ledger.flush()
-    left = STOP_AFTER - (asyncio.get_running_loop().time() - began)
-    await parts.deliverer.finish(timeout=max(left, 0))
-    delivering.cancel()
-    await asyncio.gather(delivering, return_exceptions=True)
-    await parts.close()
-
-
-async def _verify(settings: Settings, stopping: asyncio.Event) -> list[Mistake]:
-    """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
-    mistakes = await channel_mistakes(settings)
-    if mistakes:
-        stopping.set()
-    return mistakes
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def notify_systemd(state: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor import channels, store
-from monitor.errors import DatabaseError
+from monitor.errors import DatabaseError, LeaseLost
 from monitor.message import render_group
 from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
 from monitor.store import Fallback, Store, Transaction
@@ -37,7 +37,10 @@ class Deliverer:
         *,
         timezone: ZoneInfo,
         clock: Callable[[], datetime],
+        until: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end."""
+        self._until = until
         self._store = store
         self._urls = urls
         self._fallbacks = fallbacks
@@ -128,7 +131,8 @@ class Deliverer:
         async with self._children:
             groups = {group[0].id: group for group in await self._claim(channel)}
             outgoing = [self._outgoing(group) for group in groups.values()]
-            async with aclosing(channels.send(channel, self._urls[channel], outgoing)) as attempts:
+            url, until = self._urls[channel], self._until
+            async with aclosing(channels.send(channel, url, outgoing, until=until)) as attempts:
                 async for attempt in attempts:
                     delivered |= await self._mark(groups[attempt.delivery_id], attempt)
         return delivered
@@ -137,6 +141,8 @@ class Deliverer:
         now = self._clock() + self._ahead
         try:
             return await self._store.write(lambda tx: store.claim(tx, channel, now, limit=BATCH))
+        except LeaseLost:
+            return []
         except DatabaseError as error:
             log.warning("%s: the outbox cannot be read: %s", channel, error)
             return []
@@ -161,9 +167,13 @@ class Deliverer:
             fallback = self._fallbacks.get(group[0].channel)
             return [store.mark(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback) for one in group]
 
+        # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
+        fenced = attempt.error is not None
         while True:
             try:
-                states = await self._store.write(mark)
+                states = await self._store.write(mark, fenced=fenced)
+            except LeaseLost:
+                return False
             except DatabaseError:
                 await asyncio.sleep(1)
                 continue

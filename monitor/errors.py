@@ -3,8 +3,9 @@
 MonitorError
 ├── ConfigError           all mistakes at once, each with file, line where known, key and what was expected
 ├── UsageError            a mistake on the command line
-├── DatabaseError         .unreachable: cannot be reached, or another daemon holds it
-│   └── SchemaOutdated    says which command to run
+├── DatabaseError         cannot be reached or used, or another daemon holds it
+│   ├── SchemaOutdated    says which command to run
+│   └── LeaseLost         another daemon leads: what this one wanted to write as the leader is not written
 ├── FetchError            .kind, .retryable
 │   ├── ProviderUnavailable   timeout, network, 5xx, a gateway's page        retryable
 │   ├── RateLimited           429, with how long                             retryable
@@ -67,6 +68,10 @@ class DatabaseError(MonitorError):
 
 class SchemaOutdated(DatabaseError):
     """The database's schema is not the one this version works with; the message names the command to run."""
+
+
+class LeaseLost(DatabaseError):
+    """Another daemon leads now; nothing was written."""
 
 
 class DeliveryError(MonitorError):

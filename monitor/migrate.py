@@ -185,6 +185,7 @@ def _foreign_keys_off(connection: sa.Connection) -> Iterator[None]:
 
 def _lock_postgres(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
 

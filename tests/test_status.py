@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -146,10 +148,26 @@ def test_status_tells_what_is_silenced_and_paused(desk, command, tmp_path):
     ]
     assert datetime.fromisoformat(found["a"]["silenced_until"]) == ends
     below = command("status").splitlines()[4:]
-    assert below == [
+    assert [line for line in below if not line.startswith("NOBODY LEADS")] == [
         f"silence 1: a, up to warning, until {ends:%Y-%m-%d %H:%M}Z, by anna: deploy??[31m",
         "paused in the configuration: b",
     ]
+
+
+def test_status_tells_on_postgresql_who_leads_and_who_stands_by(desk, command):
+    if desk.store.engine.dialect.name == "sqlite":
+        assert "LEADS" not in command("status")
+        return
+    assert "NOBODY LEADS: no daemon polls and delivers now" in command("status")
+    url = desk.store.engine.url.render_as_string(hide_password=False)
+    leader, standby = store.open_hold(url), store.open_hold(url)
+    leader.acquire()
+    standby.acquire()
+    leads, stands_by = command("status").splitlines()[-2:]
+    assert re.fullmatch(rf"leader: \S+ \(process {os.getpid()}\) since 2.*Z", leads)
+    assert re.fullmatch(rf"standing by: \S+ \(process {os.getpid()}\)", stands_by)
+    standby.release()
+    leader.release()
 
 
 def test_a_table_names_the_open_rules(desk, command):

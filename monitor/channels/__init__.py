@@ -6,7 +6,7 @@ killed, and so is one whose caller gives up.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,18 +38,32 @@ class Outgoing:
 
 
 async def send(
-    channel: str, url: str, outgoing: Sequence[Outgoing], *, per_message: timedelta = PER_MESSAGE
+    channel: str,
+    url: str,
+    outgoing: Sequence[Outgoing],
+    *,
+    per_message: timedelta = PER_MESSAGE,
+    until: Callable[[], float | None] = lambda: None,
 ) -> AsyncGenerator[Attempt, None]:
     """Send messages in order through one child; yields an attempt for each as it ends.
 
     When a message is not answered in time, or the child dies of it, its attempt says so, and those after it are not
-    attempted.  Use with `aclosing`: closing or cancelling kills the child.
+    attempted.  None is begun at or after `until`, asked anew for each (on the clock since boot; None: there is no end).
+    Use with `aclosing`: closing or cancelling kills the child.
     """
-    questions = [{"url": url, "seconds": per_message.total_seconds(), "message": _words(one)} for one in outgoing]
+    questions = (
+        {"url": url, "seconds": per_message.total_seconds(), "until": until(), "message": _words(one)}
+        for one in outgoing
+    )
     waiting = iter(outgoing)
+    if not outgoing:
+        return
     try:
         async with aclosing(ask(questions, within=per_message)) as answers:
             async for answer in answers:
+                if answer["late"]:
+                    log.warning("%s: not sent: this daemon no longer leads for certain", channel)
+                    return
                 yield _attempt(next(waiting), answer)
     except ChildEnded as ended:
         log.debug("%s: %s", channel, ended)
@@ -59,6 +73,8 @@ async def send(
 async def verify(urls: Mapping[str, str]) -> dict[str, str]:
     """What is wrong with each channel's URL, by channel; empty when Apprise takes them all.  Nothing is sent."""
     wrong: dict[str, str] = {}
+    if not urls:
+        return wrong
     waiting = iter(urls)
     try:
         async with aclosing(ask([{"url": url} for url in urls.values()], within=PER_MESSAGE)) as answers:

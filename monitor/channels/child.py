@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import time
 from typing import Any, Final, TextIO
 
 PR_SET_PDEATHSIG: Final = 1
@@ -31,15 +32,18 @@ def main() -> None:
 
 
 def _answer(service: Any, question: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong with the URL or became of the message; `error` is None when nothing is."""
-    message = question.get("message")
+    """What is wrong with the URL or became of the message (`error` is None: nothing), or that it is too late for it."""
+    message, until = question.get("message"), question.get("until")
+    # The parent may have been stopped after it asked; by now another daemon may send this.
+    if until is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= until:
+        return {"late": True}
     try:
         if message is None:
             return {"error": service.problem(question["url"])}
         error, retryable = service.send(question["url"], message, seconds=question["seconds"])
     except Exception as exception:  # noqa: BLE001 -- a plugin may raise anything, and its text may hold the URL
         error, retryable = f"the sending process failed ({type(exception).__name__})", True
-    return {"error": error, "retryable": retryable}
+    return {"late": False, "error": error, "retryable": retryable}
 
 
 def _die_with_parent() -> None:

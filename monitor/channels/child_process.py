@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -30,10 +30,11 @@ class ChildEnded(Exception):
     """The child gives no more answers; says why, in words that hold nothing of what was asked."""
 
 
-async def ask(questions: Sequence[Mapping[str, Any]], *, within: timedelta) -> AsyncGenerator[dict[str, Any], None]:
-    """Answers to questions, one by one and in order, each within so long; `ChildEnded` when one fails to come."""
-    if not questions:
-        return
+async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> AsyncGenerator[dict[str, Any], None]:
+    """Answers to questions, one by one and in order, each within so long; `ChildEnded` when one fails to come.
+
+    Each question is taken when the one before is answered.
+    """
     process = await _start()
     try:
         await _answer(

@@ -14,7 +14,7 @@ from monitor.model import Rule, Subject
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.query import AccountIncident, ChannelQueue, OrganizationStatus, SilenceRow
+    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
@@ -34,6 +34,7 @@ def status(config_file: Path | None, style: str) -> None:
         silences = query.silences(engine, at=now)
         accounts = query.account_incidents(engine)
         queues = query.channels(engine, since=now - RECENT)
+        daemons = query.daemons(engine)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
@@ -42,7 +43,7 @@ def status(config_file: Path | None, style: str) -> None:
         for one in organizations
     ]
     show(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
-    for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences)):
+    for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
         click.echo(line, err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
@@ -120,6 +121,19 @@ def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:
             yield f"{channel}: {queue.held} held until quiet hours end at {instant(queue.held_until)}"
+
+
+def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
+    """Who leads and who stands by, where several daemons can."""
+    if daemons is None:
+        return
+    leader = next((one for one in daemons if one.leads_since), None)
+    if leader and leader.leads_since:
+        yield f"leader: {leader.host} (process {leader.pid}) since {leader.leads_since:%Y-%m-%d %H:%M}Z"
+    else:
+        yield "NOBODY LEADS: no daemon polls and delivers now"
+    if standbys := ", ".join(f"{one.host} (process {one.pid})" for one in daemons if one is not leader):
+        yield f"standing by: {standbys}"
 
 
 def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Iterator[str]:

@@ -15,10 +15,13 @@ from monitor.message.digest import render_digest
 from monitor.message.headlines import headline, lead
 from monitor.message.letter import COLOURS, RESOLVED, Letter, Phrase, Section, write
 from monitor.message.runway import format_runway
+from monitor.message.trouble import database_away, database_back
 from monitor.message.words import format_change, format_credits, format_duration, format_instant, harmless
 from monitor.model import Message, Notification, Reason, Severity
 
 __all__ = [
+    "database_away",
+    "database_back",
     "format_change",
     "format_credits",
     "format_duration",

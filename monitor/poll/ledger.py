@@ -6,10 +6,11 @@ Results that a database in trouble did not take are held, within a bound, and se
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from monitor.errors import DatabaseError
+from monitor.errors import DatabaseError, LeaseLost
 from monitor.model import Check, Notification
 from monitor.store import Store, Transaction, mark_polled
 
@@ -28,16 +29,20 @@ class Ledger:
         store: Store,
         settle: Callable[[Transaction, Sequence[Check]], list[Notification]],
         settled: Callable[[list[Notification]], None],
+        *,
+        held: Sequence[Check] = (),
     ) -> None:
+        """`held` are results from before, which come first."""
         self._store = store
         self._settle = settle
         self._settled = settled
-        self._held: list[Check] = []
+        self._held = list(held)
         self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failing = False
+        self._is_closed = False
         self._doubtful = 0  # of those held: so many are settled one by one, because one of them cannot be judged
 
     def add(self, check: Check) -> None:
@@ -50,6 +55,15 @@ class Ledger:
             self._begin()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
+
+    async def give_up(self) -> list[Check]:
+        """Settle nothing more; what could not be settled, in order of arrival, is for whoever settles it later."""
+        self._is_closed = True
+        async with self._turn:  # what is being written comes back if it was not
+            if self._timer is not None:
+                self._timer.cancel()
+            held, self._held = self._held, []
+        return [replace(check, held=True) for check in held]
 
     def polled(self, account_id: int, began: datetime) -> None:
         """A poll that began then is complete: kept with the last of its results, for the next start."""
@@ -71,7 +85,7 @@ class Ledger:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            while self._held or self._polled:
+            while (self._held or self._polled) and not self._is_closed:
                 if not await self._settle_batch():
                     self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
                     return
@@ -84,6 +98,9 @@ class Ledger:
         polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
             said = await self._store.write(lambda tx: self._keep(tx, batch, polled))
+        except LeaseLost:
+            self._put_back(batch, polled)
+            return False
         except DatabaseError as error:
             self._put_back(batch, polled)
             if not self._failing:

@@ -50,6 +50,12 @@ def is_rejection(outcome: Snapshot | Failure) -> bool:
     return isinstance(outcome, Failure) and outcome.kind is FailureKind.CREDENTIAL_REJECTED
 
 
+def _is_overtaken(check: Check, before: Organization | None) -> bool:
+    """Whether something newer is recorded already: then a result is a fact to keep, and nothing to judge."""
+    last = before.checked_at if before else None
+    return before is None or (last is not None and last >= check.ended_at)
+
+
 def outlook_of(folded: Folded) -> Outlook:
     """What is folded, as it is judged and said."""
     return Outlook(
@@ -93,6 +99,8 @@ class Settlement:
     def settle(self, check: Check) -> None:
         """Judge one check: what it says of its key, of everything, and of its organization."""
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
+        if check.held and _is_overtaken(check, before):
+            return
         self._judge_key(check)
         self._judge_outage(check, before)
         if before is not None:

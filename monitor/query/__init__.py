@@ -3,6 +3,7 @@
 Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
 """
 
+from monitor.query.daemons import DaemonRow, daemons
 from monitor.query.history import Bucket, HistoryRow, history, history_buckets, history_with_runway
 from monitor.query.incidents import IncidentRow, incidents
 from monitor.query.names import OrganizationRow, find_organizations, organizations
@@ -23,6 +24,7 @@ __all__ = [
     "AccountIncident",
     "Bucket",
     "ChannelQueue",
+    "DaemonRow",
     "HistoryRow",
     "IncidentRow",
     "OrganizationRow",
@@ -32,6 +34,7 @@ __all__ = [
     "Used",
     "account_incidents",
     "channels",
+    "daemons",
     "find_organizations",
     "history",
     "history_buckets",

@@ -6,7 +6,7 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
 from monitor.store.engines import open_reader, translated
-from monitor.store.hold import Hold, acquire
+from monitor.store.hold import Hold, acquire, open_hold
 from monitor.store.identity import (
     AccountRow,
     Identity,
@@ -18,6 +18,7 @@ from monitor.store.identity import (
     rename,
 )
 from monitor.store.incidents import carry_out, open_incidents, owe
+from monitor.store.lease import boot_clock
 from monitor.store.outbox import (
     GATHERING,
     Fallback,
@@ -45,7 +46,7 @@ from monitor.store.recording import (
     snapshots_after,
 )
 from monitor.store.silences import add_silence, end_silence, standing_silences
-from monitor.store.writer import Engine, Store, Transaction, read
+from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 
 __all__ = [
     "GATHERING",
@@ -56,6 +57,7 @@ __all__ = [
     "Identity",
     "Store",
     "Transaction",
+    "Trouble",
     "abandon",
     "account_failures",
     "account_rows",
@@ -63,6 +65,7 @@ __all__ = [
     "add_silence",
     "addressed",
     "balances",
+    "boot_clock",
     "carry_out",
     "claim",
     "end_silence",
@@ -80,6 +83,7 @@ __all__ = [
     "load",
     "mark",
     "mark_polled",
+    "open_hold",
     "open_incidents",
     "open_reader",
     "owe",

@@ -19,6 +19,9 @@ from monitor.errors import DatabaseError, SchemaOutdated
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
+IDLE_LIMIT: Final = (
+    10  # seconds that a writer may leave a transaction open: one that is stopped must not keep its locks
+)
 READERS: Final = 4  # questions that can be asked at the same time
 
 # A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.
@@ -169,7 +172,10 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
         "SET TIME ZONE 'UTC'; "
         f"SET statement_timeout = '{STATEMENT_LIMIT}s'; "
         f"SET lock_timeout = '{LOCK_WAIT}s'; "
-        f"SET default_transaction_read_only = {'on' if read_only else 'off'}"
+        f"SET default_transaction_read_only = {'on' if read_only else 'off'}; "
+        # The server's side of a connection that was cut: it would notice after two hours.
+        "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+        + ("" if read_only else f"; SET idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'")
     )
 
     # Said after connecting: a connection pooler in between refuses them as options of the connection.

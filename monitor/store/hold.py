@@ -1,63 +1,97 @@
-"""One daemon per database: `flock` beside a SQLite file, an advisory lock on PostgreSQL."""
+"""The right to be the one daemon of a database: `flock` beside a SQLite file, a lease on PostgreSQL."""
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
-
-import sqlalchemy as sa
+from typing import Protocol
 
 from monitor.errors import DatabaseError
-from monitor.store.engines import open_writer, sqlite_path, translated
+from monitor.store.engines import open_writer, sqlite_path
+from monitor.store.lease import Lease
+from monitor.store.writer import Transaction
 
-ADVISORY_KEY: Final = 0x6372656469740001  # "credit" and a number of ours
+Fence = Callable[[Transaction], None]
 
 
-class Hold:
-    """The right to run as the daemon of one database; gone with the process, however that ends."""
+class Hold(Protocol):
+    """What a leader has; `leads` turns False when it has lost that to another daemon."""
 
-    def __init__(self, *, descriptor: int | None = None, connection: sa.Connection | None = None) -> None:
-        self._descriptor = descriptor
-        self._connection = connection
+    @property
+    def leads(self) -> bool: ...
+
+    @property
+    def until(self) -> float | None:
+        """When what is done as the leader is to be done by, on `lease.boot_clock`; None: there is no end to it."""
+
+    @property
+    def fence(self) -> Fence | None:
+        """What every write begins with; None where nobody else can write as the leader."""
+
+    @property
+    def others(self) -> int:
+        """How many daemons stand by."""
+
+    def acquire(self) -> bool:
+        """Try once; False when another daemon leads."""
+
+    def drop(self) -> None:
+        """Lead no longer, without telling anybody: another daemon leads, or may by now."""
 
     def release(self) -> None:
-        """Let another daemon have it."""
+        """Let another daemon have it; once is enough, twice does no harm."""
+
+
+class FileLock:
+    """`flock` on a file beside the database: gone with the process, however that ends."""
+
+    until: float | None = None
+    fence: Fence | None = None
+    others = 0
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self._descriptor is not None
+
+    def acquire(self) -> bool:
+        # Python's descriptors are not inherited, so no child keeps the lock after the daemon has died.
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DatabaseError(f"{self._path}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def drop(self) -> None:
+        self.release()
+
+    def release(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection.engine.dispose()
-            self._connection = None
+
+
+def open_hold(url: str, *, alive: Callable[[], bool] = lambda: True) -> Hold:
+    """The hold on a database, not yet taken; `alive` says whether this process still does its work."""
+    if url.startswith("sqlite"):
+        engine = open_writer(url)
+        return FileLock(Path(f"{sqlite_path(engine.url)}.lock"))
+    return Lease(url, alive=alive)
 
 
 def acquire(url: str) -> Hold | None:
     """Take the hold on a database that exists; None when another process has it."""
-    engine = open_writer(url)
-    if engine.dialect.name == "sqlite":
-        return _flock(Path(f"{sqlite_path(engine.url)}.lock"))
-    with translated(engine):
-        return _advisory(engine)
-
-
-def _flock(path: Path) -> Hold | None:
-    # Python's descriptors are not inherited, so no child keeps the lock after the daemon has died.
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return Hold(descriptor=descriptor)
-
-
-def _advisory(engine: sa.Engine) -> Hold | None:
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    if connection.execute(sa.select(sa.func.pg_try_advisory_lock(ADVISORY_KEY))).scalar_one():
-        return Hold(connection=connection)
-    connection.close()
-    engine.dispose()
+    hold = open_hold(url)
+    if hold.acquire():
+        return hold
+    hold.release()
     return None

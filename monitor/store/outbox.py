@@ -208,8 +208,13 @@ def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
 
 
 def mark(tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None) -> DeliveryState:
-    """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up."""
-    row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id)).one()
+    """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
+
+    What has ended already stays as it is: another daemon may have sent it, too.
+    """
+    row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
+    if row.state != DeliveryState.PENDING.value:
+        return DeliveryState(row.state)
     count = row.attempts + 1
     tx.execute(attempts.insert().values(delivery_id=row.id, ended_at=at, error=attempt.error))
     values: dict[str, object] = {"attempts": count, "last_error": attempt.error, "refused": not attempt.retryable}

@@ -4,12 +4,16 @@ Refuses to be used from two threads; readers have an engine of their own.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import open_writer, transaction
 
 Engine = sa.Engine
@@ -17,21 +21,49 @@ Transaction = sa.Connection  # with a transaction begun; committed when the work
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a database cannot be used, and since when by `time.monotonic`."""
+
+    cause: str
+    since: float
+
+
 class Store:
-    """A database opened for writing; every method raises `DatabaseError` when it cannot be used."""
+    """A database opened for writing; every method raises `DatabaseError` when it cannot be used.
+
+    `fence` is what every write of a leader begins with: `LeaseLost`, and nothing is written, when another one leads.
+    """
 
     def __init__(self, url: str) -> None:
         self.engine = open_writer(url)
+        self.fence: Callable[[Transaction], None] | None = None
+        self.trouble: Trouble | None = None  # while the database cannot be used
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one transaction in the writer thread; all of it is kept, or nothing."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, work)
+    async def write(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
+        """Run `work` in one transaction in the writer thread; all of it is kept, or nothing.
 
-    def write_now(self, work: Callable[[Transaction], T]) -> T:
+        What is true whoever leads (a balance that was fetched, a message that went out) needs no fence.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, partial(self.write_now, work, fenced=fenced)
+        )
+
+    def write_now(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
         """Run `work` in one transaction in this thread: for what happens before or without an event loop."""
-        with transaction(self.engine) as tx:
-            return work(tx)
+        try:
+            with transaction(self.engine) as tx:
+                if fenced and self.fence is not None:
+                    self.fence(tx)
+                result = work(tx)
+        except LeaseLost:
+            raise
+        except DatabaseError as error:
+            self.trouble = Trouble(str(error), self.trouble.since if self.trouble else time.monotonic())
+            raise
+        self.trouble = None
+        return result
 
     def close(self) -> None:
         """Wait for the transaction under way, then let go of the database."""

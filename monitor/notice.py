@@ -1,0 +1,100 @@
+"""Tells the channels that the database is away, and that it is back: the one message that the outbox cannot keep.
+
+Goes to every channel, whatever its minimum severity, from memory: tried once a minute until it is taken or no longer
+true, and lost with the process.  Refuses to decide anything else.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from monitor import channels
+from monitor.message import database_away, database_back
+from monitor.model import Message, Severity
+
+TOLD_AFTER: Final = timedelta(minutes=5)  # that the database has been away
+AGAIN: Final = timedelta(minutes=1)  # until a channel that did not take it is tried again
+
+log = logging.getLogger(__name__)
+
+Trouble = tuple[str, datetime]  # the cause, and since when
+
+
+class DatabaseNotice:
+    """Looks at `trouble` (None: there is none) now and then, and tells when it has lasted for longer than allowed."""
+
+    def __init__(
+        self,
+        urls: Mapping[str, str],
+        *,
+        trouble: Callable[[], Trouble | None],
+        patience: Callable[[], timedelta],
+        timezone: ZoneInfo,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._urls = urls
+        self._trouble = trouble
+        self._patience = patience
+        self._timezone = timezone
+        self._clock = clock
+        self._id = ""
+        self._since: datetime | None = None
+        self._told: set[str] = set()
+        self._tried_at: datetime | None = None
+
+    async def run(self, *, every: timedelta = timedelta(seconds=5)) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the channels could not be told of the database")
+
+    async def look(self) -> None:
+        """Tell what is to be told now."""
+        now, trouble = self._clock(), self._trouble()
+        if trouble is None:
+            await self._tell_end(now)
+            return
+        cause, since = trouble
+        if now - since < self._patience() or (self._tried_at and timedelta(0) <= now - self._tried_at < AGAIN):
+            return
+        self._since = self._since or since
+        self._id = self._id or secrets.token_hex(8)
+        self._tried_at = now
+        message = database_away(
+            host=socket.gethostname(), since=self._since, at=now, cause=cause, id=self._id, timezone=self._timezone
+        )
+        waiting = [name for name in self._urls if name not in self._told]
+        self._told |= await self._send(waiting, message, over=False)
+
+    async def _tell_end(self, now: datetime) -> None:
+        """Whoever heard of it hears that it is over, once."""
+        if self._since is None:
+            return
+        since, told, key = self._since, self._told, self._id
+        self._since, self._told, self._id, self._tried_at = None, set(), "", None
+        message = database_back(host=socket.gethostname(), since=since, at=now, id=key, timezone=self._timezone)
+        await self._send(list(told), message, over=True)
+
+    async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
+        """The channels that took it."""
+
+        async def send(name: str) -> bool:
+            outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over)]
+            async with aclosing(channels.send(name, self._urls[name], outgoing)) as attempts:
+                async for attempt in attempts:
+                    if attempt.error is not None:
+                        log.warning("%s: the notice about the database: %s", name, attempt.error)
+                    return attempt.error is None
+            return False
+
+        taken = await asyncio.gather(*map(send, names))
+        return {name for name, ok in zip(names, taken, strict=True) if ok}

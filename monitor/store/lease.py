@@ -1,0 +1,147 @@
+"""Which of several daemons on one PostgreSQL leads: a lease on the database's clock, with a fence for every write.
+
+The lease is one row.  Its key, the term, grows with every leader; whoever writes as the leader reads that row FOR KEY
+SHARE, so a successor has to wait until the transaction has ended, or the server has ended it (`engines` sets how long a
+transaction may idle).  Renewing leaves the key alone and waits for nobody.  A leader that was stopped and goes on finds
+another term, and writes nothing.  Refuses to know what a leader does.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from monitor import __version__
+from monitor.errors import DatabaseError, LeaseLost
+from monitor.store.engines import open_writer, place, transaction
+from monitor.store.process import is_dead, own_id
+from monitor.store.writer import insert
+from monitor.tables import daemons, leases
+
+LEASE: Final = timedelta(seconds=15)
+RENEW_EVERY: Final = 3.0  # seconds
+MARGIN: Final = 1.0  # seconds before its end, by our own clock, that a lease counts as ended
+GONE_AFTER: Final = timedelta(seconds=60)  # a daemon that was not seen for so long is not there
+FORGOTTEN_AFTER: Final = timedelta(days=7)
+_NOW: Final = sa.func.clock_timestamp()
+
+log = logging.getLogger(__name__)
+
+
+def boot_clock() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the process, or the machine, is stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """One daemon's claim to lead; safe to ask from any thread.
+
+    `alive` says whether this process still does its work: when it does not, nobody renews in its name.
+    """
+
+    def __init__(self, url: str, *, alive: Callable[[], bool] = lambda: True) -> None:
+        self._engine = open_writer(url)
+        self.id = own_id()
+        self._alive = alive
+        self._term: int | None = None
+        self._ends = 0.0  # by `boot_clock`
+        self._ended = threading.Event()  # of the present term
+        self.others = 0  # daemons seen lately on this database, but for this one
+
+    @property
+    def leads(self) -> bool:
+        """Whether nobody has taken the lease from us, as far as is known; it may have run out."""
+        return self._term is not None
+
+    @property
+    def until(self) -> float:
+        """When what we do as the leader is to be done by, on `boot_clock`."""
+        return self._ends
+
+    def acquire(self) -> bool:
+        """Take the lease if it is free, or if its holder has died on this machine; False when another daemon leads."""
+        began = boot_clock()
+        with transaction(self._engine) as tx:
+            self._appear(tx)
+            row = tx.execute(sa.select(leases.c.daemon, (leases.c.expires_at <= _NOW).label("over"))).one()
+            if not row.over and not is_dead(row.daemon):
+                return False
+        with transaction(self._engine) as tx:
+            # Taken only from the very daemon that was looked at; another that was quicker has a term of its own.
+            free = (leases.c.daemon == row.daemon) & ((leases.c.expires_at <= _NOW) | sa.literal(not row.over))
+            taken = (
+                leases.update()
+                .where(free)
+                .values(term=leases.c.term + 1, daemon=self.id, acquired_at=_NOW, expires_at=_NOW + LEASE)
+            )
+            term = tx.execute(taken.returning(leases.c.term)).scalar()
+        if term is None:
+            return False
+        self._term, self._ends = term, began + LEASE.total_seconds() - MARGIN
+        self._ended = threading.Event()
+        threading.Thread(target=self._keep, args=(self._ended,), name="lease", daemon=True).start()
+        return True
+
+    def fence(self, tx: sa.Connection) -> None:
+        """Nobody else leads before this transaction has ended, or `LeaseLost`; the first thing in every write."""
+        ours = (leases.c.term == self._term) & (leases.c.expires_at > _NOW)
+        question = sa.select(leases.c.term).where(ours).with_for_update(read=True, key_share=True)
+        if self._term is None or tx.execute(question).first() is None:
+            raise LeaseLost(f"{place(self._engine.url)}: another credit-monitor leads now")
+
+    def drop(self) -> None:
+        """Lead no longer, without telling the database: it cannot be reached, or says so itself."""
+        self._ended.set()
+        self._term = None
+
+    def release(self) -> None:
+        """Give the lease back, so that another daemon leads at once, and let go of the database."""
+        term = self._term
+        self.drop()
+        try:
+            with transaction(self._engine) as tx:
+                if term is not None:
+                    given_back = {"daemon": "", "expires_at": _NOW}
+                    tx.execute(leases.update().where(leases.c.term == term).values(given_back))
+                tx.execute(daemons.delete().where(daemons.c.id == self.id))
+        except DatabaseError as error:
+            log.debug("the lease runs out by itself: %s", error)
+        self._engine.dispose()
+
+    # --- renewing -----------------------------------------------------------------------------------------------------
+
+    def _keep(self, ended: threading.Event) -> None:
+        """Renew until the lease is given back or lost; a database in trouble is asked again."""
+        while not ended.wait(RENEW_EVERY):
+            try:
+                if self._alive() and not self._renew() and not ended.is_set():
+                    self.drop()
+            except DatabaseError as error:
+                log.debug("the lease could not be renewed: %s", error)
+
+    def _renew(self) -> bool:
+        """Renew, also a lease that has run out and that nobody has taken; False when another daemon leads."""
+        began, term = boot_clock(), self._term
+        with transaction(self._engine) as tx:
+            self._appear(tx)
+            renewed = leases.update().where(leases.c.term == term).values(expires_at=_NOW + LEASE)
+            if tx.execute(renewed).rowcount == 0:
+                return False
+        if term == self._term:
+            self._ends = began + LEASE.total_seconds() - MARGIN
+        return True
+
+    def _appear(self, tx: sa.Connection) -> None:
+        """Say that this daemon is there, and see who else is."""
+        me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "version": __version__}
+        row = insert("postgresql", daemons).values(id=self.id, started_at=_NOW, seen_at=_NOW, **me)
+        tx.execute(row.on_conflict_do_update(index_elements=[daemons.c.id], set_={"seen_at": _NOW}))
+        tx.execute(daemons.delete().where(daemons.c.seen_at < _NOW - FORGOTTEN_AFTER))
+        others = sa.select(sa.func.count()).where(daemons.c.id != self.id, daemons.c.seen_at > _NOW - GONE_AFTER)
+        self.others = tx.execute(others.select_from(daemons)).scalar_one()

@@ -1,0 +1,109 @@
+"""What the leader does, from taking the lead until it is told to stop or another daemon leads.
+
+Polls, deliveries and digests, on their schedule.  Refuses to take the lead and to read the configuration.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from monitor.app import Parts, open_parts
+from monitor.config import Settings
+from monitor.digest import Digests
+from monitor.model import Check
+from monitor.poll import AccountPoll
+from monitor.schedule import Schedule
+from monitor.store import Hold, Store, boot_clock
+
+FETCH_GRACE: Final = timedelta(seconds=5)
+STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
+DIGEST_CHECK: Final = timedelta(minutes=1)
+LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Term:
+    """One term as the leader; `run` once."""
+
+    settings: Settings
+    store: Store
+    hold: Hold
+    clock: Callable[[], datetime]
+    ending: asyncio.Event  # told to stop
+    _attempted: asyncio.Event = field(default_factory=asyncio.Event)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
+        """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
+        parts = open_parts(self.settings, self.store, clock=self.clock, hold=self.hold, held=held)
+        delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
+        looking = asyncio.create_task(self._look(), name="look at the lease")
+        schedule = self._schedule(parts)
+        schedule.start()
+        log.info("watching %d account(s), polling every %s", len(parts.polls), self.settings.poll.every)
+        if held:
+            await parts.ledger.flush()
+        if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
+            await _first(self._attempted, self._over)
+        ready()
+        await self._over.wait()
+        looking.cancel()
+        # Whoever has lost the lead must not go on for a moment longer.
+        grace = timedelta(0) if self._is_lost() else FETCH_GRACE
+        await self._end(parts, schedule, delivering, grace=grace)
+        return await parts.leave()
+
+    def _schedule(self, parts: Parts) -> Schedule:
+        schedule = Schedule(clock=self.clock)
+        for poll in parts.polls:
+            job = partial(self._poll, poll)
+            schedule.every(self.settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
+        if any(channel.digest for channel in self.settings.channels.values()):
+            now = self.clock()
+            digests = Digests(parts.store, self.settings, started_at=now)
+            schedule.every(DIGEST_CHECK, lambda: digests.tick(self.clock()), name="digests", first_at=now)
+        return schedule
+
+    async def _poll(self, poll: AccountPoll) -> None:
+        """One poll; the first to end, however it does, is what readiness waits for."""
+        try:
+            await poll.run()
+        finally:
+            self._attempted.set()
+
+    async def _look(self) -> None:
+        """Notice the end: told to stop, another daemon leads, or one that stands by may lead by now."""
+        while not self.ending.is_set() and not self._is_lost():
+            await _first(self.ending, timeout=LOOK_EVERY)
+        self._over.set()
+
+    def _is_lost(self) -> bool:
+        """Whether another daemon leads, or may.  One that is alone goes on fetching while its database is away."""
+        if not self.hold.leads:
+            return True
+        return self.hold.until is not None and boot_clock() >= self.hold.until and self.hold.others > 0
+
+    async def _end(self, parts: Parts, schedule: Schedule, delivering: asyncio.Task[None], *, grace: timedelta) -> None:
+        """Let fetches end for five seconds and messages for eight; what is unfinished then is done by the next term."""
+        began = asyncio.get_running_loop().time()
+        await schedule.stop(grace=grace)
+        if grace:
+            await parts.ledger.flush()
+            left = STOP_AFTER - (asyncio.get_running_loop().time() - began)
+            await parts.deliverer.finish(timeout=max(left, 0))
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+
+
+async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- it is no failure
+    """Wait for any of these, or for so many seconds."""
+    waiting = [asyncio.create_task(one.wait()) for one in events]
+    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
