@@ -60,7 +60,7 @@ def _serves(connection: sa.Connection, found: str | None) -> bool:
     """Whether this version can work with a schema: during an upgrade it may run beside the next one."""
     if found is None or found <= SCHEMA:
         return found == SCHEMA
-    oldest = connection.scalar(sa.select(compatibility.c.oldest))
+    oldest = connection.scalar(sa.select(compatibility.c.oldest).where(compatibility.c.schema == found))
     return oldest is not None and oldest <= SCHEMA
 
 

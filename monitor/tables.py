@@ -298,6 +298,7 @@ daemons = sa.Table(
 compatibility = sa.Table(
     "compatibility",
     metadata,
-    sa.Column("oldest", sa.Text, primary_key=True, comment="the oldest schema whose programs work with this one"),
+    sa.Column("schema", sa.Text, primary_key=True, comment="the newest schema that says so"),
+    sa.Column("oldest", sa.Text, nullable=False, comment="the oldest schema whose programs work with this one"),
     comment="one row",
 )

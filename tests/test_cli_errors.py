@@ -195,9 +195,9 @@ def test_a_schema_that_is_missing_and_is_to_be_made_by_hand(shell, empty_databas
     assert "credit-monitor db upgrade" in message or "there is none yet" in message
 
 
-def test_a_database_that_another_daemon_holds(ready, database_url):
-    ready.write(FILE, url=database_url, vendor=DEAD)
-    hold = store.acquire(database_url)
+def test_a_sqlite_file_that_another_daemon_holds(ready, sqlite_url):
+    ready.write(FILE, url=sqlite_url, vendor=DEAD)
+    hold = store.acquire(sqlite_url)
     assert hold is not None
     assert "another credit-monitor runs" in said(ready("run"), 75)
     hold.release()

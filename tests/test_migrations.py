@@ -37,6 +37,7 @@ def upgrade() -> None:
     with op.batch_alter_table("organizations", recreate=rebuild) as batch:
         batch.add_column(sa.Column("note", sa.Text))
     op.execute("UPDATE organizations SET name = name || '!'")
+    op.execute("UPDATE compatibility SET schema = '0003'")
     EXTRA
 """
 
@@ -137,6 +138,7 @@ def test_the_next_migration_keeps_every_row(engine, tmp_path):
     after = rows(engine)
     names = [row[3] for row in after.pop("organizations")]
     before.pop("organizations")
+    assert (before.pop("compatibility"), after.pop("compatibility")) == ([("0002", "0002")], [("0003", "0002")])
     assert (result.before, result.after, migrate.current(engine)) == ("0002", "0003", "0003")
     assert after == before
     assert names == ["render-farm!", "video!", "old!"]
@@ -194,6 +196,13 @@ def test_a_newer_schema_that_ends_older_programs_is_left_alone(engine, tmp_path)
     for touch in (migrate.upgrade, migrate.require_current):
         with pytest.raises(SchemaOutdated, match=r"its schema is 0003.* upgrade credit-monitor$"):
             touch(engine)
+
+
+def test_a_newer_schema_that_says_nothing_is_left_alone(engine):
+    with transaction(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9000'")
+    with pytest.raises(SchemaOutdated, match=r"its schema is 9000.* upgrade credit-monitor$"):
+        migrate.require_current(engine)
 
 
 def test_this_version_runs_beside_the_next_one_during_an_upgrade(engine, tmp_path):

@@ -92,11 +92,12 @@ def _create_leader_tables() -> None:
     )
     compatibility = op.create_table(
         "compatibility",
+        sa.Column("schema", sa.Text, nullable=False, comment="the newest schema that says so"),
         sa.Column("oldest", sa.Text, nullable=False, comment="the oldest schema whose programs work with this one"),
-        sa.PrimaryKeyConstraint("oldest", name="pk_compatibility"),
+        sa.PrimaryKeyConstraint("schema", name="pk_compatibility"),
         comment="one row",
     )
-    op.execute(compatibility.insert().values(oldest=OLDEST))
+    op.execute(compatibility.insert().values(schema=revision, oldest=OLDEST))
 
 
 # --- the history so far, in whole microseconds and millionths ---------------------------------------------------------

@@ -115,8 +115,8 @@ async def test_check_tells_delivers_and_exits_like_a_monitoring_plugin(site, tmp
         assert [line.split(",")[4] for line in out.splitlines()[1:]] == ["1500", "999.999999", "1"]
 
 
-async def test_two_daemons_on_one_database_are_refused(site, tmp_path, database_url):
-    async with stage(site, tmp_path, database_url) as s:
+async def test_two_daemons_on_one_sqlite_file_are_refused(site, tmp_path, sqlite_url):
+    async with stage(site, tmp_path, sqlite_url) as s:
         await s.start()
         await s.until(lambda: len(s.vendor.requests) >= 2)
         code, _, err = await s.command("run")
