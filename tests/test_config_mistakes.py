@@ -22,7 +22,7 @@ NAME = "is not a name; expected letters and digits with single - _ . between the
 FEW = "names no channel that is configured; expected one of mail, ops"
 TWO = "[accounts.studio]\n[accounts.attic]\n"
 CHANNELS = "[channels.ops]\n[channels.mail]\n"
-TABLES = "timezone, database, poll, rules, accounts, organizations, channels"
+TABLES = "timezone, database, poll, retention, rules, accounts, organizations, channels"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from monitor.config.settings import (
     Organization,
     Poll,
     QuietHours,
+    Retention,
     Settings,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "Organization",
     "Poll",
     "QuietHours",
+    "Retention",
     "Settings",
     "effective_settings",
     "example",

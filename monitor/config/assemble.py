@@ -14,6 +14,7 @@ from monitor.config.effective import effective
 from monitor.config.layers import BY_NAME, Layer
 from monitor.config.locate import Key
 from monitor.config.mistakes import Mistakes, hint
+from monitor.config.retention import retention, retention_mistakes
 from monitor.config.rules import default_rules, mistakes_in, rules_over
 from monitor.config.schema import (
     AccountTable,
@@ -113,10 +114,12 @@ class _Assembly:
         keys = {name: self._secret(("accounts", name), "api_key", one) for name, one in tables.accounts.items()}
         urls = {name: self._secret(("channels", name), "url", one) for name, one in tables.channels.items()}
         self._check_doubles(accounts, organizations)
+        self._check_retention(rules, organizations)
         settings = Settings(
             file=self.file,
             database=Database(self._database_url(), tables.database.migrate),
             poll=Poll(tables.poll.every, tables.poll.deadline),
+            retention=retention(tables.retention),
             timezone=tables.timezone,
             accounts=MappingProxyType(accounts),
             organizations=MappingProxyType(organizations),
@@ -259,6 +262,12 @@ class _Assembly:
             vendor = accounts[one.account].base_url if one.id else one.account
             if (other := seen.setdefault((vendor, one.id), name)) != name:
                 self.mistakes.add(place, f"is the same organization as {other}; remove one")
+
+    def _check_retention(self, rules: Rules, organizations: Mapping[str, Organization]) -> None:
+        every = [rules, *(one.rules for one in organizations.values())]
+        digests = [one.digest for one in self.tables.channels.values() if one.digest]
+        for name, problem in retention_mistakes(self.tables.retention, every, digests):
+            self.mistakes.add(("retention", name), problem)
 
 
 def _open_secrets(secrets: Iterable[Secret]) -> list[str]:

@@ -9,11 +9,16 @@ from monitor.config.layers import Origin
 from monitor.config.locate import Key
 from monitor.config.schema import FileSettings, Table
 from monitor.config.settings import Effective, Secret, Settings
-from monitor.config.units import OFF, written
+from monitor.config.units import FOREVER, OFF, written
 from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
 
 SECRETS: Final = {"api_key", "api_key_file", "url", "url_file"}  # of two ways the one in force is shown
-UNSET: Final = {"organizations": "only those listed", "id": "the key's default", "notify": "every channel"}
+UNSET: Final = {
+    "organizations": "only those listed",
+    "id": "the key's default",
+    "notify": "every channel",
+    **dict.fromkeys(("raw", "hourly", "daily"), FOREVER),
+}
 OPTIONAL: Final = {"proxy", "ca_file", "fallback", "fallback_after", "quiet_hours", "digest"}
 
 
@@ -31,6 +36,7 @@ def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], 
     yield row(("database", "url"), settings.database.shown_url)
     yield row(("database", "migrate"), settings.database.migrate)
     yield from rows(("poll",), tables.poll)
+    yield from rows(("retention",), tables.retention)
     for rule, value in _rules(settings.rules).items():
         yield row(("rules", rule), value)
     for name, account in tables.accounts.items():

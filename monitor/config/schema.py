@@ -19,6 +19,7 @@ Text = Annotated[str, BeforeValidator(units.text)]
 Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
 Level = Annotated[Decimal, PlainValidator(alerting.level)]  # a share of the last top-up stays one
 Gaps = Annotated[tuple[timedelta, ...], PlainValidator(alerting.gaps)]
+Age = Annotated[timedelta | None, BeforeValidator(units.age)]  # None: it is kept for ever
 Hours = Annotated[Decimal, BeforeValidator(units.hours_figure)]
 Figure = TypeVar("Figure")
 
@@ -59,6 +60,12 @@ class DatabaseTable(Table):
 class PollTable(Table):
     every: Duration = timedelta(minutes=5)
     deadline: Duration = timedelta(seconds=15)
+
+
+class RetentionTable(Table):
+    raw: Age = timedelta(days=400)
+    hourly: Age = timedelta(days=5 * 365)
+    daily: Age = None
 
 
 class RulesTable(Table):
@@ -109,6 +116,7 @@ class FileSettings(BaseSettings):
     timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
     database: DatabaseTable = DatabaseTable()
     poll: PollTable = PollTable()
+    retention: RetentionTable = RetentionTable()
     rules: RulesTable = RulesTable()
     accounts: dict[str, AccountTable] = Field(default_factory=dict)
     organizations: dict[str, OrganizationTable] = Field(default_factory=dict)
@@ -133,6 +141,7 @@ TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     (): FileSettings,
     ("database",): DatabaseTable,
     ("poll",): PollTable,
+    ("retention",): RetentionTable,
     ("rules",): RulesTable,
     ("accounts", ANY): AccountTable,
     ("organizations", ANY): OrganizationTable,

@@ -92,6 +92,15 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How old balances may get as they were taken, by the hour and by the day; None is for ever."""
+
+    raw: timedelta | None
+    hourly: timedelta | None
+    daily: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One API key."""
 
@@ -162,6 +171,7 @@ class Settings:
     file: Path | None
     database: Database
     poll: Poll
+    retention: Retention
     timezone: ZoneInfo
     accounts: Mapping[str, Account]
     organizations: Mapping[str, Organization]

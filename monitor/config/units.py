@@ -15,28 +15,44 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from monitor.model import Generation, RateLimit, Severity
 
-SECONDS: Final = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+SECONDS: Final = {"y": 31_536_000, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 LONGEST: Final = 3660 * 86400
+OLDEST: Final = 100 * 365 * 86400
 NAME: Final = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 OFF: Final = "off"
+FOREVER: Final = "forever"
 MOST_CREDITS: Final = Decimal(10) ** 12
 MOST_CHECKS: Final = 1000
 
 
 def duration(value: Any) -> timedelta:
-    """A length of time: "90s", "5m", "1h30m", "7d", "2w"."""
+    """A length of time: "90s", "5m", "1h30m", "7d", "2w", "1y" (365 days)."""
+    seconds = _seconds(value)
+    if not 0 < seconds <= LONGEST:
+        raise ValueError("expected more than nothing and at most ten years")
+    return timedelta(seconds=seconds)
+
+
+def age(value: Any) -> timedelta | None:
+    """How old something may get: a length of time up to a hundred years, "forever" or "off" (None)."""
+    if value in {FOREVER, OFF}:
+        return None
+    seconds = _seconds(value)
+    if not 0 < seconds <= OLDEST:
+        raise ValueError('expected more than nothing and at most a hundred years, or "forever"')
+    return timedelta(seconds=seconds)
+
+
+def _seconds(value: Any) -> int:
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     if is_number or (isinstance(value, str) and value.isdecimal()):
         raise ValueError('has no unit; expected a length of time such as "90s" or "5m"')
-    parts = re.findall(r"([0-9]{1,9})([wdhms])", value) if isinstance(value, str) else []
+    parts = re.findall(r"([0-9]{1,9})([ywdhms])", value) if isinstance(value, str) else []
     if not parts or "".join(n + u for n, u in parts) != value:
         raise ValueError('expected a length of time such as "90s", "5m", "1h30m" or "7d"')
     if len({unit for _, unit in parts}) < len(parts):
         raise ValueError("names a unit twice")
-    seconds = sum(int(n) * SECONDS[u] for n, u in parts)
-    if not 0 < seconds <= LONGEST:
-        raise ValueError("expected more than nothing and at most ten years")
-    return timedelta(seconds=seconds)
+    return sum(int(n) * SECONDS[u] for n, u in parts)
 
 
 def written(length: timedelta) -> str:
