@@ -1,6 +1,6 @@
 """What the leader does, from taking the lead until it is told to stop or another daemon leads.
 
-Polls, deliveries and digests, on their schedule.  Refuses to take the lead and to read the configuration.
+Polls, deliveries, digests and retention, on their schedule.  Refuses to take the lead and to read the configuration.
 """
 
 import asyncio
@@ -16,12 +16,14 @@ from monitor.config import Settings
 from monitor.digest import Digests
 from monitor.model import Check
 from monitor.poll import AccountPoll
+from monitor.retention import Pruner
 from monitor.schedule import Schedule
 from monitor.store import Hold, Store, boot_clock
 
 FETCH_GRACE: Final = timedelta(seconds=5)
 STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
 DIGEST_CHECK: Final = timedelta(minutes=1)
+RETENTION_CHECK: Final = timedelta(minutes=1)
 LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class Term:
             now = self.clock()
             digests = Digests(parts.store, self.settings, started_at=now)
             schedule.every(DIGEST_CHECK, lambda: digests.tick(self.clock()), name="digests", first_at=now)
+        pruner, later = Pruner(parts.store, self.settings), self.clock() + RETENTION_CHECK
+        schedule.every(RETENTION_CHECK, lambda: pruner.tick(self.clock()), name="retention", first_at=later)
         return schedule
 
     async def _poll(self, poll: AccountPoll) -> None:

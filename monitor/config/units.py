@@ -35,7 +35,7 @@ def duration(value: Any) -> timedelta:
 
 def age(value: Any) -> timedelta | None:
     """How old something may get: a length of time up to a hundred years, "forever" or "off" (None)."""
-    if value in {FOREVER, OFF}:
+    if isinstance(value, str) and value in {FOREVER, OFF}:
         return None
     seconds = _seconds(value)
     if not 0 < seconds <= OLDEST:

@@ -32,6 +32,7 @@ from monitor.store.outbox import (
     waiting_channels,
     withdraw,
 )
+from monitor.store.pruning import Cutoffs, Portion, Sort, removable, remove
 from monitor.store.recording import (
     account_failures,
     balances,
@@ -51,10 +52,13 @@ from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 __all__ = [
     "GATHERING",
     "AccountRow",
+    "Cutoffs",
     "Engine",
     "Fallback",
     "Hold",
     "Identity",
+    "Portion",
+    "Sort",
     "Store",
     "Transaction",
     "Trouble",
@@ -89,6 +93,8 @@ __all__ = [
     "owe",
     "read",
     "record",
+    "removable",
+    "remove",
     "rename",
     "save",
     "snapshot_before",

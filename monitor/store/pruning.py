@@ -1,0 +1,168 @@
+"""Removes what has grown too old, in small transactions, each of which leaves every total as it was.
+
+Refuses to decide how old that is.  Whatever becomes of it, use by the hour is `balance_hours` plus the changes between
+the snapshots that are left: a snapshot goes together with its change to the next one, and the newest never goes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from monitor.model import DeliveryState, Snapshot
+from monitor.shares import DAY, HOUR, MICROSECOND, floor
+from monitor.store.stretches import Stretches, lock_rows
+from monitor.store.writer import Transaction
+from monitor.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
+
+SLICE: Final = 500  # rows in one transaction: about 20 ms, which is how long a poll's results may have to wait
+
+
+class Sort(StrEnum):
+    """What there is to remove."""
+
+    SNAPSHOTS = "snapshots"
+    HOURS = "hours"
+    DAYS = "days"
+    CHECKS = "failed checks"
+    ATTEMPTS = "attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """What is older than these instants (midnights in UTC) may go; None: nothing."""
+
+    raw: datetime | None
+    hourly: datetime | None
+    daily: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Rows of one sort that are to go, of one organization where they belong to one."""
+
+    sort: Sort
+    before: datetime
+    rows: int
+    organization_id: int | None = None
+    last_id: int = 0  # of failed checks and attempts: none of them is behind it
+
+
+def removable(tx: Transaction, cutoffs: Cutoffs) -> Iterator[Portion]:
+    """Everything that is to go now.  What snapshots leave behind in hours is not counted before it is there."""
+    for organization_id in tx.execute(sa.select(organizations.c.id).order_by(organizations.c.id)).scalars().all():
+        yield from _of_organization(tx, organization_id, cutoffs)
+    for sort in (Sort.CHECKS, Sort.ATTEMPTS):
+        if cutoffs.raw:
+            table, old = _old(sort, cutoffs.raw)
+            question = sa.select(sa.func.count(), sa.func.max(table.c.id)).where(old)
+            rows, last_id = tx.execute(question).one()
+            if rows:
+                yield Portion(sort, cutoffs.raw, rows, last_id=last_id)
+
+
+def remove(tx: Transaction, portion: Portion) -> int:
+    """Remove at most `SLICE` rows of a portion; gives how many, 0 when none is left."""
+    if portion.sort in {Sort.CHECKS, Sort.ATTEMPTS}:
+        return _remove_rows(tx, portion)
+    assert portion.organization_id is not None  # noqa: S101 -- the other sorts belong to one
+    lock_rows(tx, organizations, [portion.organization_id])
+    take = {Sort.SNAPSHOTS: _remove_snapshots, Sort.HOURS: _remove_hours, Sort.DAYS: _remove_days}
+    return take[portion.sort](tx, portion.organization_id, portion.before)
+
+
+# --- balances ---------------------------------------------------------------------------------------------------------
+
+
+def _of_organization(tx: Transaction, organization_id: int, cutoffs: Cutoffs) -> Iterator[Portion]:
+    newest = tx.execute(_end(sa.func.max, snapshots.c.taken_at, organization_id)).scalar_one()
+    if newest is None:
+        return
+    limits = (
+        (Sort.SNAPSHOTS, snapshots.c.taken_at, cutoffs.raw and min(cutoffs.raw, newest)),
+        (Sort.HOURS, balance_hours.c.starts_at, cutoffs.hourly),
+        (Sort.DAYS, balance_days.c.starts_at, cutoffs.daily and min(cutoffs.daily, floor(newest, DAY))),
+    )
+    for sort, at, before in limits:
+        if before is not None:
+            mine = at.table.c.organization_id == organization_id
+            rows = tx.execute(sa.select(sa.func.count()).select_from(at.table).where(mine, at < before)).scalar_one()
+            if rows:
+                yield Portion(sort, before, rows, organization_id)
+
+
+def _remove_snapshots(tx: Transaction, organization_id: int, before: datetime) -> int:
+    c = snapshots.c
+    mine = sa.select(c.taken_at, c.credits).where(c.organization_id == organization_id)
+    oldest = [Snapshot(*row) for row in tx.execute(mine.order_by(c.taken_at).limit(SLICE + 1))]
+    hours, going = Stretches(HOUR), []
+    for snapshot, following in pairwise(oldest):
+        if snapshot.taken_at >= before or len(hours.found) >= SLICE:  # those far apart concern many hours
+            break
+        going.append(snapshot.taken_at)
+        hours.see(organization_id, snapshot)
+        hours.share_out(organization_id, snapshot, following)
+    if not going:
+        return 0
+    # An hour of a gap in which nothing was used says nothing.
+    hours.found = {key: one for key, one in hours.found.items() if one.snapshots or one.used or one.topped_up}
+    hours.add_to(tx, balance_hours)
+    tx.execute(snapshots.delete().where(c.organization_id == organization_id, c.taken_at <= going[-1]))
+    return len(going)
+
+
+def _remove_hours(tx: Transaction, organization_id: int, before: datetime) -> int:
+    return len(_remove_oldest(tx, balance_hours, organization_id, before))
+
+
+def _remove_days(tx: Transaction, organization_id: int, before: datetime) -> int:
+    """Days go after the snapshots in them, and the oldest that stays shows that there were others."""
+    oldest = tx.execute(_end(sa.func.min, snapshots.c.taken_at, organization_id)).scalar_one()
+    gone = _remove_oldest(tx, balance_days, organization_id, min(before, floor(oldest, DAY)))
+    if gone:
+        c = balance_days.c
+        first = tx.execute(_end(sa.func.min, c.first_at, organization_id)).scalar_one()
+        # `kept_since` sees by it that older balances cannot be put in any more: some of their use is in this day.
+        mark = floor(first, DAY) - MICROSECOND
+        tx.execute(
+            balance_days.update().where(c.organization_id == organization_id, c.first_at == first), {"first_at": mark}
+        )
+    return len(gone)
+
+
+def _remove_oldest(tx: Transaction, table: sa.Table, organization_id: int, before: datetime) -> list[datetime]:
+    c = table.c
+    mine = c.organization_id == organization_id
+    old = sa.select(c.starts_at).where(mine, c.starts_at < before).order_by(c.starts_at).limit(SLICE)
+    found = list(tx.execute(old).scalars())
+    if found:
+        tx.execute(table.delete().where(mine, c.starts_at <= found[-1]))
+    return found
+
+
+def _end(end: Any, at: sa.Column[Any], organization_id: int) -> sa.Select[tuple[Any]]:
+    return sa.select(end(at)).where(at.table.c.organization_id == organization_id)
+
+
+# --- failed checks, attempts ------------------------------------------------------------------------------------------
+
+
+def _remove_rows(tx: Transaction, portion: Portion) -> int:
+    table, old = _old(portion.sort, portion.before)
+    first = sa.select(table.c.id).where(old, table.c.id <= portion.last_id).order_by(table.c.id).limit(SLICE)
+    ids = list(tx.execute(first).scalars())
+    if ids:
+        tx.execute(table.delete().where(table.c.id.in_(ids)))
+    return len(ids)
+
+
+def _old(sort: Sort, before: datetime) -> tuple[sa.Table, sa.ColumnElement[bool]]:
+    """The table of a sort, and what in it may go: the attempts of a delivery that is still under way stay."""
+    if sort is Sort.CHECKS:
+        return checks, checks.c.ended_at < before
+    pending = sa.select(deliveries.c.id).where(deliveries.c.state == DeliveryState.PENDING)
+    return attempts, (attempts.c.ended_at < before) & attempts.c.delivery_id.not_in(pending)
