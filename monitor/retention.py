@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from monitor import store
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 
 def cutoffs(kept: Retention, now: datetime) -> Cutoffs:
     """From which midnights on things are kept."""
-    raw, hourly, daily = (age and floor(now - age, DAY) for age in (kept.raw, kept.hourly, kept.daily))
-    return Cutoffs(raw, hourly, daily)
+    ages = (kept.raw, kept.hourly, kept.daily)
+    return Cutoffs(*(None if age is None else floor(now - age, DAY) for age in ages))
 
 
 def removable(settings: Settings, now: datetime) -> list[Portion]:
@@ -45,7 +46,7 @@ def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Po
         for portion in portions:
             rows = 1
             while rows:
-                rows = opened.write_now(lambda tx, portion=portion: store.remove(tx, portion))
+                rows = opened.write_now(partial(store.remove, portion=portion))
                 yield portion, rows
                 time.sleep(PAUSE)
 
@@ -80,7 +81,7 @@ class Pruner:
         for portion in portions:
             rows = 1
             while rows:
-                rows = await self._store.write(lambda tx, portion=portion: store.remove(tx, portion))
+                rows = await self._store.write(partial(store.remove, portion=portion))
                 total += rows
                 if clock() > ends:
                     return False

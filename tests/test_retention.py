@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count, pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +41,7 @@ def taken(minutes: float, balance: float) -> tuple[int, Snapshot]:
 
 
 def rows(tx: sa.Connection, table: sa.Table) -> list[Any]:
-    key = [column for column in table.primary_key]
-    return list(tx.execute(sa.select(table).order_by(*key)).all())
+    return list(tx.execute(sa.select(table).order_by(*table.primary_key)).all())
 
 
 def left(tx: sa.Connection) -> list[Snapshot]:
@@ -260,7 +258,7 @@ async def test_a_polls_results_wait_for_one_small_transaction_at_most(opened, da
     async def poll() -> None:
         while True:
             begun = len(slices)
-            await opened.write(lambda tx: waits.append(len(slices) - begun))
+            await opened.write(lambda _, begun=begun: waits.append(len(slices) - begun))
             await asyncio.sleep(0)
 
     monkeypatch.setattr(store, "remove", counted)

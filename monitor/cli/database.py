@@ -1,10 +1,21 @@
-"""`credit-monitor db`: the schema."""
+"""`credit-monitor db`: the schema, and what is kept how long."""
 
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import config_option, load
+from monitor.cli.options import asking, config_option, load, reading
+from monitor.cli.output import Row, show
+from monitor.cli.progress import progress
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+
+COLUMNS: Final = ("sort", "rows", "before")
 
 
 @click.group()
@@ -44,3 +55,61 @@ def current(config_file: Path | None) -> None:
         migrate.require_current(engine)
     finally:
         engine.dispose()
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@asking
+def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
+    """Remove now what [retention] does not keep; a daemon does it by itself, and may run meanwhile."""
+    from monitor import retention  # noqa: PLC0415
+
+    settings = load(config_file)
+    now = datetime.now(UTC)
+    with reading(settings):
+        portions = retention.removable(settings, now)
+    found: Counter[str] = Counter()
+    for portion in portions:
+        found[portion.sort.value] += portion.rows
+    if not dry_run and found:
+        found = _prune(settings, now, found.total())
+    show(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
+
+
+def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
+    """What may be removed at all, and before when; None: never."""
+    from monitor import retention, store  # noqa: PLC0415
+
+    before = retention.cutoffs(settings.retention, now)
+    sorts = {
+        store.Sort.SNAPSHOTS: before.raw,
+        store.Sort.HOURS: before.hourly,
+        store.Sort.DAYS: before.daily,
+        store.Sort.CHECKS: before.raw,
+        store.Sort.ATTEMPTS: before.raw,
+    }
+    return {sort.value: at for sort, at in sorts.items()}
+
+
+def _prune(settings: "Settings", now: datetime, expected: int) -> Counter[str]:
+    """Remove it; gives how many rows of each sort went."""
+    from monitor import retention  # noqa: PLC0415
+    from monitor.store import Store  # noqa: PLC0415
+
+    gone: Counter[str] = Counter()
+    opened = Store(settings.database.url)
+    try:
+        with progress("removing", expected) as done:
+            for portion, rows in retention.prune(opened, settings, now):
+                gone[portion.sort.value] += rows
+                done(rows)
+    finally:
+        opened.close()
+    return gone
+
+
+def _rows(found: Counter[str], before: dict[str, datetime | None]) -> Iterable[Row]:
+    return ({"sort": sort, "rows": found[sort], "before": at} for sort, at in before.items())
