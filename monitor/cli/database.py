@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.cli.moving import backup, copy
 from monitor.cli.options import asking, config_option, load, reading
 from monitor.cli.output import Row, show
 from monitor.cli.progress import progress
@@ -21,6 +22,10 @@ COLUMNS: Final = ("sort", "rows", "before")
 @click.group()
 def db() -> None:
     """Look after the database."""
+
+
+for command in (backup, copy):
+    db.add_command(command)
 
 
 @db.command()

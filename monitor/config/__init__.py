@@ -19,6 +19,7 @@ from monitor.config.settings import (
     Retention,
     Settings,
 )
+from monitor.config.units import database_url
 
 __all__ = [
     "Account",
@@ -31,6 +32,7 @@ __all__ = [
     "QuietHours",
     "Retention",
     "Settings",
+    "database_url",
     "effective_settings",
     "example",
     "find_file",

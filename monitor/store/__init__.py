@@ -3,6 +3,7 @@
 SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`; they commit nothing themselves.
 """
 
+from monitor.store.backup import copy_pages, page_count, seal, whole_file
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
 from monitor.store.engines import open_reader, translated
@@ -19,6 +20,7 @@ from monitor.store.identity import (
 )
 from monitor.store.incidents import carry_out, open_incidents, owe
 from monitor.store.lease import boot_clock
+from monitor.store.moving import move_rows, require_equal, row_counts, take_time
 from monitor.store.outbox import (
     GATHERING,
     Fallback,
@@ -72,6 +74,7 @@ __all__ = [
     "boot_clock",
     "carry_out",
     "claim",
+    "copy_pages",
     "end_silence",
     "enqueue",
     "enqueue_words",
@@ -87,22 +90,29 @@ __all__ = [
     "load",
     "mark",
     "mark_polled",
+    "move_rows",
     "open_hold",
     "open_incidents",
     "open_reader",
     "owe",
+    "page_count",
     "read",
     "record",
     "removable",
     "remove",
     "rename",
+    "require_equal",
+    "row_counts",
     "save",
+    "seal",
     "snapshot_before",
     "snapshots_after",
     "standing_rows",
     "standing_silences",
+    "take_time",
     "told",
     "translated",
     "waiting_channels",
+    "whole_file",
     "withdraw",
 ]

@@ -66,7 +66,7 @@ def translated(engine: sa.Engine) -> Iterator[None]:
     """Raises whatever SQLAlchemy or a driver raises inside as a `DatabaseError` of one line."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, engine.dialect.loaded_dbapi.Error) as error:
         raise explain(error, engine.url) from None
 
 

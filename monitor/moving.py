@@ -1,0 +1,116 @@
+"""Backups, and the way from one database to another: whole and proven equal, or nothing.
+
+Refuses to write over anything, and to run beside a daemon where balances could be lost between the two.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor import migrate, store
+from monitor.config import Database, Settings, database_url
+from monitor.errors import DatabaseError, UsageError
+from monitor.store import Engine, Store, Transaction
+
+Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do; gives what hears of each part done
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many rows there are in the copy, by table, and where it is, without a password."""
+
+    rows: dict[str, int]
+    shown_url: str
+
+
+def backup(settings: Settings, path: Path, begin: Begin) -> Moved:
+    """Write all of the database as it is now to a new SQLite file, while the daemon runs."""
+    with store.whole_file(path) as part, _reading(settings.database) as reader:
+        rows = store.read(reader, lambda source: _back_up(source, part, begin))
+    return Moved(rows, f"sqlite:///{path}")
+
+
+def copy(settings: Settings, url: str, begin: Begin) -> Moved:
+    """Put all of the database into an empty one, whose schema is brought up to date; no daemon may run on either."""
+    target = _target(settings.database, url)
+    with (
+        _reading(settings.database) as reader,
+        _alone(settings.database),
+        _writing(target) as opened,
+        _alone(target),
+    ):
+        rows = store.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, begin)))
+    return Moved(rows, target.shown_url)
+
+
+def _target(source: Database, url: str) -> Database:
+    try:
+        target = Database(database_url(url), "auto")
+    except ValueError as error:
+        raise UsageError(f"--to: {error}") from None
+    if target.url == source.url:
+        raise UsageError("--to: is the database that is configured; expected another one")
+    return target
+
+
+def _back_up(source: Transaction, part: Path, begin: Begin) -> dict[str, int]:
+    url = f"sqlite:///{part}"
+    if source.dialect.name == "sqlite":
+        store.copy_pages(source, part, begin(store.page_count(source)))
+    else:
+        with _writing(Database(url, "auto")) as opened:
+            opened.write_now(lambda tx: _fill(source, tx, begin))
+    store.seal(part)
+    copy = store.open_reader(url)
+    try:
+        store.read(copy, lambda tx: store.require_equal(source, tx))
+    finally:
+        copy.dispose()
+    return store.row_counts(source)
+
+
+def _fill(source: Transaction, target: Transaction, begin: Begin) -> dict[str, int]:
+    for tx in (source, target):
+        store.take_time(tx)
+    for name, count in store.row_counts(target).items():
+        if count:
+            raise UsageError(f"--to: is not empty (table {name} has {count:,} rows); expected an empty database")
+    rows = store.row_counts(source)
+    store.move_rows(source, target, begin(sum(rows.values())))
+    return rows
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _reading(database: Database) -> Iterator[Engine]:
+    reader = store.open_reader(database.url)
+    try:
+        migrate.require_current(reader)
+        yield reader
+    finally:
+        reader.dispose()
+
+
+@contextmanager
+def _writing(database: Database) -> Iterator[Store]:
+    opened = Store(database.url)
+    try:
+        migrate.upgrade(opened.engine)
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """`DatabaseError` while a daemon runs on it; none begins meanwhile."""
+    hold = store.acquire(database.url)
+    if hold is None:
+        raise DatabaseError(f"{database.shown_url}: a credit-monitor runs on this database; stop it first")
+    try:
+        yield
+    finally:
+        hold.release()
