@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.cli.importing import import_
 from monitor.cli.moving import backup, copy
 from monitor.cli.options import asking, config_option, load, reading
 from monitor.cli.output import Row, show
@@ -24,7 +25,7 @@ def db() -> None:
     """Look after the database."""
 
 
-for command in (backup, copy):
+for command in (import_, backup, copy):
     db.add_command(command)
 
 

@@ -13,6 +13,7 @@ from typing import Final, Self
 from monitor import store
 from monitor.forecast import Usage
 from monitor.model import Organization, Rules, Snapshot
+from monitor.shares import MICROSECOND
 from monitor.store import Transaction
 
 MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is rebuilt from when nothing of it is kept
@@ -87,6 +88,10 @@ class Forecasts:
     def after(self, tx: Transaction, before: Organization, snapshot: Snapshot, rules: Rules) -> Folded:
         """What is folded with one more snapshot; keeps the usage in the database once an hour."""
         folded = self.at(tx, before, rules)
+        if before.snapshot is None:  # it may have a history from elsewhere
+            until = snapshot.taken_at - MICROSECOND
+            for one in store.snapshots_after(tx, before.id, snapshot.taken_at - MEMORY, until=until):
+                folded.add(one)
         folded.add(snapshot)
         if folded.usage and (folded.kept_at is None or not folded.kept_at <= snapshot.taken_at < folded.kept_at + HOUR):
             store.keep_usage(tx, before.id, folded.usage.dump(), snapshot.taken_at)

@@ -37,8 +37,10 @@ from monitor.store.outbox import (
 from monitor.store.pruning import Cutoffs, Portion, Sort, removable, remove
 from monitor.store.recording import (
     account_failures,
+    amounts_between,
     balances,
     first_list_failure,
+    forget_usage,
     keep_usage,
     kept_usage,
     last_failures,
@@ -49,6 +51,7 @@ from monitor.store.recording import (
     snapshots_after,
 )
 from monitor.store.silences import add_silence, end_silence, standing_silences
+from monitor.store.stretches import hold_history, kept_since, merge_snapshots
 from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 
 __all__ = [
@@ -70,6 +73,7 @@ __all__ = [
     "acquire",
     "add_silence",
     "addressed",
+    "amounts_between",
     "balances",
     "boot_clock",
     "carry_out",
@@ -81,15 +85,19 @@ __all__ = [
     "ensure_account",
     "ensure_organization",
     "first_list_failure",
+    "forget_usage",
+    "hold_history",
     "identities",
     "insert_rows",
     "keep_usage",
+    "kept_since",
     "kept_usage",
     "last_digest",
     "last_failures",
     "load",
     "mark",
     "mark_polled",
+    "merge_snapshots",
     "move_rows",
     "open_hold",
     "open_incidents",

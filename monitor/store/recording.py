@@ -1,7 +1,7 @@
 """Snapshots, failed checks and the current row of each organization."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from monitor.store.stretches import keep_snapshots, lock_rows
 from monitor.store.writer import Transaction
 from monitor.tables import accounts, checks, organizations, snapshots
 
+ROWS_AT_ONCE: Final = 5000
 NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 # Built once: a poll of few organizations would spend more on building statements than on running them.
@@ -149,6 +150,22 @@ def keep_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) 
     """Keep what the forecast has folded up to an instant."""
     row = organizations.update().where(organizations.c.id == organization_id)
     tx.execute(row.values(usage=usage, usage_at=at))
+
+
+def forget_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
+    """Forget what the forecast has folded of an organization whose last check was before an instant."""
+    c = organizations.c
+    row = organizations.update().where(c.id == organization_id, c.taken_at <= before)
+    tx.execute(row.values(usage=None, usage_at=None))
+
+
+def amounts_between(tx: Transaction, organization_id: int, first: datetime, last: datetime) -> Iterator[Snapshot]:
+    """The snapshots from an instant up to and with another, by time, in constant memory."""
+    c = snapshots.c
+    mine = (c.organization_id == organization_id) & c.taken_at.between(first, last)
+    question = sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at)
+    for part in tx.execution_options(yield_per=ROWS_AT_ONCE).execute(question).partitions():
+        yield from (Snapshot(*row) for row in part)
 
 
 def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:

@@ -173,6 +173,12 @@ def kept_since(tx: Transaction, organization_id: int) -> datetime | None:
     return first if first is not None and oldest is not None and oldest < first else None
 
 
+def hold_history(tx: Transaction, organization_id: int) -> datetime | None:
+    """`kept_since`, which no other process changes before this transaction ends."""
+    lock_rows(tx, organizations, [organization_id])
+    return kept_since(tx, organization_id)
+
+
 def lock_rows(tx: Transaction, table: sa.Table, ids: Collection[int]) -> None:
     """Keep other processes from settling the same accounts or organizations until this transaction ends.
 

@@ -1,0 +1,59 @@
+"""`credit-monitor db import`: history from elsewhere."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from monitor.cli.options import config_option, load, reading
+from monitor.cli.progress import progress
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--organization", metavar="NAME", help="Whose balances all of these are, whatever the file says.")
+@config_option
+def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
+    """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""
+    from monitor import importing  # noqa: PLC0415
+    from monitor.app import open_database  # noqa: PLC0415
+    from monitor.listed import opened as open_listed  # noqa: PLC0415
+
+    settings = load(config_file)
+    with open_listed(file) as source:
+        opened = open_database(settings)
+        try:
+            with reading(settings) as engine, progress("reading", _size(source)) as done:
+                found = importing.look_through(
+                    _told(source, done), str(file), settings, engine, organization=organization, now=datetime.now(UTC)
+                )
+            with progress("importing", found.count) as done:
+                count = importing.put_in(opened, settings, found, done)
+        finally:
+            opened.close()
+    click.echo(f"{file}: {count:,} balances of {len(found.balances)} organizations imported, {_known(found.known)}")
+    if found.naive:
+        click.echo(f"{found.naive:,} instants without an offset were taken as UTC", err=True)
+
+
+def _known(count: int) -> str:
+    return f"{count:,} {'was' if count == 1 else 'were'} there already"
+
+
+def _size(source: TextIO) -> int:
+    """How much there is to read, in bytes; 0 where nobody knows."""
+    try:
+        found = os.fstat(source.fileno())
+    except (OSError, ValueError):
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def _told(source: TextIO, done: Callable[[int], None]) -> Iterator[str]:
+    for line in source:
+        done(len(line))
+        yield line

@@ -1,0 +1,184 @@
+"""Balances from a CSV file into the history: looked through as a whole before anything is written, then all or nothing.
+
+Refuses to judge: an import opens and closes no incident and changes no current row.  The next check does, and its
+forecast knows the history.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from heapq import nsmallest
+from itertools import groupby
+from typing import Final
+
+from monitor import store
+from monitor.config import Settings
+from monitor.errors import UsageError
+from monitor.listed import COLUMNS, Listed, Wrong, read_rows
+from monitor.model import Snapshot
+from monitor.places import Place, Places, settle_place
+from monitor.poll.forecasts import MEMORY
+from monitor.shares import EPOCH, MICROSECOND
+from monitor.store import Engine, Store, Transaction
+
+FUTURE: Final = timedelta(days=1)  # ahead of now an instant may lie, for clocks differ
+SHOWN: Final = 20  # mistakes
+CHUNK: Final = 10_000  # balances put in at a time
+
+
+@dataclass(slots=True)
+class Mistakes:
+    """The first of all that is wrong, by line, and how many there are."""
+
+    count: int = 0
+    first: list[Wrong] = field(default_factory=list)
+
+    def add(self, line: int, problem: str) -> None:
+        self.count += 1
+        self.first.append(Wrong(line, problem))
+        if len(self.first) > 100 * SHOWN:
+            self.first = nsmallest(SHOWN, self.first)
+
+    def raise_if_any(self, where: str) -> None:
+        """`UsageError` that lists them."""
+        if self.count:
+            lines = [f"{where}:{one.line}: {one.problem}" for one in nsmallest(SHOWN, self.first)]
+            if self.count > SHOWN:
+                lines.append(f"and {self.count - SHOWN:,} more")
+            raise UsageError("\n".join([*lines, "nothing was imported"]))
+
+
+@dataclass(slots=True)
+class Balances:
+    """Those of one organization, in few bytes: microseconds since 1970, millionths, lines."""
+
+    instants: "array[int]" = field(default_factory=partial(array, "q"))
+    amounts: "array[int]" = field(default_factory=partial(array, "q"))
+    lines: "array[int]" = field(default_factory=partial(array, "q"))
+
+    def add(self, one: Listed) -> None:
+        self.instants.append((one.taken_at - EPOCH) // MICROSECOND)
+        self.amounts.append(int(one.credits.scaleb(6)))
+        self.lines.append(one.line)
+
+    def by_time(self) -> Iterator[tuple[int, int, int]]:
+        """Instant, amount, line."""
+        return iter(sorted(zip(self.instants, self.amounts, self.lines, strict=True)))
+
+
+@dataclass(slots=True)
+class Import:
+    """What a file has to add, organization by organization."""
+
+    balances: dict[Place, Balances] = field(default_factory=dict)
+    known: int = 0  # that are there already, or stand in the file twice
+    naive: int = 0  # instants without an offset, taken as UTC
+
+    @property
+    def count(self) -> int:
+        return sum(len(one.instants) for one in self.balances.values())
+
+
+# --- looking through it -----------------------------------------------------------------------------------------------
+
+
+def look_through(
+    source: Iterable[str], where: str, settings: Settings, engine: Engine, *, organization: str | None, now: datetime
+) -> Import:
+    """What a CSV file has to add to a database; `UsageError` with every mistake, and nothing is locked meanwhile."""
+    places = Places(settings, store.read(engine, store.identities))
+    of_all = places.find(organization, "", "") if organization is not None else None
+    found, mistakes = Import(), Mistakes()
+    needed = COLUMNS if of_all else (*COLUMNS, "organization")
+    for one in read_rows(source, needed=needed, naive_is_utc=True):
+        if isinstance(one, Wrong):
+            mistakes.add(*one)
+            continue
+        try:
+            place = of_all or places.find(*one.names)
+            if one.taken_at > now + FUTURE:
+                raise UsageError("taken_at: lies in the future")  # noqa: TRY301
+        except UsageError as error:
+            mistakes.add(one.line, str(error))
+            continue
+        found.balances.setdefault(place, Balances()).add(one)
+        found.naive += one.is_naive
+    new = {place: store.read(engine, partial(_new, place, those, mistakes)) for place, those in found.balances.items()}
+    mistakes.raise_if_any(where)
+    found.known = found.count - sum(len(one.instants) for one in new.values())
+    found.balances = {place: one for place, one in new.items() if one.instants}
+    return found
+
+
+def _new(place: Place, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
+    """What of it is not there yet, by time."""
+    once = Balances()
+    for at, those in groupby(given.by_time(), key=lambda one: one[0]):
+        (_, amount, line), *others = sorted(those, key=lambda one: one[2])
+        for _, other, its_line in others:
+            if other != amount:
+                mistakes.add(its_line, f"credits: line {line} has another balance of that instant")
+        _append(once, at, amount, line)
+    return once if place.id is None else _unknown(place.id, place.name, once, mistakes, tx)
+
+
+def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
+    since = store.kept_since(tx, organization_id)
+    recorded = store.amounts_between(tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1]))
+    new, ahead = Balances(), next(recorded, None)
+    for at, amount, line in zip(given.instants, given.amounts, given.lines, strict=True):
+        taken_at = _instant(at)
+        while ahead and ahead.taken_at < taken_at:
+            ahead = next(recorded, None)
+        if ahead and ahead.taken_at == taken_at:
+            if ahead.credits != _credits(amount):
+                mistakes.add(line, f"credits: of this instant {ahead.credits.normalize():f} is recorded")
+        elif since and taken_at < since:
+            mistakes.add(line, f"taken_at: {name} is kept since {since:%Y-%m-%dT%H:%M:%SZ}, and {_WHY}")
+        else:
+            _append(new, at, amount, line)
+    return new
+
+
+_WHY: Final = "what was used between this and the balances that retention has removed is counted already"
+
+
+# --- putting it in ----------------------------------------------------------------------------------------------------
+
+
+def put_in(opened: Store, settings: Settings, found: Import, told: Callable[[int], None]) -> int:
+    """Put all of it into the history in one transaction; gives how many balances were new."""
+    return opened.write_now(lambda tx: sum(_put(tx, settings, *one, told) for one in found.balances.items()))
+
+
+def _put(tx: Transaction, settings: Settings, place: Place, given: Balances, told: Callable[[int], None]) -> int:
+    organization_id = settle_place(tx, settings, place)
+    since = store.hold_history(tx, organization_id)
+    if since and _instant(given.instants[0]) < since:
+        raise UsageError(f"{place.name}: retention removed old balances meanwhile; nothing was imported, try again")
+    count = 0
+    for start in range(0, len(given.instants), CHUNK):
+        part = zip(given.instants[start : start + CHUNK], given.amounts[start : start + CHUNK], strict=True)
+        count += store.merge_snapshots(
+            tx, organization_id, [Snapshot(_instant(at), _credits(amount)) for at, amount in part]
+        )
+        told(min(CHUNK, len(given.instants) - start))
+    store.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
+    return count
+
+
+def _append(to: Balances, at: int, amount: int, line: int) -> None:
+    to.instants.append(at)
+    to.amounts.append(amount)
+    to.lines.append(line)
+
+
+def _instant(micros: int) -> datetime:
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def _credits(micros: int) -> Decimal:
+    return Decimal(micros).scaleb(-6)

@@ -1,0 +1,145 @@
+"""Balances from anybody's CSV: columns `taken_at` and `credits`, perhaps `organization`, `id` and `account`.
+
+Refuses to guess: what is no instant or no number is a mistake with its line, and all of them are found.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from operator import attrgetter
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+
+from monitor.errors import UsageError
+from monitor.model import Snapshot
+
+COLUMNS: Final = ("taken_at", "credits")
+NAMES: Final = ("organization", "id", "account")
+NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+PLACES: Final = Decimal("0.000001")
+TOO_MUCH: Final = Decimal(10) ** 12
+SHOWN: Final = 40  # characters of what is wrong
+
+
+class Listed(NamedTuple):
+    """One balance; of the names those that have a column, else empty."""
+
+    line: int
+    taken_at: datetime
+    credits: Decimal
+    names: tuple[str, str, str]  # organization, id, account
+    is_naive: bool  # the instant had no offset, and was taken as UTC
+
+
+class Wrong(NamedTuple):
+    """One mistake."""
+
+    line: int
+    problem: str
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """The text of a file, or of standard input for `-`; `UsageError` when it cannot be read or is no text."""
+    try:
+        if str(path) == "-":
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict", newline="")  # type: ignore[union-attr]
+            yield sys.stdin
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as source:
+                yield source
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8 text") from None
+
+
+def read_snapshots(path: Path) -> list[Snapshot]:
+    """The snapshots of a CSV file, by time; `UsageError` with the line of the first mistake."""
+    with opened(path) as source:
+        return sorted(_sound(read_rows(source), path), key=attrgetter("taken_at"))
+
+
+def _sound(found: Iterable[Listed | Wrong], path: Path) -> Iterator[Snapshot]:
+    for one in found:
+        if isinstance(one, Wrong):
+            raise UsageError(f"{path}:{one.line}: {one.problem}")
+        yield Snapshot(one.taken_at, one.credits)
+
+
+def read_rows(
+    source: Iterable[str], *, needed: tuple[str, ...] = COLUMNS, naive_is_utc: bool = False
+) -> Iterator[Listed | Wrong]:
+    """Each balance or what is wrong with it, in the order of the lines; other columns are left alone."""
+    reader = csv.reader(source)
+    header = next(_rows(reader), [])
+    if isinstance(header, Wrong):
+        yield header
+        return
+    names = [name.strip() for name in header]
+    if missing := [column for column in needed if column not in names]:
+        seen = ", ".join(names)[: 4 * SHOWN]
+        also = f"; it has {seen}" if seen else ""
+        yield Wrong(1, f"there is no column {missing[0]} in the first line{also}")
+        return
+    places = [names.index(column) if column in names else None for column in (*COLUMNS, *NAMES)]
+    for row in _rows(reader):
+        try:
+            yield row if isinstance(row, Wrong) else _listed(row, reader.line_num, places, naive_is_utc=naive_is_utc)
+        except ValueError as error:
+            yield Wrong(reader.line_num, str(error))
+
+
+def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | Wrong]:
+    """The rows that are not empty; one that is no CSV does not end it."""
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield Wrong(reader.line_num, str(error))  # type: ignore[attr-defined]
+            continue
+        if row is None:
+            return
+        if row:
+            yield row
+
+
+def _listed(row: list[str], line: int, places: list[int | None], *, naive_is_utc: bool) -> Listed:
+    at, amount, *names = (row[place].strip() if place is not None and place < len(row) else "" for place in places)
+    taken_at, is_naive = _instant(at, naive_is_utc=naive_is_utc)
+    return Listed(line, taken_at, _credits(amount), (names[0], names[1], names[2]), is_naive)
+
+
+def _instant(text: str, *, naive_is_utc: bool) -> tuple[datetime, bool]:
+    if not text:
+        raise ValueError("taken_at: is missing")
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"taken_at: {text[:SHOWN]!r} is not an instant such as 2026-11-23T12:00:00Z") from None
+    if at.tzinfo is None:
+        if not naive_is_utc:
+            raise ValueError(f"taken_at: {text[:SHOWN]!r} has no offset; expected Z or one such as +01:00")
+        return at.replace(tzinfo=UTC), True
+    try:
+        return at.astimezone(UTC), False
+    except OverflowError:
+        raise ValueError(f"taken_at: {text[:SHOWN]!r} lies outside of all calendars") from None
+
+
+def _credits(text: str) -> Decimal:
+    if not text:
+        raise ValueError("credits: is missing")
+    # Decimal takes more than that: underscores, other scripts' digits, Infinity.
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"credits: {text[:SHOWN]!r} is not a number such as 1234.5")
+    amount = Decimal(text)
+    if abs(amount) < TOO_MUCH:
+        amount = amount.quantize(PLACES)  # half-even
+    if abs(amount) >= TOO_MUCH:
+        raise ValueError(f"credits: {text[:SHOWN]!r} is too much to be a balance")
+    return amount
