@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor import query, tables
+from monitor.errors import DatabaseError
 from monitor.store.engines import open_reader, transaction
 from tests.filled import HOUR, NOON, fill, organization, snapshot, take
 
@@ -204,3 +205,27 @@ def test_the_examples_run_in_the_databases_own_shells_where_installed(sqlite_url
             result = subprocess.run(command, input=sql, capture_output=True, text=True, check=False, timeout=30)
             assert (result.returncode, result.stderr) == (0, "")
             assert "148.200001" in result.stdout
+
+
+def test_the_documented_role_reads_the_views_and_nothing_else(postgres, postgres_url):
+    (script,) = re.findall(r"psql -v ON_ERROR_STOP=1 -d credits <<'SQL'\n(.*?)\nSQL\n", DOCS.read_text(), re.DOTALL)
+    owner = sa.create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    fill(owner)
+    with owner.connect() as connection:
+        for statement in script.split(";\n"):
+            connection.exec_driver_sql(statement)
+    role = open_reader(postgres_url.replace("postgres@", "grafana@"))
+    try:
+        for view in VIEWS:
+            assert ask(role, f"SELECT * FROM {view}")
+        tried = [f"SELECT * FROM {table}" for table in tables.metadata.tables]
+        tried += ["INSERT INTO balance_latest (credits) VALUES (1)", "CREATE TABLE mine (a int)"]
+        for statement in tried:
+            with pytest.raises(DatabaseError, match=r"missing privilege|may not be written"):
+                ask(role, f"SET TRANSACTION READ WRITE; {statement}")
+    finally:
+        role.dispose()
+        with owner.connect() as connection:
+            connection.exec_driver_sql("DROP OWNED BY grafana")
+            connection.exec_driver_sql("DROP ROLE grafana")
+        owner.dispose()

@@ -4,13 +4,16 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import click
 
 from monitor.cli.options import config_option, load, reading
 from monitor.cli.progress import progress
+
+LINES_AT_ONCE: Final = 1000
 
 
 @click.command("import")
@@ -54,6 +57,6 @@ def _size(source: TextIO) -> int:
 
 
 def _told(source: TextIO, done: Callable[[int], None]) -> Iterator[str]:
-    for line in source:
-        done(len(line))
-        yield line
+    while lines := list(islice(source, LINES_AT_ONCE)):
+        yield from lines
+        done(sum(map(len, lines)))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
+from monitor.store.bulk import put_rows
 from monitor.store.engines import place
 from monitor.store.writer import Transaction
 from monitor.tables import Credits, Instant, compatibility, daemons, leases, metadata
@@ -39,8 +40,7 @@ def move_rows(source: Transaction, target: Transaction, told: Callable[[int], No
     """
     for table in TABLES:
         rows = source.execution_options(yield_per=ROWS_AT_ONCE).execute(sa.select(table))
-        put = _copy_in if target.dialect.name == "postgresql" else _insert
-        put(target, table, _told(rows.partitions(), told))
+        put_rows(target, table, _told(rows.partitions(), told))
     if target.dialect.name == "postgresql":
         _set_sequences(target)
     require_equal(source, target)
@@ -72,21 +72,6 @@ def _told(parts: Iterator[Sequence[Any]], told: Callable[[int], None]) -> Iterat
     for part in parts:
         yield part
         told(len(part))
-
-
-def _copy_in(tx: Transaction, table: sa.Table, parts: Iterator[Sequence[Any]]) -> None:
-    driver: Any = tx.connection.driver_connection
-    columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
-        for part in parts:
-            for row in part:
-                copy.write_row(row)
-
-
-def _insert(tx: Transaction, table: sa.Table, parts: Iterator[Sequence[Any]]) -> None:
-    names = [column.name for column in table.columns]
-    for part in parts:
-        tx.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in part])
 
 
 def _set_sequences(tx: Transaction) -> None:
