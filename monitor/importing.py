@@ -5,13 +5,13 @@ forecast knows the history.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from heapq import nsmallest
-from itertools import groupby
+from itertools import pairwise
 from typing import Final
 
 from monitor import store
@@ -60,13 +60,18 @@ class Balances:
     lines: "array[int]" = field(default_factory=partial(array, "q"))
 
     def add(self, one: Listed) -> None:
-        self.instants.append((one.taken_at - EPOCH) // MICROSECOND)
-        self.amounts.append(int(one.credits.scaleb(6)))
-        self.lines.append(one.line)
+        self.put((one.taken_at - EPOCH) // MICROSECOND, int(one.credits.scaleb(6)), one.line)
 
-    def by_time(self) -> Iterator[tuple[int, int, int]]:
-        """Instant, amount, line."""
-        return iter(sorted(zip(self.instants, self.amounts, self.lines, strict=True)))
+    def put(self, at: int, amount: int, line: int) -> None:
+        self.instants.append(at)
+        self.amounts.append(amount)
+        self.lines.append(line)
+
+    def by_time(self) -> Iterable[tuple[int, int, int]]:
+        """Instant, line, amount; of one instant in the order of the file."""
+        rows = zip(self.instants, self.lines, self.amounts, strict=True)
+        is_sorted = all(earlier <= later for earlier, later in pairwise(self.instants))
+        return rows if is_sorted else sorted(rows)
 
 
 @dataclass(slots=True)
@@ -116,12 +121,11 @@ def look_through(
 def _new(place: Place, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
     """What of it is not there yet, by time."""
     once = Balances()
-    for at, those in groupby(given.by_time(), key=lambda one: one[0]):
-        (_, amount, line), *others = sorted(those, key=lambda one: one[2])
-        for _, other, its_line in others:
-            if other != amount:
-                mistakes.add(its_line, f"credits: line {line} has another balance of that instant")
-        _append(once, at, amount, line)
+    for at, line, amount in given.by_time():
+        if not once.instants or once.instants[-1] != at:
+            once.put(at, amount, line)
+        elif once.amounts[-1] != amount:
+            mistakes.add(line, f"credits: line {once.lines[-1]} has another balance of that instant")
     return once if place.id is None else _unknown(place.id, place.name, once, mistakes, tx)
 
 
@@ -139,7 +143,7 @@ def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistake
         elif since and taken_at < since:
             mistakes.add(line, f"taken_at: {name} is kept since {since:%Y-%m-%dT%H:%M:%SZ}, and {_WHY}")
         else:
-            _append(new, at, amount, line)
+            new.put(at, amount, line)
     return new
 
 
@@ -168,12 +172,6 @@ def _put(tx: Transaction, settings: Settings, place: Place, given: Balances, tol
         told(min(CHUNK, len(given.instants) - start))
     store.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
     return count
-
-
-def _append(to: Balances, at: int, amount: int, line: int) -> None:
-    to.instants.append(at)
-    to.amounts.append(amount)
-    to.lines.append(line)
 
 
 def _instant(micros: int) -> datetime:

@@ -86,7 +86,7 @@ def read_rows(
         also = f"; it has {seen}" if seen else ""
         yield Wrong(1, f"there is no column {missing[0]} in the first line{also}")
         return
-    places = [names.index(column) if column in names else None for column in (*COLUMNS, *NAMES)]
+    places = [names.index(column) if column in names else -1 for column in (*COLUMNS, *NAMES)]
     for row in _rows(reader):
         try:
             yield row if isinstance(row, Wrong) else _listed(row, reader.line_num, places, naive_is_utc=naive_is_utc)
@@ -108,10 +108,11 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | Wrong]:
             yield row
 
 
-def _listed(row: list[str], line: int, places: list[int | None], *, naive_is_utc: bool) -> Listed:
-    at, amount, *names = (row[place].strip() if place is not None and place < len(row) else "" for place in places)
+def _listed(row: list[str], line: int, places: list[int], *, naive_is_utc: bool) -> Listed:
+    cells = [*row, *[""] * max(1, max(places) + 2 - len(row))]  # the last is that of a column that is not there
+    at, amount, organization, vendor_id, account = [cells[place].strip() for place in places]
     taken_at, is_naive = _instant(at, naive_is_utc=naive_is_utc)
-    return Listed(line, taken_at, _credits(amount), (names[0], names[1], names[2]), is_naive)
+    return Listed(line, taken_at, _credits(amount), (organization, vendor_id, account), is_naive)
 
 
 def _instant(text: str, *, naive_is_utc: bool) -> tuple[datetime, bool]:
