@@ -42,11 +42,12 @@ def removable(settings: Settings, now: datetime) -> list[Portion]:
 
 def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Portion, int]]:
     """Remove all of it, beside a daemon that runs; tells after each transaction how many rows of what went."""
-    while portions := removable(settings, now):
-        for portion in portions:
-            rows = 1
-            while rows:
-                rows = opened.write_now(partial(store.remove, portion=portion))
+    went = 1
+    while went:
+        went = 0
+        for portion in removable(settings, now):  # what snapshots leave behind is seen by the next look
+            while rows := opened.write_now(partial(store.remove, portion=portion)):
+                went += rows
                 yield portion, rows
                 time.sleep(PAUSE)
 

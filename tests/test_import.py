@@ -56,10 +56,10 @@ def test_balances_find_their_places_and_are_skipped_the_second_time(filled, engi
     first, second = imports(filled, text), imports(filled, text)
     assert (first.code, first.out.split(": ", 1)[1]) == (
         0,
-        "3 balances of 2 organizations imported, 0 were there already\n",
+        "3 balances of 2 organizations imported, 0 there already\n",
     )
-    assert first.err == second.err == "1 instants without an offset were taken as UTC\n"
-    assert second.out.endswith(": 0 balances of 0 organizations imported, 3 were there already\n")
+    assert first.err == second.err == "taken as UTC: 1 instant without an offset\n"
+    assert second.out.endswith(": 0 balances of 0 organizations imported, 3 there already\n")
     rows = json.loads(filled("history", "video", "--format", "json").out)
     assert [(row["taken_at"], row["credits"]) for row in rows] == [
         ("2026-11-20T08:00:00Z", 90.5),
@@ -100,7 +100,7 @@ def test_what_history_exports_another_database_takes(filled, engine, database_ur
 
 def test_one_name_for_all(filled):
     done = imports(filled, "taken_at,credits,id\n2026-11-20T10:00:00Z,50,whatever\n", "--organization", "video")
-    assert (done.code, "1 balances of 1 organizations" in done.out) == (0, True)
+    assert (done.code, "1 balance of 1 organization" in done.out) == (0, True)
 
 
 def test_standard_input(filled, monkeypatch):
@@ -109,7 +109,7 @@ def test_standard_input(filled, monkeypatch):
     )
     monkeypatch.setattr(sys, "stdin", text)
     done = filled("db", "import", "-")
-    assert (done.code, done.out) == (0, "-: 1 balances of 1 organizations imported, 0 were there already\n")
+    assert (done.code, done.out) == (0, "-: 1 balance of 1 organization imported, 0 there already\n")
 
 
 SOON = (datetime.now(UTC) + timedelta(days=3)).isoformat()

@@ -38,13 +38,14 @@ def import_(file: Path, organization: str | None, config_file: Path | None) -> N
                 count = importing.put_in(opened, settings, found, done)
         finally:
             opened.close()
-    click.echo(f"{file}: {count:,} balances of {len(found.balances)} organizations imported, {_known(found.known)}")
+    where = _count(len(found.balances), "organization")
+    click.echo(f"{file}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
     if found.naive:
-        click.echo(f"{found.naive:,} instants without an offset were taken as UTC", err=True)
+        click.echo(f"taken as UTC: {_count(found.naive, 'instant')} without an offset", err=True)
 
 
-def _known(count: int) -> str:
-    return f"{count:,} {'was' if count == 1 else 'were'} there already"
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _size(source: TextIO) -> int:
