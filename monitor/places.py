@@ -87,6 +87,8 @@ class Places:
 
     def _of_account(self, organization: str, vendor_id: str, account: str) -> Place:
         if vendor_id and account in self.settings.accounts:
+            if not (organization + vendor_id).isprintable():
+                raise UsageError("organization: its name or id holds characters that cannot be printed")
             base_url = self.settings.accounts[account].base_url
             return Place(None, base_url, vendor_id, organization or vendor_id, account)
         wanted = organization or vendor_id

@@ -13,11 +13,14 @@ import pytest
 import sqlalchemy as sa
 from command import DEAD, FILE, Answer, Shell
 from filled import HOUR, NOON, fill, organization
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor import importing, store
 from monitor.config import load
 from monitor.errors import DatabaseError
 from monitor.importing import Mistakes
+from monitor.listed import read_rows
 from monitor.model import Rules, Snapshot
 from monitor.poll.forecasts import Forecasts
 from monitor.store import Cutoffs
@@ -255,6 +258,19 @@ def test_the_next_check_forecasts_with_the_history(filled, engine):
         assert folded.usage.runway().likely == pytest.approx(499, rel=0.2)
         assert store.kept_usage(tx, 3) == (None, None)  # folded anew, with what came
         assert store.kept_usage(tx, 1) == ("{}", NOON)  # what came is too old to count
+
+
+@given(st.text(alphabet=st.sampled_from('taken_at,credits\n\r"2026-11:T+.eZ\x00é')), st.booleans())
+def test_any_text_gives_rows_or_mistakes(text, naive):
+    head = "taken_at,credits\n"
+    for one in read_rows(io.StringIO(head + text, newline=""), naive_is_utc=naive):
+        assert one.line >= 2
+
+
+def test_a_field_without_end_is_one_mistake_and_the_rest_is_read():
+    text = "taken_at,credits\n2026-11-20,1\n" + "9" * 200_000 + ",1\n2026-11-21,2\n"
+    found = list(read_rows(io.StringIO(text), naive_is_utc=True))
+    assert [type(one).__name__ for one in found] == ["Listed", "Wrong", "Listed"]
 
 
 def test_mistakes_stay_few_in_memory():
