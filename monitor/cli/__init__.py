@@ -10,13 +10,15 @@ import traceback
 import click
 
 from monitor import __version__
-from monitor.cli.asking import history, incidents, organizations
+from monitor.cli.asking import incidents, organizations
 from monitor.cli.database import db
+from monitor.cli.history import history
 from monitor.cli.replaying import backtest
 from monitor.cli.running import check, demo, notify, run
 from monitor.cli.settings import config
 from monitor.cli.silencing import silence, silences
 from monitor.cli.standing import status
+from monitor.cli.usage import usage
 from monitor.errors import MonitorError, UsageError
 
 
@@ -43,7 +45,7 @@ def cli() -> None:
 
 
 for command in (
-    *(run, check, status, history, incidents, organizations, notify),
+    *(run, check, status, history, usage, incidents, organizations, notify),
     *(silence, silences, backtest, config, db, demo),
 ):
     cli.add_command(command)

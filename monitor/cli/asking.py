@@ -1,78 +1,13 @@
-"""The questions: history, incidents, organizations."""
+"""The questions: incidents, organizations."""
 
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
-from monitor.cli.options import Duration, When, asking, load, reading, require_period
-from monitor.cli.output import Row, hours, show
+from monitor.cli.options import asking, load, reading
+from monitor.cli.output import Row, show
 from monitor.errors import FetchError
-
-
-@click.command()
-@click.argument("organization", required=False)
-@click.option("--since", type=When(), help="From this instant, date or time ago (7d) on.")
-@click.option("--until", type=When(), help="Before this instant, date or time ago.")
-@click.option("--every", type=Duration(), help="One row for each stretch of so long: last, lowest, highest.")
-@click.option("--runway", "with_runway", is_flag=True, help="With the runway as it was to be foreseen then.")
-@asking
-def history(
-    organization: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    every: timedelta | None,
-    config_file: Path | None,
-    style: str,
-    *,
-    with_runway: bool,
-) -> None:
-    """The recorded balances, oldest first."""
-    from monitor import query  # noqa: PLC0415
-
-    require_period(since, until)
-    more = ("runway_hours",) * with_runway
-    with reading(load(config_file)) as engine:
-        if every:
-            buckets = query.history_buckets(
-                engine, organization, every=every, since=since, until=until, with_runway=with_runway
-            )
-            columns = ("organization", "starts_at", "credits", "lowest", "highest", "snapshots", *more)
-            show((_bucket_row(row) | _runway(row, with_runway) for row in buckets), columns, style=style)
-        else:
-            ask = query.history_with_runway if with_runway else query.history
-            rows = ask(engine, organization, since=since, until=until)
-            columns = ("organization", "taken_at", "credits", "change", *more)
-            show((_history_row(row) | _runway(row, with_runway) for row in rows), columns, style=style)
-
-
-def _runway(row: Any, wanted: bool) -> dict[str, Any]:  # noqa: FBT001
-    return {"runway_hours": hours(getattr(row.runway, "likely", None))} if wanted else {}
-
-
-def _history_row(row: Any) -> dict[str, Any]:
-    return {
-        "organization": row.organization,
-        "id": row.vendor_id,
-        "account": row.account,
-        "taken_at": row.taken_at,
-        "credits": row.credits,
-        "change": row.change,
-    }
-
-
-def _bucket_row(row: Any) -> dict[str, Any]:
-    return {
-        "organization": row.organization,
-        "id": row.vendor_id,
-        "account": row.account,
-        "starts_at": row.starts_at,
-        "credits": row.credits,
-        "lowest": row.lowest,
-        "highest": row.highest,
-        "snapshots": row.snapshots,
-    }
 
 
 @click.command()

@@ -14,6 +14,8 @@ from monitor.cli.output import FORMATS
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from monitor.config import Settings
     from monitor.store import Engine
 
@@ -56,9 +58,15 @@ def reading(settings: "Settings") -> "Iterator[Engine]":
 
 
 class When(click.ParamType[datetime]):
-    """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given."""
+    """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given.
+
+    With `local` it is left to the command what is meant then: it gets a naive `datetime`.
+    """
 
     name = "when"
+
+    def __init__(self, *, local: bool = False) -> None:
+        self._local = local
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
@@ -73,7 +81,9 @@ class When(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
         try:
-            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+            if at.tzinfo is None:
+                return at if self._local else at.replace(tzinfo=UTC)
+            return at.astimezone(UTC)
         except OverflowError:
             self.fail(f"{value!r} lies outside all calendars", param, ctx)
 
@@ -90,6 +100,20 @@ class Duration(click.ParamType[timedelta]):
         if not parts or int(parts[1]) == 0:
             self.fail(f"{value!r} is not a length of time such as 90s, 5m, 1h or 7d", param, ctx)
         return timedelta(**{UNITS[parts[2]]: int(parts[1])})
+
+
+class Zone(click.ParamType["ZoneInfo"]):
+    """A time zone such as Europe/Berlin."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "ZoneInfo":
+        from monitor.config.units import zone  # noqa: PLC0415
+
+        try:
+            return zone(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
 
 
 def require_period(since: datetime | None, until: datetime | None) -> None:

@@ -11,7 +11,14 @@ from math import isinf
 from typing import Any, Final
 
 Row = Mapping[str, Any]
+
+
+class Percent(Decimal):
+    """A share (0 to 1) that tables show as a percentage."""
+
+
 FORMATS: Final = ("table", "json", "csv")
+_encoded: Final = json.JSONEncoder(ensure_ascii=False).encode  # made once: rows come by the million
 PAGE: Final = 1000  # rows whose widths a table looks at together
 
 
@@ -53,7 +60,7 @@ def exact(value: Decimal) -> str:
 
 
 def _dump(row: Row) -> str:
-    return "{" + ", ".join(f"{json.dumps(key)}: {_value(value)}" for key, value in row.items()) + "}"
+    return "{" + ", ".join(f'"{key}": {_value(value)}' for key, value in row.items()) + "}"
 
 
 def _value(value: Any) -> str:
@@ -61,15 +68,14 @@ def _value(value: Any) -> str:
         return exact(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_dump(v) if isinstance(v, Mapping) else _value(v) for v in value) + "]"
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return _encoded(_plain(value))
 
 
 def _json(rows: Iterable[Row]) -> None:
     first = True
     print("[", end="")
     for row in rows:
-        print("" if first else ",", end="\n  ")
-        print(_dump(row), end="")
+        sys.stdout.write(("\n  " if first else ",\n  ") + _dump(row))
         first = False
     print("]" if first else "\n]")
 
@@ -109,7 +115,7 @@ def _table(rows: Iterable[Row], columns: Sequence[str], empty: str) -> None:
 
 def _lines(page: Sequence[Row], columns: Sequence[str], *, head: bool) -> Iterator[str]:
     numeric = [all(isinstance(row[c], Decimal | int | None) for row in page) for c in columns]
-    cells = [[_shown(row[c]) for c in columns] for row in page]
+    cells = [[shown(row[c]) for c in columns] for row in page]
     if head:
         cells.insert(0, [c.replace("_", " ").upper() for c in columns])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -118,16 +124,18 @@ def _lines(page: Sequence[Row], columns: Sequence[str], *, head: bool) -> Iterat
         yield "  ".join(padded).rstrip()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A cell of a table: credits with two decimals, instants in whole seconds, no control characters."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Percent):
+        return f"{value:.1%}"
     if isinstance(value, Decimal):
         return f"{value:,.2f}"
     if isinstance(value, datetime):
         return instant(value.replace(microsecond=0))
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value)) or "-"
+        return ", ".join(map(shown, value)) or "-"
     return "".join(c if c.isprintable() else "?" for c in str(value))

@@ -121,6 +121,7 @@ class _Assembly:
             poll=Poll(tables.poll.every, tables.poll.deadline),
             retention=retention(tables.retention),
             timezone=tables.timezone,
+            price_per_credit=tables.price_per_credit,
             accounts=MappingProxyType(accounts),
             organizations=MappingProxyType(organizations),
             channels=MappingProxyType({name: self._channel(name, one) for name, one in tables.channels.items()}),

@@ -33,6 +33,7 @@ def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], 
         return (row((*place, name), value) for name, value in _values(table))
 
     yield row(("timezone",), settings.timezone.key)
+    yield row(("price_per_credit",), settings.price_per_credit)
     yield row(("database", "url"), settings.database.shown_url)
     yield row(("database", "migrate"), settings.database.migrate)
     yield from rows(("poll",), tables.poll)

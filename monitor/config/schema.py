@@ -114,6 +114,7 @@ class FileSettings(BaseSettings):
     )
 
     timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
+    price_per_credit: Annotated[Decimal, BeforeValidator(units.price)] = Decimal("0.01")
     database: DatabaseTable = DatabaseTable()
     poll: PollTable = PollTable()
     retention: RetentionTable = RetentionTable()

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -173,6 +174,7 @@ class Settings:
     poll: Poll
     retention: Retention
     timezone: ZoneInfo
+    price_per_credit: Decimal  # in whatever currency the user thinks
     accounts: Mapping[str, Account]
     organizations: Mapping[str, Organization]
     channels: Mapping[str, Channel]

@@ -23,6 +23,8 @@ OFF: Final = "off"
 FOREVER: Final = "forever"
 MOST_CREDITS: Final = Decimal(10) ** 12
 MOST_CHECKS: Final = 1000
+MOST_COSTLY: Final = Decimal(10) ** 6
+CHEAPEST: Final = Decimal("1e-12")
 
 
 def duration(value: Any) -> timedelta:
@@ -141,6 +143,19 @@ def credits_figure(value: Any) -> Decimal:
     if number is None or not number.is_finite() or not 0 <= number < MOST_CREDITS:
         raise ValueError("expected a number of credits, 0 or more")
     return number.quantize(Decimal("0.000001"))
+
+
+def price(value: Any) -> Decimal:
+    """What one credit costs."""
+    try:
+        number = Decimal(value) if isinstance(value, int | str | Decimal) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or not 0 <= number < MOST_COSTLY:
+        raise ValueError("expected a price such as 0.01, 0 or more")
+    if number != number.quantize(CHEAPEST):
+        raise ValueError("has more than twelve decimal places")
+    return number.normalize()
 
 
 def hours_figure(value: Any) -> Decimal:

@@ -3,11 +3,14 @@
 Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
 """
 
+from monitor.query.calendar import By, begin
 from monitor.query.daemons import DaemonRow, daemons
-from monitor.query.history import Bucket, HistoryRow, history, history_buckets, history_with_runway
+from monitor.query.history import HistoryRow, history, history_with_runway
 from monitor.query.incidents import IncidentRow, incidents
+from monitor.query.left import Removed, expected_rows, removed
 from monitor.query.names import OrganizationRow, find_organizations, organizations
 from monitor.query.recorded import recorded
+from monitor.query.runways import Used, runways, used_within
 from monitor.query.silences import SilenceRow, silences
 from monitor.query.status import (
     AccountIncident,
@@ -18,23 +21,31 @@ from monitor.query.status import (
     channels,
     status,
 )
-from monitor.query.usage import Used, runways, used_within
+from monitor.query.stretches import Bucket, history_buckets
+from monitor.query.usage import Question, Usage, UsageRow, usage
 
 __all__ = [
     "AccountIncident",
     "Bucket",
+    "By",
     "ChannelQueue",
     "DaemonRow",
     "HistoryRow",
     "IncidentRow",
     "OrganizationRow",
     "OrganizationStatus",
+    "Question",
+    "Removed",
     "SilenceRow",
     "Standing",
+    "Usage",
+    "UsageRow",
     "Used",
     "account_incidents",
+    "begin",
     "channels",
     "daemons",
+    "expected_rows",
     "find_organizations",
     "history",
     "history_buckets",
@@ -42,8 +53,10 @@ __all__ = [
     "incidents",
     "organizations",
     "recorded",
+    "removed",
     "runways",
     "silences",
     "status",
+    "usage",
     "used_within",
 ]

@@ -1,18 +1,18 @@
-"""The balances that were recorded, row by row or in buckets of time, in constant memory."""
+"""The balances that were recorded, row by row, in constant memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from monitor.forecast import Runway, Unknown, Usage
 from monitor.model import Snapshot
-from monitor.query.names import OrganizationRow, find_organizations, organizations
-from monitor.query.usage import MEMORY
+from monitor.query.names import OrganizationRow, wanted_organizations
+from monitor.query.runways import MEMORY
 from monitor.store.engines import transaction
 from monitor.tables import EPOCH, snapshots
 
@@ -21,7 +21,7 @@ ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One snapshot; `change` is against the snapshot before it, None for the first one.
+    """One snapshot; `change` is against the snapshot before it, None for the first one (that is kept).
 
     `runway` is what was to be foreseen then, where it was asked for.
     """
@@ -32,21 +32,6 @@ class HistoryRow:
     taken_at: datetime
     credits: Decimal
     change: Decimal | None
-    runway: Runway | Unknown | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The snapshots of one stretch of time: the last balance and runway, the extremes and how many there were."""
-
-    organization: str
-    vendor_id: str
-    account: str
-    starts_at: datetime
-    credits: Decimal
-    lowest: Decimal
-    highest: Decimal
-    snapshots: int
     runway: Runway | Unknown | None = None
 
 
@@ -63,7 +48,7 @@ def history(
     `limit` keeps the newest of each organization.  `UsageError` at once for an unknown one; a name that two vendors'
     organizations share gives both.
     """
-    wanted = organizations(engine) if organization is None else find_organizations(engine, organization)
+    wanted = wanted_organizations(engine, organization)
     return _rows(engine, wanted, since=since, until=until, limit=limit)
 
 
@@ -77,20 +62,6 @@ def history_with_runway(
     """The same with the runway at each snapshot: forecast anew along the way, from 28 days before `since` on."""
     start = max(since, EPOCH + MEMORY) - MEMORY if since else None
     return _forecast(history(engine, organization, since=start, until=until), since)
-
-
-def history_buckets(
-    engine: sa.Engine,
-    organization: str | None = None,
-    *,
-    every: timedelta,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    with_runway: bool = False,
-) -> Iterator[Bucket]:
-    """The same in buckets of `every`, counted from 1970 in UTC; a bucket without a snapshot is left out."""
-    ask = history_with_runway if with_runway else history
-    return _buckets(ask(engine, organization, since=since, until=until), every)
 
 
 def _forecast(rows: Iterable[HistoryRow], since: datetime | None) -> Iterator[HistoryRow]:
@@ -110,46 +81,35 @@ def _rows(
     until: datetime | None,
     limit: int | None,
 ) -> Iterator[HistoryRow]:
-    with transaction(engine) as connection:
+    with transaction(engine) as tx:
         for row in wanted:
-            question = _question(row.id, since=since, until=until, limit=limit)
-            for taken_at, credits_, previous in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(question):
-                change = None if previous is None else credits_ - previous
+            first, points = _points(tx, row.id, since=since, until=until, limit=limit)
+            for taken_at, credits_ in points:
+                change = None if first is None else credits_ - first
                 yield HistoryRow(row.name, row.vendor_id, row.account, taken_at, credits_, change)
+                first = credits_
 
 
-def _question(
-    organization_id: int, *, since: datetime | None, until: datetime | None, limit: int | None
-) -> sa.Select[tuple[Any, ...]]:
-    earlier = snapshots.alias("earlier")
-    previous = (
-        sa.select(earlier.c.credits)
-        .where(earlier.c.organization_id == organization_id, earlier.c.taken_at < snapshots.c.taken_at)
-        .order_by(earlier.c.taken_at.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    question = sa.select(snapshots.c.taken_at, snapshots.c.credits, previous.label("previous"))
-    question = question.where(snapshots.c.organization_id == organization_id)
-    if since is not None:
-        question = question.where(snapshots.c.taken_at >= since)
-    if until is not None:
-        question = question.where(snapshots.c.taken_at < until)
-    if limit is None:
-        return question.order_by(snapshots.c.taken_at)
-    newest = question.order_by(snapshots.c.taken_at.desc()).limit(limit).subquery()
-    return sa.select(newest).order_by(newest.c.taken_at)
+def _points(
+    tx: sa.Connection, organization_id: int, *, since: datetime | None, until: datetime | None, limit: int | None
+) -> tuple[Decimal | None, Iterable[Any]]:
+    """The balance before the first row, and the rows: instant and balance."""
+    c = snapshots.c
+    mine = sa.select(c.taken_at, c.credits).where(c.organization_id == organization_id)
+    within = mine.where(c.taken_at >= since) if since is not None else mine
+    within = within.where(c.taken_at < until) if until is not None else within
+    if limit is not None:
+        newest = within.order_by(c.taken_at.desc()).limit(limit).subquery()
+        within = sa.select(newest)
+    rows = iter(stream(tx, within.order_by(within.selected_columns.taken_at)))
+    first = next(rows, None)
+    if first is None:
+        return None, ()
+    before = mine.where(c.taken_at < first.taken_at).order_by(c.taken_at.desc()).limit(1)
+    previous = tx.execute(before).first()
+    return previous.credits if previous else None, chain([first], rows)
 
 
-def _buckets(rows: Iterable[HistoryRow], every: timedelta) -> Iterator[Bucket]:
-    def bucket(row: HistoryRow) -> tuple[str, str, str, datetime]:
-        starts_at = EPOCH + (row.taken_at - EPOCH) // every * every
-        return row.organization, row.vendor_id, row.account, starts_at
-
-    for key, members in groupby(rows, bucket):
-        first = next(members)
-        last, lowest, highest, count = first, first.credits, first.credits, 1
-        for row in members:  # noqa: B031  # the rest of them
-            last, lowest, highest = row, min(lowest, row.credits), max(highest, row.credits)
-            count += 1
-        yield Bucket(*key, last.credits, lowest, highest, count, last.runway)
+def stream(tx: sa.Connection, question: sa.Select[Any]) -> sa.Result[Any]:
+    """The answer in constant memory: on PostgreSQL by a cursor of the server."""
+    return tx.execute(question, execution_options={"yield_per": ROWS_AT_ONCE})

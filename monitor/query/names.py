@@ -39,6 +39,11 @@ def find_organizations(engine: sa.Engine, name: str) -> list[OrganizationRow]:
     return found
 
 
+def wanted_organizations(engine: sa.Engine, name: str | None) -> list[OrganizationRow]:
+    """All of them, or those that a name means; `UsageError` when it means none."""
+    return organizations(engine) if name is None else find_organizations(engine, name)
+
+
 def _nearest(name: str, known: list[OrganizationRow]) -> str:
     if not known:
         return "; it knows none yet"

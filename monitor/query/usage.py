@@ -1,60 +1,195 @@
-"""How long credits last and how many were used, from what is recorded."""
+"""What was used and topped up, by hour, day, week or month of a time zone, and what it cost.
 
-from collections.abc import Collection
+Refuses to invent: a bucket after the last snapshot has no figures, and what retention has removed is not guessed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, time
+from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from monitor import store
-from monitor.forecast import Runway, Unknown, Usage
+from monitor.errors import UsageError
+from monitor.query.amounts import Amount, by_days, by_pieces, uneven
+from monitor.query.calendar import By, borders
+from monitor.query.kept import ALWAYS, Kept, kept
+from monitor.query.names import OrganizationRow, wanted_organizations
+from monitor.query.periods import Period
+from monitor.shares import HOUR, MICROSECOND, floor
 from monitor.store.engines import transaction
-from monitor.tables import organizations
 
-MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is made from when nothing of it is kept
+EXACT: Final = Context(prec=100)  # a product of money is never rounded
+PLACES: Final = Decimal("0.000001")
+AT_HAND: Final = 50_000  # amounts that are kept while the total is made; of more it is asked for itself
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """Credits used and topped up within a period."""
+class UsageRow:
+    """One organization in one bucket; the figures are None where nothing is known: after its last snapshot.
+
+    In a gap no snapshot was taken; `used` and `topped_up` then have their part of a change that spans it.
+    """
+
+    organization: str
+    vendor_id: str
+    account: str
+    starts_at: datetime
+    ends_at: datetime
+    used: Decimal | None
+    topped_up: Decimal | None
+    cost: Decimal | None
+    share: Decimal | None  # of everything used in this answer, 0 to 1; None when nothing was
+    snapshots: int
+
+    @property
+    def gap(self) -> bool:
+        """Whether no snapshot was taken in it."""
+        return self.snapshots == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The answer: its totals, and its rows, organization by organization (by name), oldest bucket first."""
 
     used: Decimal
     topped_up: Decimal
+    cost: Decimal
+    rows: Iterator[UsageRow]
 
 
-def runways(engine: sa.Engine, ids: Collection[int]) -> dict[int, Runway | Unknown]:
-    """The forecast of each of these organizations, from its last snapshot on; those without one are left out."""
-    c = organizations.c
-    question = sa.select(c.id, c.taken_at).where(c.id.in_(ids), c.taken_at.is_not(None))
-    with transaction(engine) as connection:
-        return {row.id: _runway(connection, row.id, row.taken_at) for row in connection.execute(question).all()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked: `since` and `until` are widened to whole buckets; None is everything, and up to now."""
+
+    by: By
+    zone: ZoneInfo
+    price: Decimal  # of one credit
+    now: datetime
+    since: datetime | None = None
+    until: datetime | None = None
 
 
-def _runway(connection: sa.Connection, organization_id: int, taken_at: datetime) -> Runway | Unknown:
-    text, kept_at = store.kept_usage(connection, organization_id)
-    usage = Usage.load(text) if text else Usage()
-    since = kept_at if text and kept_at else taken_at - MEMORY
-    for snapshot in store.snapshots_after(connection, organization_id, since, until=taken_at):
-        usage.add(snapshot)
-    return usage.runway()
+@contextmanager
+def usage(engine: sa.Engine, question: Question, organization: str | None = None) -> Iterator[Usage]:
+    """The use of one organization, or of all; rows begin with the bucket of an organization's first snapshot.
+
+    All of it is read from one state of the database, the rows while they are taken.  `UsageError` for an unknown
+    organization, and for buckets that need what retention has removed.
+    """
+    wanted = wanted_organizations(engine, organization)
+    with transaction(engine) as tx:
+        found = kept(tx, [row.id for row in wanted])
+        known = {row.id: row for row in wanted if row.id in found}
+        ends = _borders(question, list(found.values()))
+        _require_kept(question, ends, [(row, found[id_]) for id_, row in known.items()])
+        answer = _Answer(tx, question, ends, known, found)
+        yield answer.usage() if ends else Usage(Decimal(0), Decimal(0), Decimal(0), iter(()))
 
 
-def used_within(engine: sa.Engine, ids: Collection[int], *, since: datetime, until: datetime) -> dict[int, Used]:
-    """Every fall and every rise after `since`, up to `until`; organizations without two snapshots are left out."""
-    with transaction(engine) as connection:
-        found = {id_: _used(connection, id_, since=since, until=until) for id_ in ids}
-    return {id_: used for id_, used in found.items() if used}
+def _borders(question: Question, found: Sequence[Kept]) -> list[datetime]:
+    """From the first snapshot, or where the question begins, to now, or where it ends."""
+    if not found:
+        return []
+    first = min(one.first_at for one in found)
+    latest = max(question.now, *(one.newest_at for one in found)) + MICROSECOND
+    since = max(question.since, first) if question.since else first
+    until = min(question.until, latest) if question.until else latest
+    return borders(question.by, question.zone, since, until)
 
 
-def _used(connection: sa.Connection, organization_id: int, *, since: datetime, until: datetime) -> Used | None:
-    within = store.snapshots_after(connection, organization_id, since, until=until)
-    before = store.snapshot_before(connection, organization_id, since)
-    if not within or before is None or before == within[-1]:
-        return None
-    changes = [after.credits - earlier.credits for earlier, after in pairwise([before, *within])]
-    return Used(
-        sum((-one for one in changes if one < 0), Decimal(0)), sum((one for one in changes if one > 0), Decimal(0))
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Adds up, and makes the rows, an organization at a time."""
+
+    tx: sa.Connection
+    question: Question
+    ends: Sequence[datetime]
+    known: Mapping[int, OrganizationRow]  # those with a snapshot, in order
+    kept: Mapping[int, Kept]
+
+    def usage(self) -> Usage:
+        """The total has to be known first, for the rows have their shares of it."""
+        amounts = self._amounts()
+        if len(self.known) * len(self.ends) <= AT_HAND:
+            amounts = list(amounts)
+            total = _total(amounts)
+        else:
+            total = _total(self._by_days([self.ends[0], self.ends[-1]]))
+        cost = EXACT.multiply(total.used, self.question.price)
+        return Usage(total.used, total.topped_up, cost, self._rows(amounts, total.used))
+
+    def _amounts(self) -> Iterable[tuple[int, list[Amount]]]:
+        if self.question.by is not By.HOUR:
+            return self._by_days(self.ends)
+        hours = [Period(*both) for both in pairwise(self.ends)]
+        return ((id_, by_pieces(self.tx, id_, hours, removed=not self.kept[id_].is_whole)) for id_ in self.known)
+
+    def _by_days(self, ends: Sequence[datetime]) -> Iterable[tuple[int, list[Amount]]]:
+        removed = {id_ for id_, one in self.kept.items() if not one.is_whole}
+        return by_days(self.tx, list(self.known), ends, removed=removed)
+
+    def _rows(self, amounts: Iterable[tuple[int, list[Amount]]], total: Decimal) -> Iterator[UsageRow]:
+        for id_, those in amounts:
+            first_at, newest_at = self.kept[id_].first_at, self.kept[id_].newest_at
+            for (starts_at, ends_at), amount in zip(pairwise(self.ends), those, strict=True):
+                if ends_at > first_at:
+                    yield self._row(id_, starts_at, ends_at, amount if starts_at <= newest_at else None, total)
+
+    def _row(self, id_: int, starts_at: datetime, ends_at: datetime, amount: Amount | None, total: Decimal) -> UsageRow:
+        of, (used, topped_up, snapshots) = self.known[id_], amount or (None, None, 0)
+        return UsageRow(
+            organization=of.name,
+            vendor_id=of.vendor_id,
+            account=of.account,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            used=used,
+            topped_up=topped_up,
+            cost=None if used is None else EXACT.multiply(used, self.question.price),
+            share=(used / total).quantize(PLACES) if used is not None and total else None,
+            snapshots=snapshots,
+        )
+
+
+def _total(amounts: Iterable[tuple[int, list[Amount]]]) -> Amount:
+    used = topped_up = Decimal(0)
+    for _, those in amounts:
+        used += sum(one.used for one in those)
+        topped_up += sum(one.topped_up for one in those)
+    return Amount(used, topped_up)
+
+
+# --- what retention has left ------------------------------------------------------------------------------------------
+
+
+def _require_kept(question: Question, ends: Sequence[datetime], known: Sequence[tuple[OrganizationRow, Kept]]) -> None:
+    """`UsageError` when a bucket begins or ends where too little is left, with what would work."""
+    by_hour = question.by is By.HOUR
+    pieces = [Period(*both) for both in pairwise(ends)] if by_hour else list(uneven(ends).values())
+    whole = all(at == floor(at, HOUR) for at in ends)
+    missing = []
+    for row, one in known:
+        since = one.hours_since if whole else one.raw_since
+        first = next((piece for piece in pieces if piece.until > one.first_at), None) if since is not ALWAYS else None
+        if first and first.since < since:
+            missing.append((since, row.name, one))
+    if missing:
+        since, name, one = max(missing, key=lambda each: each[0])
+        raise UsageError(_refusal(question, ends, since, name, hours_are_left=one.hours_since < since))
+
+
+def _refusal(question: Question, ends: Sequence[datetime], since: datetime, name: str, *, hours_are_left: bool) -> str:
+    work = "--tz UTC" if question.by is not By.HOUR or hours_are_left else "--by day --tz UTC"
+    later = next((at for at in ends[:-1] if at >= since), None)
+    if later:
+        local = later.astimezone(question.zone)
+        work = f"--since {local.date() if local.time() == time() else local.isoformat()} or {work}"
+    return (
+        f"{name}: use by {question.by} of {question.zone.key} is known from {since:%Y-%m-%d %H:%M}Z on; "
+        f"of what is older only use by UTC {'hour' if hours_are_left else 'day'} is kept: {work} works"
     )

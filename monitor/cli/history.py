@@ -1,0 +1,138 @@
+"""`credit-monitor history`: the recorded balances, with a picture of them where a person watches."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from monitor.cli.options import Duration, When, asking, load, reading, require_period
+from monitor.cli.output import Row, hours, show, shown
+from monitor.cli.sparkline import Traces
+
+if TYPE_CHECKING:
+    from monitor.store import Engine
+
+LONG: Final = 1_000  # rows whose export is worth a progress bar
+STEP: Final = 500  # rows between its movements
+
+
+@click.command()
+@click.argument("organization", required=False)
+@click.option("--since", type=When(), help="From this instant, date or time ago (7d) on.")
+@click.option("--until", type=When(), help="Before this instant, date or time ago.")
+@click.option("--every", type=Duration(), help="One row for each stretch of so long: last, lowest, highest.")
+@click.option("--runway", "with_runway", is_flag=True, help="With the runway as it was to be foreseen then.")
+@asking
+def history(
+    organization: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    every: timedelta | None,
+    config_file: Path | None,
+    style: str,
+    *,
+    with_runway: bool,
+) -> None:
+    """The recorded balances, oldest first."""
+    require_period(since, until)
+    asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
+    with reading(load(config_file)) as engine:
+        rows = _rows(engine, asked)
+        if every is None or with_runway:
+            _tell_removed(engine, asked)
+        if style == "table":
+            _show_table(rows, asked)
+        else:
+            show(_watched(rows, engine, asked), asked.columns, style=style)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is wanted: of whom, `since` and `until` when, in stretches or one by one."""
+
+    organization: str | None
+    period: dict[str, datetime | None]
+    every: timedelta | None
+    with_runway: bool
+
+    @property
+    def at(self) -> str:
+        """The column that has the instants."""
+        return "starts_at" if self.every else "taken_at"
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The columns that have the balances."""
+        return ("credits", "lowest", "highest", "snapshots") if self.every else ("credits", "change")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of a table."""
+        return ("organization", self.at, *self.figures, *("runway_hours",) * self.with_runway)
+
+
+def _rows(engine: "Engine", asked: Asked) -> Iterator[Row]:
+    from monitor import query  # noqa: PLC0415
+
+    of, period = asked.organization, asked.period
+    if asked.every:
+        buckets = query.history_buckets(engine, of, every=asked.every, with_runway=asked.with_runway, **period)
+        return (_row(one, asked) for one in buckets)
+    ask = query.history_with_runway if asked.with_runway else query.history
+    return (_row(one, asked) for one in ask(engine, of, **period))
+
+
+def _row(one: Any, asked: Asked) -> Row:
+    row = {"organization": one.organization, "id": one.vendor_id, "account": one.account}
+    row |= {key: getattr(one, key) for key in (asked.at, *asked.figures)}
+    if asked.with_runway:
+        row["runway_hours"] = hours(getattr(one.runway, "likely", None))
+    return row
+
+
+def _show_table(rows: Iterator[Row], asked: Asked) -> None:
+    """The rows, and where a person watches their picture."""
+    traces = Traces.for_terminal(sys.stdout)
+    show(traces.following(rows, asked.at) if traces else rows, asked.columns, style="table")
+    for line in traces.lines() if traces else ():
+        click.echo(line)
+
+
+def _tell_removed(engine: "Engine", asked: Asked) -> None:
+    """One line on standard error where retention has left less than what is asked for."""
+    from monitor import query  # noqa: PLC0415
+
+    gone = query.removed(engine, asked.organization, **asked.period)
+    if not gone:
+        return
+    last = max(one.until for one in gone)
+    of = "" if len(gone) == 1 else f" (of {len(gone)} organizations)"
+    every = "1h" if all(one.hours for one in gone) else "1d"
+    name = shown(gone[0].organization) if len(gone) == 1 else "retention"
+    click.echo(
+        f"{name}: balances before {last:%Y-%m-%d %H:%M}Z{of} are no longer kept one by one; --every {every} has them",
+        err=True,
+    )
+
+
+def _watched(rows: Iterator[Row], engine: "Engine", asked: Asked) -> Iterator[Row]:
+    """The rows, with a progress bar where a person waits for a long export."""
+    if sys.stdout.isatty() or not sys.stderr.isatty():
+        return rows
+    from monitor import query  # noqa: PLC0415
+
+    expected = query.expected_rows(engine, asked.organization, every=asked.every, **asked.period)
+    return _with_bar(rows, expected) if expected >= LONG else rows
+
+
+def _with_bar(rows: Iterator[Row], expected: int) -> Iterator[Row]:
+    with click.progressbar(length=expected, label="rows", file=sys.stderr, show_pos=True) as bar:
+        for number, row in enumerate(rows, 1):
+            yield row
+            if number % STEP == 0:
+                bar.update(STEP)
+        bar.update(max(0, expected - bar.pos))

@@ -1,0 +1,117 @@
+"""`credit-monitor usage`: what was used, when, and what it cost."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from monitor.cli.options import When, Zone, asking, load, reading, require_period
+from monitor.cli.output import Percent, Row, show
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from monitor.query import By, Usage, UsageRow
+
+BY: Final = ("hour", "day", "week", "month")
+FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+SHARED_OUT: Final = "gap, shared out by time"
+UNKNOWN: Final = "gap, not known"
+
+
+@click.command()
+@click.argument("organization", required=False)
+@click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="One row for each of these.")
+@click.option("--since", type=When(local=True), help="From the bucket on that holds this instant, date or time ago.")
+@click.option(
+    "--until", type=When(local=True), help="Before this instant, date or time ago; its bucket is shown whole."
+)
+@click.option("--tz", "zone", type=Zone(), metavar="ZONE", help="Whose days they are; default: `timezone`.")
+@asking
+def usage(
+    organization: str | None,
+    by: str,
+    since: datetime | None,
+    until: datetime | None,
+    zone: "ZoneInfo | None",
+    config_file: Path | None,
+    style: str,
+) -> None:
+    """Credits used and topped up, and what they cost; gaps in the data are shown as gaps."""
+    from monitor import query  # noqa: PLC0415
+
+    settings = load(config_file)
+    zone = zone or settings.timezone
+    question = query.Question(
+        by=query.By(by),
+        zone=zone,
+        price=settings.price_per_credit,
+        now=datetime.now(UTC),
+        since=_in_zone(since, zone),
+        until=_in_zone(until, zone),
+    )
+    require_period(question.since, question.until)
+    with reading(settings) as engine, query.usage(engine, question, organization) as answer:
+        if style == "table":
+            columns = ("organization", by, "used", "topped_up", "cost", "share", "gap")
+            show(_lines(answer, question.by, zone), columns, style=style)
+        else:
+            show(map(_row, answer.rows), _KEYS, style=style)
+
+
+def _in_zone(at: datetime | None, zone: "ZoneInfo") -> datetime | None:
+    """What was written without an offset is local time there; a date begins when the day does."""
+    from monitor.query import begin  # noqa: PLC0415
+
+    if at is None or at.tzinfo is not None:
+        return at
+    try:
+        return begin(at.date(), zone) if at.time() == time() else at.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # at the ends of the calendar a day may begin before, or end after it
+        return FIRST if at.year == 1 else LAST
+
+
+# --- for programs -----------------------------------------------------------------------------------------------------
+
+_KEYS: Final = (
+    *("organization", "id", "account", "starts_at", "ends_at", "used"),
+    *("topped_up", "cost", "share", "snapshots", "gap"),
+)
+
+
+def _row(row: "UsageRow") -> Row:
+    return {key: row.vendor_id if key == "id" else getattr(row, key) for key in _KEYS}
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+
+def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
+    """The rows in local time, and below them their total."""
+    empty = True
+    for row in answer.rows:
+        empty = False
+        yield {
+            "organization": row.organization,
+            by.value: _begin(row.starts_at, by, zone),
+            "used": row.used,
+            "topped_up": row.topped_up,
+            "cost": row.cost,
+            "share": None if row.share is None else Percent(row.share),
+            "gap": (UNKNOWN if row.used is None else SHARED_OUT) if row.gap else "",
+        }
+    if not empty:
+        whole = Percent(1) if answer.used else None
+        total = {"used": answer.used, "topped_up": answer.topped_up, "cost": answer.cost, "share": whole, "gap": ""}
+        yield {"organization": "total", by.value: "", **total}
+
+
+def _begin(at: datetime, by: "By", zone: "ZoneInfo") -> str:
+    """A bucket by its local beginning; an hour with its offset, for one may occur twice."""
+    local = at.astimezone(zone)
+    if by.value == "month":
+        return f"{local:%Y-%m}"
+    return local.isoformat(" ", "minutes") if by.value == "hour" else f"{local:%Y-%m-%d}"

@@ -1,0 +1,188 @@
+"""What was used and topped up in periods of time: sums of what is kept by day and hour, and shares of raw changes.
+
+Everything adds up: neighbouring periods together have exactly what the longer one has, to the millionth.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from itertools import groupby, pairwise
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from monitor.model import Snapshot
+from monitor.query import periods
+from monitor.query.periods import Period
+from monitor.shares import DAY, HOUR, MICROSECOND, floor, share
+from monitor.tables import balance_days, balance_hours, organizations, snapshots
+
+SUMS_AT_ONCE: Final = 20_000  # in memory
+ROWS_AT_ONCE: Final = 1_000
+PIECES_AT_ONCE: Final = 2_000  # whose snapshots are asked for together
+
+
+class Amount(NamedTuple):
+    """Credits used and topped up (both 0 or more), and how many snapshots were taken."""
+
+    used: Decimal = Decimal(0)
+    topped_up: Decimal = Decimal(0)
+    snapshots: int = 0
+
+    def plus(self, other: "Amount", sign: int = 1) -> "Amount":
+        """Both together, or (with -1) the difference."""
+        return Amount(
+            self.used + sign * other.used,
+            self.topped_up + sign * other.topped_up,
+            self.snapshots + sign * other.snapshots,
+        )
+
+
+NOTHING: Final = Amount()
+
+
+def by_days(
+    tx: sa.Connection, ids: Sequence[int], borders: Sequence[datetime], *, removed: Collection[int]
+) -> Iterator[tuple[int, list[Amount]]]:
+    """Each of these organizations with its amounts between neighbouring borders, from whole UTC days.
+
+    A border within a day costs the pieces from there to the nearer midnight, which are read from snapshots, and for
+    organizations of which retention has `removed` some, from hours.
+    """
+    days = [Period(*ends) for ends in pairwise(map(_midnight, borders))]
+    pieces = uneven(borders)
+    at_once = max(1, SUMS_AT_ONCE // len(days))
+    for start in range(0, len(ids), at_once):
+        some = ids[start : start + at_once]
+        found = _sums(tx, balance_days, some, days)
+        for id_ in some:
+            amounts = found.get(id_) or [NOTHING] * len(days)
+            if pieces:
+                inner = by_pieces(tx, id_, list(pieces.values()), removed=id_ in removed)
+                amounts = _mended(amounts, borders, dict(zip(pieces, inner, strict=True)))
+            yield id_, amounts
+
+
+def uneven(borders: Sequence[datetime]) -> dict[datetime, Period]:
+    """The borders that are no midnight in UTC, each with the piece from there to the midnight next to it."""
+    ends = {at: (at, _midnight(at)) for at in borders if at != _midnight(at)}
+    return {at: Period(min(both), max(both)) for at, both in ends.items()}
+
+
+def _midnight(at: datetime) -> datetime:
+    """The one next to an instant."""
+    return floor(at + DAY / 2, DAY)
+
+
+def _mended(amounts: Iterable[Amount], borders: Sequence[datetime], rest: dict[datetime, Amount]) -> list[Amount]:
+    """Move each border from the midnight next to it to where it is."""
+    beyond = [NOTHING.plus(rest.get(at, NOTHING), 1 if at > _midnight(at) else -1) for at in borders]
+    return [
+        amount.plus(before, -1).plus(after) for amount, (before, after) in zip(amounts, pairwise(beyond), strict=True)
+    ]
+
+
+def by_pieces(tx: sa.Connection, organization_id: int, pieces: Sequence[Period], *, removed: bool) -> list[Amount]:
+    """The amounts of an organization in short periods, in their order, from snapshots and, if some are gone, hours."""
+    found: list[Amount] = []
+    for start in range(0, len(pieces), PIECES_AT_ONCE):
+        some = pieces[start : start + PIECES_AT_ONCE]
+        raw = _raw(tx, organization_id, some)
+        hours = _sums(tx, balance_hours, [organization_id], [_whole_hours(one) for one in some]) if removed else {}
+        found += map(Amount.plus, raw, hours[organization_id]) if hours else raw
+    return found
+
+
+def _whole_hours(piece: Period) -> Period:
+    since = floor(piece.since + HOUR - MICROSECOND, HOUR)
+    return Period(since, max(since, floor(piece.until, HOUR)))
+
+
+# --- what is kept of days or hours ------------------------------------------------------------------------------------
+
+
+def _sums(tx: sa.Connection, table: sa.Table, ids: Sequence[int], wanted: Sequence[Period]) -> dict[int, list[Amount]]:
+    """The sums of each organization that has rows there, one for each period."""
+    dialect = tx.dialect.name
+    question = _sums_on_sqlite(table) if dialect == "sqlite" else _sums_on_postgres(table)
+    ends = {"since": wanted[0].since, "until": wanted[-1].until} if dialect != "sqlite" else {}
+    found: dict[int, list[Amount]] = {}
+    for id_, n, used, topped_up, count in tx.execute(
+        question, {"ids": ids, **periods.given(dialect, wanted), **ends}
+    ).all():
+        if used is not None:
+            found.setdefault(id_, [NOTHING] * len(wanted))[n] = Amount(used, topped_up, int(count))
+    return found
+
+
+_IDS: Final[sa.BindParameter[Any]] = sa.bindparam("ids", expanding=True)
+
+
+@cache
+def _sums_on_sqlite(table: sa.Table) -> sa.Select[Any]:
+    """A sum for each organization and period, found by key."""
+    period, one, c = periods.table("sqlite"), organizations.c.id, table.c
+    within = (c.organization_id == one) & (c.starts_at >= period.c.since) & (c.starts_at < period.c.until)
+    sums = [
+        sa.select(sa.func.sum(c[name])).where(within).correlate(organizations, period).scalar_subquery()
+        for name in ("used", "topped_up", "snapshots")
+    ]
+    everything = organizations.join(period, sa.true())
+    return sa.select(one, period.c.n, *sums).select_from(everything).where(one.in_(_IDS))
+
+
+@cache
+def _sums_on_postgres(table: sa.Table) -> sa.Select[Any]:
+    """One pass over the rows, each counted in its period."""
+    c = table.c
+    between = (c.starts_at >= sa.bindparam("since")) & (c.starts_at < sa.bindparam("until"))
+    number = periods.number(c.starts_at).label("number")
+    columns = (c.organization_id, number, c.used, c.topped_up, c.snapshots)
+    each = sa.select(*columns).where(c.organization_id.in_(_IDS), between).subquery()
+    sums = [sa.func.sum(each.c[name]) for name in ("used", "topped_up", "snapshots")]
+    question = sa.select(each.c.organization_id, (each.c.number - 1) // 2, *sums).where(each.c.number % 2 == 1)
+    return question.group_by(each.c.organization_id, each.c.number)
+
+
+# --- raw changes ------------------------------------------------------------------------------------------------------
+
+
+def _raw(tx: sa.Connection, organization_id: int, pieces: Sequence[Period]) -> list[Amount]:
+    found = [NOTHING] * len(pieces)
+    dialect = tx.dialect.name
+    parameters = {"id": organization_id, **periods.given(dialect, pieces)}
+    rows = tx.execute(_question(dialect), parameters, execution_options={"yield_per": ROWS_AT_ONCE})
+    for n, members in groupby(rows, lambda row: int(row[0])):
+        found[n] = _amount([Snapshot(at, amount) for _, at, amount in members], pieces[n])
+    return found
+
+
+@cache
+def _question(dialect: str) -> sa.Select[Any]:
+    """The snapshots in each piece and the neighbours outside, by piece and instant."""
+    period, c, id_ = periods.table(dialect), snapshots.c, sa.bindparam("id", type_=sa.BigInteger())
+    other = snapshots.alias()
+
+    def outer(end: sa.ColumnElement[datetime], which: Any, side: sa.ColumnElement[bool]) -> sa.ColumnElement[datetime]:
+        mine = (other.c.organization_id == id_) & side
+        found = sa.select(which(other.c.taken_at)).where(mine).correlate(period).scalar_subquery()
+        return sa.func.coalesce(found, end, type_=end.type)
+
+    first = outer(period.c.since, sa.func.max, other.c.taken_at <= period.c.since)
+    last = outer(period.c.until, sa.func.min, other.c.taken_at >= period.c.until)
+    within = (c.organization_id == id_) & (c.taken_at >= first) & (c.taken_at <= last)
+    question = sa.select(period.c.n, c.taken_at, c.credits).join_from(period, snapshots, within)
+    return question.order_by(period.c.n, c.taken_at)
+
+
+def _amount(points: Sequence[Snapshot], piece: Period) -> Amount:
+    """What of the changes between neighbours lies in a piece, by time."""
+    used = topped_up = Decimal(0)
+    for before, after in pairwise(points):
+        change = share(before, after, *piece)
+        if change < 0:
+            used -= change
+        else:
+            topped_up += change
+    return Amount(used, topped_up, sum(piece.since <= one.taken_at < piece.until for one in points))
