@@ -11,6 +11,7 @@ import click
 
 from monitor.cli.options import Duration, When, asking, load, reading, require_period
 from monitor.cli.output import Row, hours, show, shown
+from monitor.cli.progress import progress
 from monitor.cli.sparkline import Traces
 
 if TYPE_CHECKING:
@@ -130,9 +131,8 @@ def _watched(rows: Iterator[Row], engine: "Engine", asked: Asked) -> Iterator[Ro
 
 
 def _with_bar(rows: Iterator[Row], expected: int) -> Iterator[Row]:
-    with click.progressbar(length=expected, label="rows", file=sys.stderr, show_pos=True) as bar:
+    with progress("rows", expected) as done:
         for number, row in enumerate(rows, 1):
             yield row
             if number % STEP == 0:
-                bar.update(STEP)
-        bar.update(max(0, expected - bar.pos))
+                done(STEP)
