@@ -65,18 +65,24 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         verifying = asyncio.create_task(self._verify(), name="verify channels")
-        beating = asyncio.create_task(self._beat(), name="beat")
-        noticing = asyncio.create_task(self._notice().run(), name="notice")
-        while not self._stopping.is_set():
-            await self._stand_by()
-            if self.hold.leads:
-                await self._lead()
-        for task in (beating, noticing):
-            task.cancel()
-        self._store.close()
-        if verifying.done() and not verifying.cancelled() and (mistakes := verifying.result()):
+        beside = [
+            verifying,
+            asyncio.create_task(self._beat(), name="beat"),
+            asyncio.create_task(self._notice().run(), name="notice"),
+        ]
+        try:
+            while not self._stopping.is_set():
+                await self._stand_by()
+                if self.hold.leads:
+                    await self._lead()
+        finally:
+            mistakes = verifying.result() if verifying.done() else []
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            self._store.close()
+        if mistakes:
             raise ConfigError(mistakes)
-        verifying.cancel()
 
     def _stop(self) -> None:
         if self._stopping.is_set():

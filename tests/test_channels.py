@@ -419,3 +419,13 @@ async def test_a_name_mentions_nobody_in_a_chat(url):
 )
 def test_services_are_told_how_bad_it_is(severity, resolved, kind):
     assert outgoing(severity=severity, resolved=resolved)[0].kind == kind
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.001, 0.01, 0.05])
+async def test_giving_up_while_the_child_is_being_started_ends_at_once(moment):
+    task = asyncio.create_task(channels.verify({"ops": "json://127.0.0.1:9/x"}))
+    await asyncio.sleep(moment)
+    task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await task

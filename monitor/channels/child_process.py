@@ -50,6 +50,17 @@ async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> A
 
 async def _start() -> Process:
     """Start the child from the event loop's thread: it dies with that very thread."""
+    # asyncio waits for ever when it is cancelled between starting a process and connecting its pipes.
+    starting = asyncio.ensure_future(_execute())
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(ChildEnded):
+            await _kill(await starting)
+        raise
+
+
+async def _execute() -> Process:
     command = (sys.executable, "-P", "-m", "monitor.channels.child")
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
