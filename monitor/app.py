@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from monitor import channels, judge, migrate, store
 from monitor.config import Settings
+from monitor.counters import Counters
 from monitor.deliver import Deliverer
 from monitor.errors import ConfigError, DatabaseError, FetchError, Mistake, UsageError
 from monitor.message import test_message
@@ -62,12 +64,19 @@ def open_database(settings: Settings) -> Store:
 
 
 def open_parts(
-    settings: Settings, opened: Store, *, clock: Clock, hold: Hold | None = None, held: Sequence[Check] = ()
+    settings: Settings,
+    opened: Store,
+    *,
+    clock: Clock,
+    hold: Hold | None = None,
+    held: Sequence[Check] = (),
+    counters: Counters | None = None,
 ) -> Parts:
     """Read the secrets, bring the database in step with the configuration, connect the rooms.
 
     With a `hold` everything is written in its name; `held` are results from before that are to be settled first.
     """
+    counts = counters or Counters()
     opened.fence = hold.fence if hold else None
     accesses = {name: access(settings, name) for name in settings.accounts}
     urls = {name: settings.channel_url(name) for name in settings.channels}
@@ -81,6 +90,7 @@ def open_parts(
         fallbacks(settings),
         timezone=settings.timezone,
         clock=clock,
+        counters=counts,
         until=lambda: hold.until if hold else None,
     )
 
@@ -93,7 +103,16 @@ def open_parts(
     ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled, held=held)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
-        AccountPoll(row, providers[row.name], watch, ledger=ledger, store=opened, clock=clock, balances=balances)
+        AccountPoll(
+            row,
+            providers[row.name],
+            watch,
+            ledger=ledger,
+            store=opened,
+            clock=clock,
+            balances=balances,
+            counters=counts,
+        )
         for row in rows
         if row.name in providers
     ]
@@ -288,14 +307,15 @@ def require_accounts(settings: Settings) -> None:
 
 
 def secret_mistakes(settings: Settings) -> list[Mistake]:
-    """Every key and every channel's URL that cannot be had."""
+    """Every key, every channel's URL and every other secret that cannot be had."""
     mistakes: list[Mistake] = []
-    for read, names in ((settings.api_key, settings.accounts), (settings.channel_url, settings.channels)):
-        for name in names:
-            try:
-                read(name)
-            except ConfigError as error:
-                mistakes += error.mistakes
+    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
+    reads += [partial(settings.channel_url, name) for name in settings.channels]
+    for read in (*reads, settings.heartbeat_url, settings.web_token):
+        try:
+            read()
+        except ConfigError as error:
+            mistakes += error.mistakes
     return mistakes
 
 

@@ -16,11 +16,14 @@ from typing import Final
 from monitor import store
 from monitor.app import channel_mistakes, open_database, require_accounts
 from monitor.config import Settings
+from monitor.counters import Counters
 from monitor.errors import ConfigError, DatabaseError, Mistake
+from monitor.heartbeat import Heartbeat
 from monitor.model import Check
 from monitor.notice import TOLD_AFTER, DatabaseNotice
 from monitor.store import Hold, Store
 from monitor.term import STOP_AFTER, Term
+from monitor.web import serving
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
 STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
@@ -59,9 +62,16 @@ class Daemon:
         self._trouble: store.Trouble | None = None  # of one that stands by
         self._held: list[Check] = []
         self._stopping = asyncio.Event()
+        self._counters = Counters()
+        self._heart = Heartbeat(settings.heartbeat_url())
 
     async def run(self) -> None:
-        """Lead or stand by until told to stop."""
+        """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
+        async with serving(self._settings, self._counters, clock=wall_clock, leading=lambda: self.hold.leads):
+            await self._run()
+        await self._heart.stop()
+
+    async def _run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         verifying = asyncio.create_task(self._verify(), name="verify channels")
@@ -96,7 +106,7 @@ class Daemon:
         last_resort.start()
 
     async def _lead(self) -> None:
-        term = Term(self._settings, self._store, self.hold, wall_clock, self._stopping)
+        term = Term(self._settings, self._store, self.hold, wall_clock, self._stopping, self._counters, self._heart)
         try:
             self._held = await term.run(self._held, ready=lambda: notify_systemd("READY=1"))
         except DatabaseError as error:

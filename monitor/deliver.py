@@ -14,6 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor import channels, store
+from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.message import render_group
 from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
@@ -37,6 +38,7 @@ class Deliverer:
         *,
         timezone: ZoneInfo,
         clock: Callable[[], datetime],
+        counters: Counters,
         until: Callable[[], float | None] = lambda: None,
     ) -> None:
         """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end."""
@@ -46,6 +48,7 @@ class Deliverer:
         self._fallbacks = fallbacks
         self._timezone = timezone
         self._clock = clock
+        self._counters = counters
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._children = asyncio.Semaphore(CHILDREN)
         self._woken = asyncio.Event()
@@ -61,7 +64,7 @@ class Deliverer:
         """Deliver until cancelled; then children under way are killed."""
         try:
             while True:
-                self.turned_at = asyncio.get_running_loop().time()
+                self.turned_at = self._counters.turned["deliver"] = asyncio.get_running_loop().time()
                 self._woken.clear()
                 await self._start_due()
                 await self._wait()
@@ -178,8 +181,14 @@ class Deliverer:
                 await asyncio.sleep(1)
                 continue
             for delivery, state in zip(group, states, strict=True):
+                self._counters.attempted(delivery.channel, _outcome(state))
                 _log(delivery, attempt, state)
             return attempt.error is None or group[0].channel in self._fallbacks
+
+
+def _outcome(state: DeliveryState) -> str:
+    """How an attempt ended: what is still pending failed, and is tried again."""
+    return "failed" if state is DeliveryState.PENDING else state.value
 
 
 def _log(delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:

@@ -6,6 +6,7 @@ MonitorError
 ├── DatabaseError         cannot be reached or used, or another daemon holds it
 │   ├── SchemaOutdated    says which command to run
 │   └── LeaseLost         another daemon leads: what this one wanted to write as the leader is not written
+├── ListenError           the address of [web] cannot be had
 ├── FetchError            .kind, .retryable
 │   ├── ProviderUnavailable   timeout, network, 5xx, a gateway's page        retryable
 │   ├── RateLimited           429, with how long                             retryable
@@ -72,6 +73,12 @@ class SchemaOutdated(DatabaseError):
 
 class LeaseLost(DatabaseError):
     """Another daemon leads now; nothing was written."""
+
+
+class ListenError(MonitorError):
+    """The address that HTTP is to be answered on is in use, or none of ours; it may be free at the next try."""
+
+    exit_code = 75
 
 
 class DeliveryError(MonitorError):

@@ -13,7 +13,9 @@ from typing import Final
 
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
+from monitor.counters import Counters
 from monitor.digest import Digests
+from monitor.heartbeat import Heartbeat
 from monitor.model import Check
 from monitor.poll import AccountPoll
 from monitor.retention import Pruner
@@ -38,12 +40,17 @@ class Term:
     hold: Hold
     clock: Callable[[], datetime]
     ending: asyncio.Event  # told to stop
+    counters: Counters
+    heart: Heartbeat
     _attempted: asyncio.Event = field(default_factory=asyncio.Event)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
         """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
-        parts = open_parts(self.settings, self.store, clock=self.clock, hold=self.hold, held=held)
+        self.counters.turned["deliver"] = asyncio.get_running_loop().time()  # an earlier term's turns do not count
+        parts = open_parts(
+            self.settings, self.store, clock=self.clock, hold=self.hold, held=held, counters=self.counters
+        )
         delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
         looking = asyncio.create_task(self._look(), name="look at the lease")
         schedule = self._schedule(parts)
@@ -77,7 +84,11 @@ class Term:
     async def _poll(self, poll: AccountPoll) -> None:
         """One poll; the first to end, however it does, is what readiness waits for."""
         try:
-            await poll.run()
+            result = await poll.run()
+            self.heart.poll_ended(poll.name, result.problem, seconds=result.seconds)
+        except Exception:
+            self.heart.poll_ended(poll.name, "the poll failed")
+            raise
         finally:
             self._attempted.set()
 

@@ -60,7 +60,7 @@ def test_every_setting_is_in_the_example(key: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("key", SETTINGS, ids=".".join)
 def test_every_setting_is_in_the_document(key: tuple[str, ...]) -> None:
     sections = re.split(r"(?m)^### ", DOCUMENT)
-    heading = {"rules": "`[rules]`"}.get(key[0], f"`[{key[0]}.NAME]`") if len(key) > 1 else "General"
+    heading = {"rules": "`[rules]`", "web": "`[web]`"}.get(key[0], f"`[{key[0]}.NAME]`") if len(key) > 1 else "General"
     heading = "General" if key[0] in {"database", "poll", "retention"} else heading
     (section,) = (one for one in sections if one.startswith(heading))
     name = ".".join(key) if heading == "General" else ".".join(key[2:] if ANY in key else key[1:])

@@ -22,7 +22,10 @@ NAME = "is not a name; expected letters and digits with single - _ . between the
 FEW = "names no channel that is configured; expected one of mail, ops"
 TWO = "[accounts.studio]\n[accounts.attic]\n"
 CHANNELS = "[channels.ops]\n[channels.mail]\n"
-TABLES = "timezone, database, poll, retention, rules, accounts, organizations, channels"
+TABLES = (
+    "timezone, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
+    "rules, accounts, organizations, channels"
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ TABLES = "timezone, database, poll, retention, rules, accounts, organizations, c
         # unknown names, at every level
         ("timezon = 'UTC'", ":1: timezon: unknown setting; did you mean timezone?"),
         ("[account.studio]", ":1: account: unknown setting; did you mean accounts?"),
-        ("[zebra]", f":1: zebra: unknown setting; expected one of {TABLES}"),
+        ("[quokka]", f":1: quokka: unknown setting; expected one of {TABLES}"),
         ("[poll]\n\nevry = '5m'", ":3: poll.evry: unknown setting; did you mean every?"),
         ("poll.evry = '5m'", ":1: poll.evry: unknown setting; did you mean every?"),
         ("poll = { evry = '5m' }", ":1: poll.evry: unknown setting; did you mean every?"),

@@ -14,7 +14,10 @@ NO_UNIT = 'has no unit; expected a length of time such as "90s" or "5m"'
 CREDITS = "expected a number of credits, 0 or more"
 LEVELS = 'expected levels such as { warning = …, critical = … }, or "off"'
 NO_CHANNEL = "names no channel that is configured; there is none: add [channels.NAME]"
-TABLES = "timezone, database, poll, retention, rules, accounts, organizations, channels"
+TABLES = (
+    "timezone, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
+    "rules, accounts, organizations, channels"
+)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The configuration: file, credentials and environment, once, into frozen settings, or one error with every mistake.
 
-Secrets are not read here but by `Settings.api_key` and `Settings.channel_url`.
+Secrets are not read here but by the methods of `Settings`.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from monitor.config.settings import (
     QuietHours,
     Retention,
     Settings,
+    Web,
 )
 from monitor.config.units import database_url
 
@@ -32,6 +33,7 @@ __all__ = [
     "QuietHours",
     "Retention",
     "Settings",
+    "Web",
     "database_url",
     "effective_settings",
     "example",

@@ -1,6 +1,6 @@
 """Puts the layers together and checks settings against each other; every mistake is found before one is told."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from monitor.config import layers as sources
+from monitor.config.cautions import idle_accounts, open_secrets, slow_checks
 from monitor.config.effective import effective
 from monitor.config.layers import BY_NAME, Layer
 from monitor.config.locate import Key
@@ -21,7 +22,6 @@ from monitor.config.schema import (
     ChannelTable,
     FileSettings,
     OrganizationTable,
-    PollTable,
     RulesTable,
 )
 from monitor.config.settings import (
@@ -35,6 +35,7 @@ from monitor.config.settings import (
     QuietHours,
     Secret,
     Settings,
+    Web,
 )
 from monitor.config.units import NAME
 from monitor.model import Rules
@@ -113,6 +114,7 @@ class _Assembly:
         organizations = {name: self._organization(name, table, rules) for name, table in tables.organizations.items()}
         keys = {name: self._secret(("accounts", name), "api_key", one) for name, one in tables.accounts.items()}
         urls = {name: self._secret(("channels", name), "url", one) for name, one in tables.channels.items()}
+        heartbeat, token = self._secret((), "heartbeat_url", tables), self._secret(("web",), "token", tables.web)
         self._check_doubles(accounts, organizations)
         self._check_retention(rules, organizations)
         settings = Settings(
@@ -127,12 +129,15 @@ class _Assembly:
             channels=MappingProxyType({name: self._channel(name, one) for name, one in tables.channels.items()}),
             rules=rules,
             warnings=(
-                *_open_secrets([*keys.values(), *urls.values()]),
-                *_idle_accounts(accounts, organizations),
-                *_slow_checks(tables.poll),
+                *open_secrets([*keys.values(), *urls.values(), heartbeat, token]),
+                *idle_accounts(accounts, organizations),
+                *slow_checks(tables.poll),
             ),
             keys=keys,
             urls=urls,
+            heartbeat=heartbeat,
+            web=self._web(token),
+            token=token,
         )
         self.mistakes.raise_if_any()
         return settings
@@ -149,6 +154,15 @@ class _Assembly:
             table.proxy,
             self._path(("accounts", name, "ca_file"), table.ca_file) if table.ca_file else None,
         )
+
+    def _web(self, token: Secret) -> Web | None:
+        if self.tables.web.listen is None:
+            return None
+        web = Web(*self.tables.web.listen, self.tables.web.hosts)
+        if not web.is_loopback and not token.is_given and self.mistakes.is_sound(("web", "token")):
+            problem = "can be reached from other machines and needs web.token_file; or listen on 127.0.0.1"
+            self.mistakes.add(("web", "listen"), problem)
+        return web
 
     def _organization(self, name: str, table: OrganizationTable, base: Rules) -> Organization:
         place = ("organizations", name)
@@ -269,29 +283,3 @@ class _Assembly:
         digests = [one.digest for one in self.tables.channels.values() if one.digest]
         for name, problem in retention_mistakes(self.tables.retention, every, digests):
             self.mistakes.add(("retention", name), problem)
-
-
-def _open_secrets(secrets: Iterable[Secret]) -> list[str]:
-    """A warning for every secret that stands in the file."""
-    return [
-        f"{one.place}:{one.line}: {one.key}: the secret itself stands in this file; a file of its own is safer"
-        for one in secrets
-        if one.value is not None and one.line
-    ]
-
-
-def _slow_checks(poll: PollTable) -> list[str]:
-    """A warning where one organization that does not answer delays the next poll of its siblings."""
-    if poll.deadline < poll.every or "deadline" not in poll.model_fields_set:
-        return []
-    return ["poll.deadline: is not shorter than poll.every; a check that hangs delays the account's next poll"]
-
-
-def _idle_accounts(accounts: Mapping[str, Account], organizations: Mapping[str, Organization]) -> list[str]:
-    """A warning for every account that watches nothing."""
-    used = {one.account for one in organizations.values()}
-    return [
-        f'accounts.{name}: watches nothing; set organizations = "all", or add an organization with account = "{name}"'
-        for name, account in accounts.items()
-        if not account.organizations_all and name not in used
-    ]

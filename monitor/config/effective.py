@@ -12,7 +12,14 @@ from monitor.config.settings import Effective, Secret, Settings
 from monitor.config.units import FOREVER, OFF, written
 from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
 
-SECRETS: Final = {"api_key", "api_key_file", "url", "url_file"}  # of two ways the one in force is shown
+SECRETS: Final = {
+    "api_key",
+    "api_key_file",
+    "url",
+    "url_file",
+    "token",
+    "token_file",
+}  # of two ways the one in force is shown
 UNSET: Final = {
     "organizations": "only those listed",
     "id": "the key's default",
@@ -34,10 +41,16 @@ def effective(tables: FileSettings, settings: Settings, origin: Callable[[Key], 
 
     yield row(("timezone",), settings.timezone.key)
     yield row(("price_per_credit",), settings.price_per_credit)
+    if settings.heartbeat.is_given:
+        yield row(*_secret((), settings.heartbeat))
     yield row(("database", "url"), settings.database.shown_url)
     yield row(("database", "migrate"), settings.database.migrate)
     yield from rows(("poll",), tables.poll)
     yield from rows(("retention",), tables.retention)
+    yield row(("web", "listen"), settings.web)
+    if settings.token.is_given:
+        yield row(*_secret(("web",), settings.token))
+    yield row(("web", "hosts"), tables.web.hosts)
     for rule, value in _rules(settings.rules).items():
         yield row(("rules", rule), value)
     for name, account in tables.accounts.items():

@@ -1,6 +1,6 @@
 """Where settings come from: the file, the credentials directory, the environment; each a layer of plain values.
 
-Reads the file once.  Keys and channel URLs among the credentials stay unread: who needs one reads it.
+Reads the file once.  Secrets among the credentials stay unread: who needs one reads it.
 """
 
 import os
@@ -20,6 +20,12 @@ CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 BY_NAME: Final = ("accounts", "organizations", "channels")
+SECRETS: Final = {  # the first and the last part of their keys
+    ("accounts", "api_key"),
+    ("channels", "url"),
+    ("heartbeat_url", "heartbeat_url"),
+    ("web", "token"),
+}
 NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)  # what tomllib and Decimal raise over a stranger's text
 
 
@@ -168,7 +174,7 @@ def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
 
 
 def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Layer:
-    """The files of `$CREDENTIALS_DIRECTORY` that are named like settings; keys and channel URLs as paths, unread."""
+    """The files of `$CREDENTIALS_DIRECTORY` that are named like settings; secrets as paths, unread."""
     layer = Layer(2)
     folder = environ.get(CREDENTIALS)
     if not folder:
@@ -186,7 +192,7 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
 
 def _put_credential(layer: Layer, key: Key, path: Path) -> None:
     place = f"${CREDENTIALS}/{path.name}"
-    if (key[0], key[-1]) in {("accounts", "api_key"), ("channels", "url")}:
+    if (key[0], key[-1]) in SECRETS:
         layer.put((*key[:-1], f"{key[-1]}_file"), str(path), place)
         return
     try:

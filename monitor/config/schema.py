@@ -106,6 +106,13 @@ class ChannelTable(Table):
     digest: Annotated[alerting.DigestAt | None, PlainValidator(alerting.digest)] = None
 
 
+class WebTable(Table):
+    listen: Annotated[tuple[str, int] | None, PlainValidator(units.listen)] = None
+    token: Text | None = None
+    token_file: Text | None = None
+    hosts: Annotated[tuple[str, ...], BeforeValidator(units.hosts)] = ()
+
+
 class FileSettings(BaseSettings):
     """Everything that can be configured, from layers that are merged already."""
 
@@ -115,9 +122,12 @@ class FileSettings(BaseSettings):
 
     timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
     price_per_credit: Annotated[Decimal, BeforeValidator(units.price)] = Decimal("0.01")
+    heartbeat_url: Text | None = None
+    heartbeat_url_file: Text | None = None
     database: DatabaseTable = DatabaseTable()
     poll: PollTable = PollTable()
     retention: RetentionTable = RetentionTable()
+    web: WebTable = WebTable()
     rules: RulesTable = RulesTable()
     accounts: dict[str, AccountTable] = Field(default_factory=dict)
     organizations: dict[str, OrganizationTable] = Field(default_factory=dict)
@@ -143,6 +153,7 @@ TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("database",): DatabaseTable,
     ("poll",): PollTable,
     ("retention",): RetentionTable,
+    ("web",): WebTable,
     ("rules",): RulesTable,
     ("accounts", ANY): AccountTable,
     ("organizations", ANY): OrganizationTable,

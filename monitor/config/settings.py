@@ -1,5 +1,6 @@
 """The settings as the rooms use them: frozen, checked against each other, secrets still unread."""
 
+import ipaddress
 import logging
 import os
 import re
@@ -33,6 +34,11 @@ class Secret:
     variable: str  # that would give it, too
     value: str | None = field(default=None, repr=False)
     path: Path | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is anything to read."""
+        return self.value is not None or self.path is not None
 
     def read(self) -> str:
         """The secret; `ConfigError` when there is none, or its file cannot be read."""
@@ -102,6 +108,26 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class Web:
+    """Where the daemon answers HTTP, and under which names besides addresses it may be asked."""
+
+    host: str
+    port: int
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine reaches it; a name other than localhost may mean any address."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One API key."""
 
@@ -167,7 +193,7 @@ class Effective:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything configured.  Secrets are read by `api_key` and `channel_url`, by those commands that need them."""
+    """Everything configured.  Secrets are read by its methods, by those commands that need them."""
 
     file: Path | None
     database: Database
@@ -182,6 +208,9 @@ class Settings:
     warnings: tuple[str, ...]
     keys: Mapping[str, Secret] = field(repr=False)
     urls: Mapping[str, Secret] = field(repr=False)
+    heartbeat: Secret = field(repr=False)
+    web: Web | None
+    token: Secret = field(repr=False)
 
     def api_key(self, account: str) -> str:
         """The key of an account, read now; `ConfigError` when it cannot be had."""
@@ -196,3 +225,26 @@ class Settings:
     def channel_url(self, channel: str) -> str:
         """The Apprise URL of a channel, read now; `ConfigError` when it cannot be had."""
         return self.urls[channel].read()
+
+    def heartbeat_url(self) -> str | None:
+        """The URL that hears of every poll, read now; None when there is none, `ConfigError` when it cannot be had."""
+        if not self.heartbeat.is_given:
+            return None
+        url = self.heartbeat.read()
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and " " not in url
+        except ValueError:
+            sound = False
+        if not sound:
+            raise self.heartbeat.wrong('is not a URL; expected one such as "https://hc-ping.com/…"')
+        return url
+
+    def web_token(self) -> str | None:
+        """What a reader of figures has to show, read now; None when there is none, `ConfigError` as above."""
+        if not self.token.is_given:
+            return None
+        token = self.token.read()
+        if not token.isascii() or " " in token:
+            raise self.token.wrong("is not a token: expected letters, digits and signs without spaces")
+        return token

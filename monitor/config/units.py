@@ -5,6 +5,7 @@ message repeats a value, for it may be secret.
 """
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -25,6 +26,8 @@ MOST_CREDITS: Final = Decimal(10) ** 12
 MOST_CHECKS: Final = 1000
 MOST_COSTLY: Final = Decimal(10) ** 6
 CHEAPEST: Final = Decimal("1e-12")
+LAST_PORT: Final = 65_535
+HOST: Final = re.compile(r"[a-z0-9]+(?:[-._][a-z0-9]+)*")
 
 
 def duration(value: Any) -> timedelta:
@@ -199,6 +202,34 @@ def proxy(value: Any) -> str:
     if parts is None or parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError('expected a URL such as "http://proxy.example.org:3128"')
     return text(value)
+
+
+def listen(value: Any) -> tuple[str, int] | None:
+    """Host and port to listen on, a port alone on this machine only, or "off" (None)."""
+    if value == OFF:
+        return None
+    written = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if re.fullmatch(r"[0-9]+", written):
+        written = f"127.0.0.1:{written}"
+    parts = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", written)
+    if parts is None or not 0 < int(parts[3]) <= LAST_PORT or (parts[1] and not _is_ipv6(parts[1])):
+        raise ValueError('expected a host and a port such as "127.0.0.1:9464" or "[::1]:9464", a port alone, or "off"')
+    return (parts[1] or parts[2]).lower(), int(parts[3])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
+
+
+def hosts(value: Any) -> tuple[str, ...]:
+    """Names under which a server is asked for."""
+    found = tuple(one.lower() for one in names(value))
+    if not all(HOST.fullmatch(one) for one in found):
+        raise ValueError('expected names of hosts without port such as ["monitor.example.org"]')
+    return found
 
 
 def database_url(value: Any) -> str:

@@ -6,11 +6,13 @@ Refuses to record or judge.  A failed fetch is a result like any other.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from monitor import store
+from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError
 from monitor.model import Check, Snapshot, VendorOrganization
 from monitor.poll.ledger import Ledger
@@ -22,6 +24,23 @@ IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after 
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """How a poll went: checks that gave a balance, requests that failed, and whether the database took the results."""
+
+    fetched: int
+    failed: int
+    recorded: bool
+    seconds: float
+
+    @property
+    def problem(self) -> str | None:
+        """What makes the poll worthless; None when it was of use, or there was nothing to fetch."""
+        if not self.recorded:
+            return "its results could not be recorded"
+        return "nothing could be fetched" if self.failed and not self.fetched else None
 
 
 class AccountPoll:
@@ -37,6 +56,7 @@ class AccountPoll:
         store: Store,
         clock: Callable[[], datetime],
         balances: dict[int, Decimal],
+        counters: Counters,
     ) -> None:
         """`balances` has the last known one of each organization, and is kept up."""
         self.name = row.name
@@ -47,11 +67,14 @@ class AccountPoll:
         self._store = store
         self._clock = clock
         self._balances = balances
+        self._counters = counters
         self._resolved = False
+        self._fetched = self._failed = 0  # in the poll under way
 
-    async def run(self, only: Collection[str] | None = None) -> None:
+    async def run(self, only: Collection[str] | None = None) -> PollResult:
         """Check every organization of the account (or only those of these names) and settle the results."""
-        began = self._clock()
+        began, started = self._clock(), asyncio.get_running_loop().time()
+        self._fetched = self._failed = 0
         known = self._wanted(self._watch.of(self.name), only)
         async with asyncio.TaskGroup() as group:
             # The account endpoint may hang or fail: what is known already is checked meanwhile.
@@ -62,6 +85,9 @@ class AccountPoll:
         if only is None:
             self._ledger.polled(self._id, began)
         await self._ledger.flush()
+        seconds = asyncio.get_running_loop().time() - started
+        self._counters.polled(self.name, seconds)
+        return PollResult(self._fetched, self._failed, not self._ledger.failing, seconds)
 
     def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
         return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
@@ -83,10 +109,16 @@ class AccountPoll:
             balance = await self._fetch(one)
         except FetchError as error:
             log.warning("%s: %s", one.name, error)
-            self._ledger.add(Check(self._id, one.id, self._clock(), error.failure))
+            self._failed += 1
+            self._keep(Check(self._id, one.id, self._clock(), error.failure))
             return
         now = self._clock()
-        self._ledger.add(Check(self._id, one.id, now, Snapshot(now, balance)))
+        self._fetched += 1
+        self._keep(Check(self._id, one.id, now, Snapshot(now, balance)))
+
+    def _keep(self, check: Check) -> None:
+        self._counters.checked(self.name, check.outcome)
+        self._ledger.add(check)
 
     async def _fetch(self, one: Identity) -> Decimal:
         """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
@@ -106,6 +138,7 @@ class AccountPoll:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
             log.warning("account %s: %s", self.name, error)
+            self._failed += 1
             self._ledger.add(Check(self._id, None, self._clock(), error.failure))
             return []
         try:

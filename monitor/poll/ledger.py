@@ -41,7 +41,7 @@ class Ledger:
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failing = False
+        self.failing = False  # the database did not take the last batch
         self._is_closed = False
         self._doubtful = 0  # of those held: so many are settled one by one, because one of them cannot be judged
 
@@ -103,17 +103,17 @@ class Ledger:
             return False
         except DatabaseError as error:
             self._put_back(batch, polled)
-            if not self._failing:
+            if not self.failing:
                 log.error("results are held until the database is back: %s", error)  # noqa: TRY400 -- it is one line
-            self._failing = True
+            self.failing = True
             return False
         except Exception:
             log.exception("%d result(s) could not be judged", len(batch))
             self._doubt(batch, polled)
             return True
-        if self._failing:
+        if self.failing:
             log.warning("the database is back")
-        self._failing = False
+        self.failing = False
         self._doubtful = max(self._doubtful - len(batch), 0)
         self._settled(said)
         return True

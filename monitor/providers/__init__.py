@@ -11,10 +11,11 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from monitor.model import Generation
 from monitor.providers.access import Access, Provider
+from monitor.providers.calling import ping
 from monitor.providers.redaction import redact
 from monitor.providers.stability import Stability
 
-__all__ = ["Access", "Provider", "open_provider", "redact"]
+__all__ = ["Access", "Provider", "open_provider", "ping", "redact"]
 
 _PROVIDERS: Mapping[Generation, Callable[[Access], Provider]] = {
     Generation.V1: Stability,

@@ -1,4 +1,4 @@
-"""HTTP with one vendor for one account: httpx's and aiohttp's only home.
+"""HTTP with one vendor for one account; httpx and aiohttp as we want them.
 
 Sends what it is given and brings back a bounded answer, or an error of ours that holds nothing of the libraries'.
 Refuses to follow redirects, keep cookies, read the environment, or hold more than the cap of any answer.
@@ -46,11 +46,7 @@ class Wire:
         proxy = _proxy(access.proxy)
         # A tunnel is asked for with the proxy's own headers; a plain request carries them itself.
         self._for_proxy = proxy.headers if proxy and self.base_url.startswith("http:") else None
-        context = _tls_context(access.ca_file)
-        _quieten_libraries()
-        transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._client = httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- the check's deadline stands above every attempt
+        self._client = open_client(access.ca_file, proxy)
 
     async def get(self, url: httpx.URL, headers: httpx.Headers, *, max_bytes: int) -> Answer | FetchError:
         """One request, one answer; what went wrong is returned, so that no library's error is its context."""
@@ -75,6 +71,15 @@ class Wire:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+def open_client(ca_file: Path | None = None, proxy: httpx.Proxy | None = None) -> httpx.AsyncClient:
+    """A client of httpx as we want it; whoever uses it sets a deadline above."""
+    context = _tls_context(ca_file)
+    _quieten_libraries()
+    transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- see above
 
 
 async def _read(response: httpx.Response, *, max_bytes: int) -> bytes | None:

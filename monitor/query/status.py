@@ -75,6 +75,15 @@ class ChannelQueue:
     held_until: datetime | None = None  # ... the first of which is then
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a channel has still to send, and when the oldest of it was written that quiet hours do not hold."""
+
+    channel: str
+    pending: int
+    oldest_at: datetime | None
+
+
 def status(engine: sa.Engine, *, watched_only: bool = True) -> list[OrganizationStatus]:
     """Every organization, by name; with `watched_only` those of the present configuration."""
     question = sa.select(table).order_by(table.c.name, table.c.id)
@@ -96,6 +105,13 @@ def account_incidents(engine: sa.Engine) -> list[AccountIncident]:
     return of_all + [AccountIncident(name, incident) for id_, name in names for incident in standing.get(id_, [])]
 
 
+def last_polls(engine: sa.Engine) -> dict[str, datetime | None]:
+    """When the last completed poll of each account ever configured began, by name."""
+    with transaction(engine) as connection:
+        rows = connection.execute(sa.select(accounts.c.name, accounts.c.polled_at)).all()
+    return {row.name: row.polled_at for row in rows}
+
+
 def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
     """Each channel with something pending, or with something given up at or after `since`; by name."""
     waiting = deliveries.c.state == DeliveryState.PENDING
@@ -109,6 +125,20 @@ def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
     with transaction(engine) as connection:
         rows = connection.execute(question).all()
     return [_queue(channel, list(members)) for channel, members in groupby(rows, lambda row: str(row.channel))]
+
+
+def outbox(engine: sa.Engine) -> list[Waiting]:
+    """What waits to be sent, by channel; one without anything is left out."""
+    is_held = deliveries.c.held & (deliveries.c.attempts == 0)
+    oldest = sa.func.min(sa.case((~is_held, notifications.c.created_at)))
+    question = (
+        sa.select(deliveries.c.channel, sa.func.count().label("pending"), oldest.label("oldest_at"))
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(deliveries.c.state == sa.literal_column("'pending'"))  # a parameter would keep SQLite from the index
+        .group_by(deliveries.c.channel)
+    )
+    with transaction(engine) as connection:
+        return [Waiting(*row) for row in connection.execute(question)]
 
 
 def _standing(connection: sa.Connection, subject: Subject) -> dict[int, list[Standing]]:

@@ -1,0 +1,55 @@
+"""What the daemon counts from its start on, for whoever shows it.
+
+Refuses to read a clock, and knows no library that shows figures.  The event loop alone touches it: another thread is
+given a copy.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from monitor.model import Failure, Snapshot
+
+FETCHED: Final = "success"  # the outcome of a check that gave a balance; the others are kinds of failure
+BOUNDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)  # seconds
+
+
+@dataclass(slots=True)
+class Durations:
+    """How long something took: how often up to each of `BOUNDS` (and longer), and all together in seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass(slots=True)
+class Counters:
+    """Everything counted; whatever is not in it has not happened yet."""
+
+    checks: Counter[tuple[str, str]] = field(default_factory=Counter)  # by account and outcome
+    deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by channel and outcome of an attempt
+    polls: dict[str, Durations] = field(default_factory=dict)  # completed ones, by account
+    turned: dict[str, float] = field(default_factory=dict)  # loop -> the event loop's time at its last turn
+
+    def checked(self, account: str, outcome: Snapshot | Failure) -> None:
+        """Count a check that ended."""
+        self.checks[account, outcome.kind.value if isinstance(outcome, Failure) else FETCHED] += 1
+
+    def polled(self, account: str, seconds: float) -> None:
+        """Count a poll that is complete."""
+        self.polls.setdefault(account, Durations()).add(seconds)
+
+    def attempted(self, channel: str, outcome: str) -> None:
+        """Count an attempt to deliver one notification."""
+        self.deliveries[channel, outcome] += 1
+
+    def copy(self) -> Self:
+        """All of it as it is now."""
+        return deepcopy(self)

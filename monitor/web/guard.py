@@ -1,0 +1,95 @@
+"""Stands before every page: a known name, a method that changes nothing, no body, strict headers, no stack trace.
+
+Refuses to know any page.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.config import Web
+
+METHODS: Final = ("GET", "HEAD")
+STRICT: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Connection": "close",
+}
+_NONSENSE: Final = "bad request\n"
+REFUSAL: Final = "".join(  # of what is no HTTP, as bytes
+    [
+        f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(_NONSENSE)}\r\n",
+        *(f"{name}: {value}\r\n" for name, value in STRICT.items()),
+        f"\r\n{_NONSENSE}",
+    ]
+).encode()
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """The app behind it hears only of requests that may be answered."""
+
+    def __init__(self, app: ASGIApp, web: Web, *, clock: Callable[[], datetime]) -> None:
+        self._app = app
+        self._web = web
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        started = False
+
+        async def strictly(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers.update(STRICT | {"Date": format_datetime(self._clock(), usegmt=True)})
+            await send(message)
+
+        try:
+            await (self._refusal(scope) or self._app)(scope, receive, strictly)
+        except Exception:
+            log.exception("%s could not be answered", scope["path"])
+            if not started:
+                await plain(500, "this is a fault of the program; its log says more")(scope, receive, strictly)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not is_ours(headers.get("host", ""), self._web):
+            return plain(421, "this is not the host that was asked for; web.hosts names those that are")
+        if scope["method"] not in METHODS:
+            return plain(405, "only GET and HEAD are answered", {"Allow": ", ".join(METHODS)})
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            return plain(413, "no request here has a body")
+        return None
+
+
+def plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    """An answer of one line."""
+    return PlainTextResponse(f"{text}\n", status, headers)
+
+
+def is_ours(host: str, web: Web) -> bool:
+    """Whether a Host header names this server: a browser that a stranger's page sent here names the stranger's host."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    name = name.removeprefix("[").removesuffix("]").lower().removesuffix(".")
+    if name in {"localhost", web.host, *web.hosts}:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    # No name can be an address: somebody who reaches us by one has typed it.
+    return address.is_loopback or not web.is_loopback

@@ -1,0 +1,156 @@
+"""The figures in Prometheus's and OpenMetrics's text forms: prometheus-client's one home.
+
+Refuses to count and to ask: it is given everything.  Labels are configured names, the vendor's ids and our own words,
+so that there are no more series than organizations, accounts and channels make.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Metric, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from monitor import __version__
+from monitor.config import Settings
+from monitor.counters import BOUNDS, FETCHED, Counters, Durations
+from monitor.model import FailureKind, Rule, Severity
+from monitor.web.figures import Figures
+
+PREFIX: Final = "credit_monitor_"
+CHECKED: Final = (FETCHED, *(kind.value for kind in FailureKind))
+DELIVERED: Final = ("delivered", "failed", "given_up")
+ENDS: Final = (*map(str, BOUNDS), "+Inf")
+OPENMETRICS: Final = "application/openmetrics-text"
+BOTH: Final = ("organization", "account")
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Everything that one answer tells; `figures` is None while the database cannot be read."""
+
+    settings: Settings
+    counters: Counters
+    figures: Figures | None
+    leads: bool
+    now: datetime
+
+
+def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
+    """The answer and its content type, in the form that an Accept header prefers."""
+    registry = CollectorRegistry()
+    registry.register(_Families(scrape))
+    if _prefers_openmetrics(accept):
+        body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return body, openmetrics.CONTENT_TYPE_LATEST
+    return exposition.generate_latest(registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _prefers_openmetrics(accept: str) -> bool:
+    weights = {"text/plain": 0.0, OPENMETRICS: 0.0}
+    for one in accept.lower().split(","):
+        kind, *options = (part.strip() for part in one.split(";"))
+        if kind in weights:
+            weights[kind] = max(weights[kind], _weight(options))
+    return 0 < weights[OPENMETRICS] >= weights["text/plain"]
+
+
+def _weight(options: Iterable[str]) -> float:
+    given = [option.removeprefix("q=") for option in options if option.startswith("q=")]
+    try:
+        return float(given[0]) if given else 1.0
+    except ValueError:
+        return 0.0
+
+
+class _Families(Collector):
+    """One scrape as prometheus-client asks for it."""
+
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
+
+    def collect(self) -> Iterator[Metric]:
+        scrape = self._scrape
+        yield InfoMetricFamily(f"{PREFIX}build", "The version that runs.", value={"version": __version__})
+        yield _gauge("leader", "Whether this process polls and delivers (1) or stands by (0).", {(): scrape.leads})
+        yield _gauge("database_up", "Whether the database could be read for this answer.", {(): bool(scrape.figures)})
+        yield from _counted(scrape.settings, scrape.counters)
+        if scrape.figures:
+            yield from _standing(scrape.figures)
+            yield from _queues(scrape.settings, scrape.figures, scrape.now)
+
+
+def _counted(settings: Settings, counters: Counters) -> Iterator[Metric]:
+    """What happened since the start of this process; zeros stand for what has not, so that a rate has a beginning."""
+    checks = dict.fromkeys(((name, outcome) for name in settings.accounts for outcome in CHECKED), 0) | counters.checks
+    tries = dict.fromkeys(((name, how) for name in settings.channels for how in DELIVERED), 0) | counters.deliveries
+    yield _counter("checks", "Checks by how they ended.", checks, ("account", "outcome"))
+    yield _counter("deliveries", "Attempts to deliver, by how they ended.", tries, ("channel", "outcome"))
+    took = HistogramMetricFamily(
+        f"{PREFIX}poll_duration_seconds", "How long completed polls took.", labels=["account"], unit="seconds"
+    )
+    for name in settings.accounts:
+        durations = counters.polls.get(name, Durations())
+        buckets = list(zip(ENDS, accumulate(durations.counts), strict=True))
+        took.add_metric([name], [(end, float(count)) for end, count in buckets], durations.total)
+    yield took
+
+
+def _standing(figures: Figures) -> Iterator[Metric]:
+    """How organizations, accounts and incidents stand in the database."""
+    names = {one.id: (one.name, one.account) for one in figures.organizations}
+    balances = {names[one.id]: float(one.credits) for one in figures.organizations if one.credits is not None}
+    runways = {names[id_]: hours * 3600 for id_, hours in figures.runways.items()}
+    taken = {names[one.id]: one.taken_at.timestamp() for one in figures.organizations if one.taken_at}
+    polled = {(name,): at.timestamp() for name, at in figures.polled.items() if at}
+    yield InfoMetricFamily(f"{PREFIX}schema", "The database's schema.", value={"version": figures.schema or "none"})
+    yield _gauge("balance_credits", "The last recorded balance.", balances, BOTH)
+    yield _gauge("runway_seconds", "Likely time until empty; none while unknown, +Inf without use.", runways, BOTH)
+    yield _gauge(
+        "last_snapshot_timestamp_seconds", "When the last balance was taken; its age is time() - this.", taken, BOTH
+    )
+    yield _gauge("last_poll_timestamp_seconds", "When the last completed poll began.", polled, ("account",))
+    yield _gauge("incidents_open", "Open incidents.", _incidents(figures), ("rule", "severity"))
+
+
+def _incidents(figures: Figures) -> dict[tuple[str, str], int]:
+    standing = [incident for one in figures.organizations for incident in one.incidents]
+    standing += [one.incident for one in figures.accounts]
+    found = Counter((one.rule.value, one.severity.label) for one in standing)
+    return dict.fromkeys(((rule.value, severity.label) for rule in Rule for severity in Severity), 0) | found
+
+
+def _queues(settings: Settings, figures: Figures, now: datetime) -> Iterator[Metric]:
+    """What waits to be sent; what quiet hours hold is pending and does not age."""
+    none = {(name,): 0.0 for name in settings.channels}
+    pending = {(one.channel,): float(one.pending) for one in figures.waiting}
+    ages = {(one.channel,): max((now - one.oldest_at).total_seconds(), 0) for one in figures.waiting if one.oldest_at}
+    yield _gauge("outbox_pending", "Notifications not delivered yet.", none | pending, ("channel",))
+    yield _gauge("outbox_oldest_age_seconds", "Age of the oldest that may be sent.", none | ages, ("channel",))
+
+
+def _gauge(name: str, text: str, values: Mapping[Any, float], labels: Labels = ()) -> Metric:
+    unit = "seconds" if name.endswith("_seconds") else "credits" if name.endswith("_credits") else ""
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels, unit=unit)
+    for key, value in values.items():
+        family.add_metric(_shown(key), float(value))
+    return family
+
+
+def _counter(name: str, text: str, values: Mapping[Any, int], labels: Labels) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(_shown(key), value)
+    return family
+
+
+def _shown(key: Iterable[str]) -> list[str]:
+    """Labels without what could move a terminal's cursor: an id is the vendor's word."""
+    return ["".join(c if c.isprintable() else "?" for c in part) for part in key]

@@ -1,0 +1,123 @@
+"""A thousand connections, slow clients and slow readers: nothing of it stops an answer or keeps a descriptor."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from visitor import Site, settings_of
+
+from monitor.web import server
+from monitor.web.server import BACKLOG, CONNECTIONS
+
+IDLE = 1000
+CROWD = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) for _ in range(int(sys.argv[2]))]
+for one in held:
+    one.sendall(sys.argv[3].encode())
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
+    """What came until the other side closed the connection, gently or not."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+@asynccontextmanager
+async def crowd(site: Site, size: int, said: str = "") -> AsyncIterator[None]:
+    """Another process with so many connections, on each of which it said this and waits."""
+    holder = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CROWD, str(site.port), str(size), said),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            assert await holder.stdout.readline() == f"{size}\n".encode()
+        yield
+    finally:
+        holder.kill()
+        await holder.wait()
+
+
+@pytest.mark.parametrize("said", ["", "GET /healthz HTTP/1.1\r\nX-Never-Ending: "])
+async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descriptors(site: Site, said: str) -> None:
+    before = descriptors()
+    async with crowd(site, IDLE, said):
+        for _ in range(20):
+            began = time.monotonic()
+            assert (await site.ask("/healthz")).status == 200
+            assert time.monotonic() - began < 1
+            assert descriptors() <= before + CONNECTIONS + BACKLOG
+    async with asyncio.timeout(10):
+        while descriptors() > before + 4:  # noqa: ASYNC110 -- nobody tells when the kernel has closed them
+            await asyncio.sleep(0.05)
+
+
+async def test_who_asks_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_TIME", 0.2)
+    for said in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(said)
+        async with asyncio.timeout(5):
+            assert await read_to_the_end(reader) == b""
+        writer.close()
+
+
+async def test_who_drips_a_request_is_cut_off_all_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_TIME", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    began = time.monotonic()
+    cut_off = asyncio.create_task(read_to_the_end(reader))
+    while not cut_off.done():
+        writer.write(b"G")
+        await asyncio.sleep(0.02)
+    assert (cut_off.result(), time.monotonic() - began < 2) == (b"", True)
+    writer.close()
+
+
+async def test_who_does_not_take_the_answer_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "WHOLE_TIME", 0.5)
+    monkeypatch.setattr("monitor.web.pages.render", lambda *_: (b"x" * 20_000_000, "text/plain"))
+    await site.ask("/readyz")  # opens the database
+    await asyncio.sleep(0.1)
+    before = descriptors()
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(5):
+        await asyncio.sleep(0.2)
+        assert descriptors() == before + 2
+        while descriptors() > before + 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def test_readers_that_take_nothing_give_way_to_who_asks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.web.pages.render", lambda *_: (b"x" * 5_000_000, "text/plain"))
+    async with crowd(site, 2 * CONNECTIONS, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        assert (await site.ask("/healthz")).status == 200
+
+
+async def test_the_thousand_do_not_hold_up_the_stop(tmp_path, sqlite_url) -> None:
+    site = Site(settings_of(tmp_path, sqlite_url))
+    served = site.serve()
+    await served.__aenter__()
+    async with crowd(site, IDLE):
+        began = time.monotonic()
+        await served.__aexit__(None, None, None)
+        assert time.monotonic() - began < 1
