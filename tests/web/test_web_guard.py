@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import socket
 import time
 from dataclasses import replace
@@ -181,3 +182,23 @@ async def test_nothing_is_served_and_nothing_loaded_where_it_is_off(tmp_path, sq
     async with site.serve():
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_no_bytes_whatever_bring_it_down_or_get_more_than_a_line(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.web.server.HEAD_TIME", 0.1)  # some of it is no whole request
+    dice = random.Random(5)  # the same ones every time
+    whole = (
+        f"GET /metrics?a=%00 HTTP/1.1\r\nHost: localhost\r\nAccept: {'*/*,' * 20}\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    for _ in range(200):
+        broken = bytearray(whole)
+        for _ in range(dice.randint(1, 6)):
+            at = dice.randrange(len(broken))
+            broken[at : at + dice.randint(0, 3)] = dice.randbytes(dice.randint(0, 3))
+        answer = await site.send(bytes(broken) + b"\r\n\r\n")
+        assert not answer or answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 4")), answer
+        assert b"Traceback" not in answer
+    assert (await site.ask("/healthz")).status == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from visitor import Site, settings_of
+from visitor import Site, read_to_the_end, settings_of
 
 from monitor.web import server
 from monitor.web.server import BACKLOG, CONNECTIONS
@@ -27,14 +27,6 @@ sys.stdin.read()
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
-    """What came until the other side closed the connection, gently or not."""
-    try:
-        return await reader.read()
-    except ConnectionResetError:
-        return b""
 
 
 @asynccontextmanager

@@ -53,9 +53,20 @@ class Site:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         async with asyncio.timeout(20):
-            answer = await reader.read()
+            answer = await read_to_the_end(reader)
         writer.close()
         return answer
+
+
+async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
+    """What came until the other side closed the connection, gently or not."""
+    came = b""
+    try:
+        while chunk := await reader.read(65_536):
+            came += chunk
+    except ConnectionResetError:
+        return came
+    return came
 
 
 def parsed(answer: bytes) -> Answer:
