@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -16,6 +17,7 @@ from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.model import Failure, FailureKind, Snapshot
 from monitor.query import OrganizationStatus
+from monitor.web import figures
 from monitor.web.figures import Figures
 from monitor.web.metrics import Scrape, render
 
@@ -64,6 +66,23 @@ async def test_the_figures_say_how_everything_stands(tmp_path: Path, story: Stor
     assert found["credit_monitor_database_up"] == {(): 1}
     assert ("0.1.0",) in found["credit_monitor_build_info"]
     assert len(found["credit_monitor_schema_info"]) == 1
+
+
+async def test_forecasts_that_there_was_no_time_for_are_made_by_a_later_answer(
+    tmp_path: Path, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_more = '[organizations.a]\nid = "a"\n[organizations.b]\nid = "b"\n[channels.ops]'
+    base = TOML.replace("[channels.ops]", two_more)
+    await story.restart(base)
+    for name in ("farm", "a", "b"):
+        await story.check("5000", name)
+    monkeypatch.setattr(figures, "FORECAST_TIME", 0.0)
+    monkeypatch.setattr(figures, "AT_ONCE", 1)
+    # A day of hourly balances for each of three would be the real way, and take half a minute.
+    monkeypatch.setattr("monitor.query.runways", lambda _, ids: {id_: SimpleNamespace(likely=1.0) for id_ in ids})
+    async with Site(settings_of(tmp_path, story.url, base=base), now=story.now).serve() as site:
+        seen = [len((await scraped(site)).get("credit_monitor_runway_seconds", {})) for _ in range(4)]
+    assert seen == [1, 2, 3, 3]
 
 
 async def test_what_is_not_known_is_left_out_and_never_a_zero(tmp_path: Path, story: Story) -> None:
@@ -125,8 +144,8 @@ async def test_who_stands_by_says_so(site: Site) -> None:
 def standing(settings: Settings, name: str = "farm", runway: float = math.inf) -> Scrape:
     """An organization of this name, of which this much is known."""
     row = (7, name, "org-1", None, "studio", True, None, NOON, None, None, None, None, None, ())
-    figures = Figures("0001", [OrganizationStatus(*row)], {7: runway}, [], {}, [])
-    return Scrape(settings, Counters(), figures, leads=True, now=NOON)
+    standing = Figures("0001", [OrganizationStatus(*row)], {7: runway}, [], {}, [])
+    return Scrape(settings, Counters(), standing, leads=True, now=NOON)
 
 
 @pytest.fixture
