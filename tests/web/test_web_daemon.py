@@ -129,3 +129,22 @@ async def test_secrets_that_cannot_be_had_are_mistakes_before_anything_begins(sh
     ]
     assert (await asyncio.to_thread(shell.process, "run")).code == 78
     assert json.loads((await asyncio.to_thread(shell.process, "status", "--format", "json")).out or "[]") == []
+
+
+async def test_one_that_stands_by_answers_for_what_the_other_one_does(shell, vendor, postgres_url) -> None:
+    ports = [free_port(), free_port()]
+    processes = []
+    try:
+        for port, leads in zip(ports, (1, 0), strict=True):
+            configured(shell, postgres_url, vendor, "http://127.0.0.1:9/", port)
+            processes.append(shell.start("run"))
+            await until(port, "/metrics", f"credit_monitor_leader {leads}.0")
+        for port in ports:
+            await until(port, "/readyz", "ok")
+            assert await asyncio.to_thread(get, port, "/healthz") == (200, "ok\n")
+            await until(
+                port, "/metrics", 'credit_monitor_balance_credits{account="studio",organization="video"} 5000.0'
+            )
+    finally:
+        for process in processes:
+            await stopped(process)
