@@ -21,7 +21,7 @@ from monitor.errors import ListenError
 from monitor.web.guard import REFUSAL
 
 CONNECTIONS: Final = 64  # at once
-BACKLOG: Final = 256  # asyncio takes so many in one go, and each costs a descriptor until it is let in or refused
+BACKLOG: Final = 128  # asyncio takes so many in one go, and each costs a descriptor until it is let in or refused
 HEAD_BYTES: Final = 8 * 1024
 HEAD_TIME: Final = 5.0  # seconds until the request is there
 WHOLE_TIME: Final = 30.0  # seconds until the answer is taken
