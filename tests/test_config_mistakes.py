@@ -23,7 +23,7 @@ FEW = "names no channel that is configured; expected one of mail, ops"
 TWO = "[accounts.studio]\n[accounts.attic]\n"
 CHANNELS = "[channels.ops]\n[channels.mail]\n"
 TABLES = (
-    "timezone, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
+    "timezone, price_per_credit, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
     "rules, accounts, organizations, channels"
 )
 

@@ -15,7 +15,7 @@ CREDITS = "expected a number of credits, 0 or more"
 LEVELS = 'expected levels such as { warning = …, critical = … }, or "off"'
 NO_CHANNEL = "names no channel that is configured; there is none: add [channels.NAME]"
 TABLES = (
-    "timezone, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
+    "timezone, price_per_credit, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
     "rules, accounts, organizations, channels"
 )
 
