@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.given import CANARY, in_file
+from monitor.config import load
+from tests.given import CANARY, HOME, in_file
 
 LENGTH = 'expected a length of time such as "90s", "5m", "1h30m" or "7d"'
 NO_UNIT = 'has no unit; expected a length of time such as "90s" or "5m"'
 CREDITS = "expected a number of credits, 0 or more"
 LEVELS = 'expected levels such as { warning = …, critical = … }, or "off"'
 BASE_URL = 'expected a URL such as "https://api.stability.ai", without user, query or fragment'
+OPEN = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
 DATABASE = 'expected "sqlite:////path/to/file.db" or "postgresql://user@host/name"'
 PASSWORD = 'expected "postgresql://user@host/name"; in a password, %40 is @, %3A is :, %2F is /, %3F is ?, %23 is #'
 RATE = 'expected requests in a time such as "75/10s", or "off"'
@@ -155,6 +157,14 @@ TABLES = (
             )
         ),
         *(
+            (f"[accounts.a]\nbase_url = '{url}'", f":2: accounts.a.base_url: {OPEN}")
+            for url in ("http://api.stability.ai", "HTTP://10.0.0.1:8080", "http://localhost.example.org")
+        ),
+        (
+            "accounts.a = { allow_http = 'yes' }",
+            ":1: accounts.a.allow_http: expected true or false",
+        ),
+        *(
             (f"accounts.a.proxy = '{url}'", f":1: accounts.a.proxy: {PROXY}")
             for url in (f"me:{CANARY}@proxy:3128", f"socks5://me:{CANARY}@proxy", f"http://me:{CANARY}@:80")
         ),
@@ -209,3 +219,16 @@ TABLES = (
 )
 def test_a_mistake_is_told_with_its_line_its_key_and_what_is_expected(tmp_path: Path, text: str, expected: str) -> None:
     assert in_file(tmp_path, text) == [expected]
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        *(f"base_url = 'http://{host}'" for host in ("127.0.0.1:8080", "127.8.8.8", "localhost/api", "[::1]:80")),
+        "base_url = 'https://api.stability.ai'",
+        "base_url = 'http://vendor.internal'\nallow_http = true",
+    ],
+)
+def test_http_is_for_this_machine_unless_it_is_allowed_by_name(tmp_path: Path, account: str) -> None:
+    (tmp_path / "c.toml").write_text(f"[accounts.a]\norganizations = 'all'\n{account}")
+    assert load(tmp_path / "c.toml", HOME).accounts["a"].base_url.startswith("http")

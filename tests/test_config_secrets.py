@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from monitor.config.permissions import exposure
 from monitor.errors import ConfigError
 from tests.given import CANARY, KEY, Given
 
@@ -43,6 +44,7 @@ def test_no_secret_is_in_what_is_shown_or_printed(given: Given, caplog: pytest.L
 
 
 def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:
+    given.file.touch(0o600)
     settings = given.load(SECRETIVE)
     where = given.file
     assert [w.partition(": the secret")[0] for w in settings.warnings] == [
@@ -50,6 +52,38 @@ def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:
         f"{where}:8: channels.ops.url",
     ]
     assert given.load("[accounts.a]\norganizations = 'all'", CREDIT_MONITOR_ACCOUNTS__A__API_KEY=KEY).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "warned"),
+    [
+        (0o600, SECRETIVE, None),
+        (0o640, SECRETIVE, None),
+        (
+            0o644,
+            SECRETIVE,
+            (
+                "holds database.url, accounts.studio.api_key, accounts.studio.proxy, channels.ops.url "
+                "and can be read by everybody here; chmod 600"
+            ),
+        ),
+        (0o644, "poll.every = '1m'", None),
+        (0o646, "poll.every = '1m'", "can be changed by everybody here; chmod o-w"),
+        (0o646, "database.url = 'postgresql://me@db/x?password=y'", "chmod 600"),
+        (0o644, "database.url = 'postgresql://me@db/x'", None),
+    ],
+)
+def test_a_file_with_secrets_that_is_open_to_all_is_warned_about(
+    given: Given, mode: int, text: str, warned: str | None
+) -> None:
+    given.file.touch()
+    given.file.chmod(mode)
+    about = [one for one in given.load(text).warnings if "everybody here" in one]
+    assert bool(about) is bool(warned)
+    if warned:
+        assert about[0].startswith(f"{given.file}: ")
+        assert warned in about[0]
+        assert about[0].endswith(str(given.file))
 
 
 def test_an_account_that_watches_nothing_is_warned_about(given: Given) -> None:
@@ -104,6 +138,16 @@ def test_a_key_that_everybody_can_read_is_warned_about(given: Given, caplog: pyt
         caplog.clear()
         assert settings.api_key("studio") == KEY
         assert ("can be read by everybody" in caplog.text) is warned
+
+
+def test_who_may_read_a_credential_is_the_service_managers_business(
+    given: Given, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = given.credentials(credit_monitor_accounts__a__api_key=KEY)
+    (given.folder / "credentials/credit_monitor_accounts__a__api_key").chmod(0o644)
+    assert given.load("[accounts.a]\norganizations = 'all'", **environ).api_key("a") == KEY
+    assert "everybody" not in caplog.text
+    assert exposure(Path("/run/secrets/studio.key"), 0o444) is None
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Secrets are not read here but by the methods of `Settings`.
 
 from pathlib import Path
 
-from monitor.config.assemble import effective_settings, load
+from monitor.config.assemble import effective_settings, load, load_sound
 from monitor.config.layers import find_file
 from monitor.config.settings import (
     Account,
@@ -39,6 +39,7 @@ __all__ = [
     "example",
     "find_file",
     "load",
+    "load_sound",
 ]
 
 

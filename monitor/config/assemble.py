@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from monitor.config import cautions
 from monitor.config import layers as sources
 from monitor.config.cautions import idle_accounts, open_secrets, slow_checks
 from monitor.config.effective import effective
@@ -37,13 +38,23 @@ from monitor.config.settings import (
     Settings,
     Web,
 )
-from monitor.config.units import NAME
+from monitor.config.units import NAME, is_open_http
+from monitor.errors import Mistake
 from monitor.model import Rules
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings in force; `ConfigError` with every mistake.  `path` is what `--config` says, or None."""
     return _begin(path, environ).settings()
+
+
+def load_sound(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, tuple[Mistake, ...]]:
+    """What can be made out of a configuration that has mistakes, and those; `ConfigError` when it is not even TOML.
+
+    For looking only: what has a mistake has its default instead, so nobody is to be asked or told by it.
+    """
+    assembly = _begin(path, environ)
+    return assembly.what_is_sound(), tuple(assembly.mistakes.found)
 
 
 def effective_settings(path: Path | None, environ: Mapping[str, str]) -> list[Effective]:
@@ -107,6 +118,13 @@ class _Assembly:
     tables: FileSettings = field(repr=False)
 
     def settings(self) -> Settings:
+        """The settings; `ConfigError` with every mistake."""
+        found = self.what_is_sound()
+        self.mistakes.raise_if_any()
+        return found
+
+    def what_is_sound(self) -> Settings:
+        """The settings without whatever is wrong; `mistakes` has that."""
         tables = self.tables
         self._check_names()
         rules = self._rules(("rules",), tables.rules, default_rules(tables.poll.every))
@@ -117,7 +135,7 @@ class _Assembly:
         heartbeat, token = self._secret((), "heartbeat_url", tables), self._secret(("web",), "token", tables.web)
         self._check_doubles(accounts, organizations)
         self._check_retention(rules, organizations)
-        settings = Settings(
+        return Settings(
             file=self.file,
             database=Database(self._database_url(), tables.database.migrate),
             poll=Poll(tables.poll.every, tables.poll.deadline),
@@ -132,6 +150,10 @@ class _Assembly:
                 *open_secrets([*keys.values(), *urls.values(), heartbeat, token]),
                 *idle_accounts(accounts, organizations),
                 *slow_checks(tables.poll),
+                *cautions.open_secrets([*keys.values(), *urls.values()]),
+                *cautions.open_file(self.file, tables, self.mistakes.origin),
+                *cautions.idle_accounts(accounts, organizations),
+                *cautions.slow_checks(tables.poll),
             ),
             keys=keys,
             urls=urls,
@@ -139,12 +161,13 @@ class _Assembly:
             web=self._web(token),
             token=token,
         )
-        self.mistakes.raise_if_any()
-        return settings
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _account(self, name: str, table: AccountTable) -> Account:
+        if is_open_http(table.base_url) and not table.allow_http:
+            problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
+            self.mistakes.add(("accounts", name, "base_url"), problem)
         return Account(
             name,
             table.generation,

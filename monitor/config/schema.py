@@ -82,6 +82,7 @@ class AccountTable(Table):
     api_key_file: Text | None = None
     generation: Annotated[Generation, BeforeValidator(units.generation)] = Generation.V1
     base_url: Annotated[str, BeforeValidator(units.base_url)] = "https://api.stability.ai"
+    allow_http: Annotated[bool, BeforeValidator(alerting.yes_or_no)] = False
     rate_limit: Annotated[RateLimit | None, BeforeValidator(units.rate_limit)] = RateLimit(75, timedelta(seconds=10))
     organizations: Annotated[str, BeforeValidator(units.choice("all"))] | None = None
     proxy: Annotated[str, BeforeValidator(units.proxy)] | None = None

@@ -4,7 +4,6 @@ import ipaddress
 import logging
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from monitor.config.layers import CREDENTIALS, unreadable
+from monitor.config.permissions import exposure
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Generation, RateLimit, Rules, Severity
 
@@ -62,9 +62,9 @@ class Secret:
     def _from_file(self, path: Path) -> str:
         try:
             with path.open("rb") as source:
-                is_open = os.fstat(source.fileno()).st_mode & stat.S_IROTH
-                if is_open and not (self.place or "").startswith(f"${CREDENTIALS}"):
-                    log.warning("%s: %s can be read by everybody here; chmod 600 it", self.key, path)
+                problem = exposure(path, os.fstat(source.fileno()).st_mode)
+                if problem and not (self.place or "").startswith(f"${CREDENTIALS}"):
+                    log.warning("%s: %s %s", self.key, path, problem)
                 return source.read(LARGEST_SECRET).decode("utf-8-sig")
         except OSError as error:
             raise self.wrong(f"{path}: {unreadable(error)}") from None

@@ -196,6 +196,17 @@ def base_url(value: Any) -> str:
     return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
 
+def is_open_http(url: str) -> bool:
+    """Whether what is sent to a URL travels unencrypted, and leaves this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        stays = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        stays = host == "localhost"
+    return parts.scheme == "http" and not stays
+
+
 def proxy(value: Any) -> str:
     """A proxy: http or https, perhaps a user and a password."""
     parts = _split(text(value))
