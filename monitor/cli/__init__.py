@@ -13,6 +13,7 @@ from monitor import __version__
 from monitor.cli.asking import incidents, organizations
 from monitor.cli.database import db
 from monitor.cli.history import history
+from monitor.cli.plain import lines
 from monitor.cli.replaying import backtest
 from monitor.cli.running import check, demo, notify, run
 from monitor.cli.settings import config
@@ -68,7 +69,7 @@ def _exit_code() -> int:
         mistake.show()
         return UsageError.exit_code
     except MonitorError as error:
-        print(error, file=sys.stderr)
+        print(lines(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

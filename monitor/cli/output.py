@@ -10,6 +10,8 @@ from itertools import islice
 from math import isinf
 from typing import Any, Final
 
+from monitor.cli.plain import escaped, masked, no_formula
+
 Row = Mapping[str, Any]
 
 
@@ -69,6 +71,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_dump(v) if isinstance(v, Mapping) else _value(v) for v in value) + "]"
     return _encoded(_plain(value))
+    return escaped(json.dumps(_plain(value), ensure_ascii=False))
 
 
 def _json(rows: Iterable[Row]) -> None:
@@ -96,6 +99,8 @@ def _cell(value: Any) -> Any:
         return exact(value)
     if isinstance(value, list | tuple):
         return _value(value)
+    if isinstance(value, str):
+        return no_formula(value)
     return "" if value is None else _plain(value)
 
 
@@ -139,3 +144,5 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "-"
     return "".join(c if c.isprintable() else "?" for c in str(value))
+        return ", ".join(map(_shown, value)) or "-"
+    return masked(str(value))

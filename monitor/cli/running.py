@@ -14,6 +14,7 @@ import click
 
 from monitor.cli.options import Duration, asking, config_option, load
 from monitor.cli.output import Row, show
+from monitor.cli.plain import LineFormatter
 from monitor.errors import DeliveryError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logg
 EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # worst first, as monitoring plugins have them
 
 
-class JournalFormatter(logging.Formatter):
+class JournalFormatter(LineFormatter):
     """A priority in front, and no time: the journal has its own."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -37,7 +38,7 @@ def log_to_stderr(level: int) -> None:
     if os.environ.get("JOURNAL_STREAM"):
         handler.setFormatter(JournalFormatter("%(message)s"))
     else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter = LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])

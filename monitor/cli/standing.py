@@ -10,6 +10,7 @@ import click
 
 from monitor.cli.options import asking, load, reading
 from monitor.cli.output import hours, instant, show
+from monitor.cli.plain import masked
 from monitor.model import Rule, Subject
 
 if TYPE_CHECKING:
@@ -141,8 +142,7 @@ def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Itera
         who = row.organization or f"account {row.account}"
         what = f" {row.rule.value}" if row.rule else ""
         until = f"until {row.until:%Y-%m-%d %H:%M}Z" if row.until else "until resolved or worse"
-        line = f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}"
-        yield "".join(c if c.isprintable() else "?" for c in line)
+        yield masked(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
     for name, organization in settings.organizations.items():
         if organization.paused:
             yield f"paused in the configuration: {name}"

@@ -16,9 +16,12 @@ UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, 
 LONGEST_NAME: Final = 80  # characters
 LONGEST_CAUSE: Final = 300
 
-# Brackets and backticks would end a code span, open a link or spell a mention such as <!channel>.
-LOOKALIKES: Final = str.maketrans("<>[]`{}", "\u2039\u203a()'()")
-MENTION: Final = re.compile(r"(?<!\w)@(?=\w)")
+# Brackets and backticks would end a code span, open a link or spell a mention such as <!channel>; the others are
+# emphasis, which chats see in plain text, too.
+LOOKALIKES: Final = str.maketrans("<>[]`{}*~|", "\u2039\u203a()'()\u2217\u223c\u00a6")
+EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # my_org has none
+LOW_LINE: Final = "\u02cd"
+TAKEN_UP: Final = re.compile(r"@(?=\w)|:(?=//)")  # what chats and mail programs make mentions and links of
 ZERO_WIDTH_SPACE: Final = "\u200b"
 
 
@@ -65,12 +68,12 @@ def format_instant(at: datetime, *, timezone: ZoneInfo) -> str:
 
 
 def harmless(foreign: str, *, longest: int = LONGEST_NAME) -> str:
-    """One line of foreign text without control characters, markup and mentions; `?` when nothing is left."""
+    """One line of foreign text without control characters, markup, mentions and links; `?` when nothing is left."""
     visible = "".join(" " if _separates(c) else c for c in foreign if not _hidden(c))
-    line = " ".join(visible.translate(LOOKALIKES).split())
+    line = EMPHASIS.sub(LOW_LINE, " ".join(visible.translate(LOOKALIKES).split()))
     if len(line) > longest:
         line = line[: longest - 1].rstrip() + "…"
-    return MENTION.sub("@" + ZERO_WIDTH_SPACE, line) or "?"
+    return TAKEN_UP.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", line) or "?"
 
 
 def _separates(character: str) -> bool:
