@@ -54,6 +54,8 @@ class Parts:
 def open_database(settings: Settings) -> Store:
     """The database, its schema up to date or `SchemaOutdated`; made when there is none."""
     opened = Store(settings.database.url)
+    for lax in store.lax_modes(settings.database.url):
+        log.warning("%s", lax)
     if migrate.is_current(opened.engine):
         return opened
     if settings.database.migrate == "manual":

@@ -45,7 +45,7 @@ def status(config_file: Path | None, style: str) -> None:
     ]
     show(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
     for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
-        click.echo(line, err=style != "table")
+        click.echo(masked(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
         click.echo(line, err=style != "table")

@@ -54,7 +54,7 @@ def load_sound(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings,
     For looking only: what has a mistake has its default instead, so nobody is to be asked or told by it.
     """
     assembly = _begin(path, environ)
-    return assembly.what_is_sound(), tuple(assembly.mistakes.found)
+    return assembly.what_is_sound(), tuple(assembly.mistakes.in_order())
 
 
 def effective_settings(path: Path | None, environ: Mapping[str, str]) -> list[Effective]:

@@ -62,7 +62,11 @@ class Mistakes:
     def raise_if_any(self) -> None:
         """`ConfigError` with every mistake, in the order of the file."""
         if self.found:
-            raise ConfigError(sorted(self.found, key=lambda one: (one.file or "", one.line or 0)))
+            raise ConfigError(self.in_order())
+
+    def in_order(self) -> list[Mistake]:
+        """Every mistake, in the order of the file."""
+        return sorted(self.found, key=lambda one: (one.file or "", one.line or 0))
 
     def _problem(self, kind: str, message: str, key: Key) -> str:
         if kind == "extra_forbidden":

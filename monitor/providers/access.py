@@ -4,7 +4,7 @@ Refuses to know any vendor.
 """
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,9 @@ class Provider(Protocol):
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Every organization the key sees, in the vendor's order."""
+
+    def vendor_time(self) -> datetime | None:
+        """The vendor's clock at its last answer, in whole seconds; None when it told none."""
 
     async def aclose(self) -> None:
         """Give the connections back."""

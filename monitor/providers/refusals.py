@@ -98,12 +98,13 @@ def _pause(headers: Mapping[str, str]) -> float:
     if re.fullmatch(r"[0-9]{1,9}", wanted):
         seconds = float(wanted)
     else:
-        until, sent_at = _date(wanted), _date(headers.get("date", ""))
+        until, sent_at = read_date(wanted), read_date(headers.get("date", ""))
         seconds = (until - sent_at).total_seconds() if until and sent_at else 0.0
     return min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
-def _date(text: str) -> datetime | None:
+def read_date(text: str) -> datetime | None:
+    """An instant as headers have it; None when it is none."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, IndexError, OverflowError):

@@ -7,6 +7,7 @@ Refuses to retry anything else, or to know why a balance is asked for.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import TypeVar
@@ -21,7 +22,7 @@ from monitor.providers.access import Access
 from monitor.providers.answers import read_credits, read_organizations
 from monitor.providers.pace import shared_pace
 from monitor.providers.redaction import is_sendable
-from monitor.providers.refusals import refusal
+from monitor.providers.refusals import read_date, refusal
 from monitor.providers.wire import IN_FLIGHT, Answer, Wire
 
 Found = TypeVar("Found", Decimal, tuple[VendorOrganization, ...])
@@ -98,6 +99,10 @@ class Stability:
         if answer.defect is not None or answer.body != self._listed[0]:
             self._listed = (answer.body, read_organizations(answer, secret=self._secret))
         return self._listed[1]
+
+    def vendor_time(self) -> datetime | None:
+        """The vendor's clock at its last answer, in whole seconds; None when it told none."""
+        return read_date(self._wire.date)
 
     async def aclose(self) -> None:
         """Give the connections back."""

@@ -6,7 +6,7 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 from monitor.store.backup import copy_pages, page_count, seal, whole_file
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
-from monitor.store.engines import open_reader, translated
+from monitor.store.engines import open_reader, sqlite_file, translated
 from monitor.store.hold import Hold, acquire, open_hold
 from monitor.store.identity import (
     AccountRow,
@@ -51,6 +51,7 @@ from monitor.store.recording import (
     snapshots_after,
 )
 from monitor.store.silences import add_silence, end_silence, standing_silences
+from monitor.store.soundness import damage, is_locked, lax_modes
 from monitor.store.stretches import hold_history, kept_since, merge_snapshots
 from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 
@@ -79,6 +80,7 @@ __all__ = [
     "carry_out",
     "claim",
     "copy_pages",
+    "damage",
     "end_silence",
     "enqueue",
     "enqueue_words",
@@ -89,11 +91,13 @@ __all__ = [
     "hold_history",
     "identities",
     "insert_rows",
+    "is_locked",
     "keep_usage",
     "kept_since",
     "kept_usage",
     "last_digest",
     "last_failures",
+    "lax_modes",
     "load",
     "mark",
     "mark_polled",
@@ -115,6 +119,7 @@ __all__ = [
     "seal",
     "snapshot_before",
     "snapshots_after",
+    "sqlite_file",
     "standing_rows",
     "standing_silences",
     "take_time",

@@ -85,6 +85,12 @@ def sqlite_path(url: sa.URL) -> Path:
     return Path(url.database)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a database, made or not; None for a PostgreSQL."""
+    target = _parse(url)
+    return sqlite_path(target) if target.get_backend_name() == "sqlite" else None
+
+
 def _parse(url: str) -> sa.URL:
     """The URL with the driver we use; an unusable one is not repeated, for it may hold a password."""
     try:

@@ -1,0 +1,60 @@
+"""Whether every key and channel URL can be had, and who else can have it.
+
+Refuses to show one.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+from monitor.config import Settings
+from monitor.config.permissions import exposure
+from monitor.config.settings import Secret
+from monitor.doctor.findings import Finding, ok, problem, warning
+from monitor.errors import ConfigError
+
+OTHER_USER = "run the doctor as root or as the service's user"
+
+
+def look_at_secrets(settings: Settings) -> Iterator[Finding]:
+    """A finding for every key and every channel's URL."""
+    for name in settings.accounts:
+        yield _look(settings.keys[name], lambda name=name: settings.api_key(name))  # type: ignore[misc]
+    for name in settings.channels:
+        yield _look(settings.urls[name], lambda name=name: settings.channel_url(name))  # type: ignore[misc]
+
+
+def _look(secret: Secret, read: Callable[[], str]) -> Finding:
+    try:
+        read()
+    except ConfigError as error:
+        return problem(secret.key, error.mistakes[0].problem, _todo(secret))
+    if secret.path is None:
+        return ok(secret.key, f"given in {secret.place}")
+    try:
+        mode = secret.path.stat().st_mode
+    except OSError:
+        mode = 0
+    credential = (secret.place or "").startswith("$")
+    open_to_all = None if credential else exposure(secret.path, mode)
+    if open_to_all:
+        state, _, mend = open_to_all.partition("; ")
+        return warning(secret.key, f"{secret.path} {state}", mend)
+    return ok(secret.key, f"{secret.path} is readable, mode {mode & 0o777:03o}")
+
+
+def _todo(secret: Secret) -> str:
+    if secret.path is None:
+        return f"give it as {secret.key}_file, or as {secret.variable}"
+    if is_closed_to_us(secret):
+        return OTHER_USER
+    return "put the secret alone, on one line, into this file"
+
+
+def is_closed_to_us(secret: Secret) -> bool:
+    """Whether somebody else may be able to read it."""
+    if secret.path is None or os.access(secret.path, os.R_OK):
+        return False
+    try:
+        return secret.path.exists()
+    except OSError:  # not even its directory may be searched
+        return True

@@ -1,0 +1,94 @@
+"""Looks a database over without changing it: whether it is damaged, whether a daemon holds it, who may read its files.
+
+Refuses to mend anything, and to wait longer than it was told to.
+"""
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from monitor.store.engines import sqlite_file, transaction
+
+STEPS: Final = 10_000  # of SQLite's machine, between two looks at the clock
+BESIDE: Final = ("", "-wal", "-shm", ".lock")
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def damage(engine: sa.Engine, *, within: float) -> str | None:
+    """The first thing SQLite finds wrong with a file; `TimeoutError` when it has not looked at all of it by then."""
+    if engine.dialect.name != "sqlite":
+        return None
+    until = time.monotonic() + within
+    with transaction(engine) as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None  # noqa: S101  # only a detached connection has none
+        driver.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+        try:
+            said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        except sa.exc.OperationalError:
+            if time.monotonic() > until:
+                raise TimeoutError from None
+            raise
+        finally:
+            driver.set_progress_handler(None, 0)
+    return None if said == "ok" else " ".join(said.split())
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a daemon holds a SQLite file; asks for a shared lock, for no longer than that takes.
+
+    `PermissionError` where not even asking is allowed.
+    """
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+# --- the files of a SQLite database -----------------------------------------------------------------------------------
+
+
+def lax_modes(url: str) -> Iterator[str]:
+    """What others on this machine may do with a SQLite database's files, each with the command that ends it.
+
+    A directory that is the state directory by its name is for its owner alone; of another one it is enough that
+    nobody else can put a file into it.
+    """
+    path = sqlite_file(url)
+    if path is None:
+        return
+    yield from _lax_directory(path.parent)
+    for file in sorted({*(Path(f"{path}{end}") for end in BESIDE), *path.parent.glob(f"{path.name}.before-*")}):
+        mode = _mode(file)
+        if mode & OTHERS:
+            what = "changed" if mode & OTHERS_WRITE else "read"
+            yield f"{file} can be {what} by others (mode {mode:03o}); chmod 600 {file}"
+
+
+def _lax_directory(directory: Path) -> Iterator[str]:
+    mode = _mode(directory)
+    if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+        yield f"others can put files into {directory} (mode {mode:03o}); chmod 700 {directory}"
+    elif mode & OTHERS and directory.name == "credit-monitor":
+        yield f"others can look into {directory} (mode {mode:03o}); chmod 700 {directory}"
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
