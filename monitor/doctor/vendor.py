@@ -18,7 +18,7 @@ from monitor.model import FailureKind, VendorOrganization
 from monitor.providers import Provider, open_provider
 
 Clock = Callable[[], datetime]
-DEADLINE: Final = timedelta(seconds=15)
+DEADLINE: Final = timedelta(seconds=5)  # a person waits
 AT_ONCE: Final = 32  # accounts
 SKEW: Final = timedelta(seconds=60)
 TODO: Final = {
