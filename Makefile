@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench crash-proof clean
+.PHONY: help demo test check bench crash-proof sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,13 @@ bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
 	$(BIN)/python -m benchmarks.crash_proof
+
+sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	@$(BIN)/python .ci/sbom.py > dist/sbom.json && echo "dist/sbom.json: written"
+
+audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulnerability; needs the network
+	@PYTHON=$(PYTHON) .ci/audit
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
