@@ -1,7 +1,7 @@
 """Writes the software bill of materials of what is shipped (CycloneDX 1.6, JSON) to standard output.
 
-From the installed distributions, at the versions of `constraints.txt`: credit-monitor with PostgreSQL and what that needs
-here, no development tools.  Names no machine, no path and no registry, and is the same for the same versions.
+From the installed distributions, at the versions of `constraints.txt`: credit-monitor with PostgreSQL and what that
+needs here, no development tools.  Names no machine, path or registry, and is the same for the same versions.
 """
 
 import json
