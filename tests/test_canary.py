@@ -104,7 +104,7 @@ class Stage:
             yield process
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(12):
+            async with asyncio.timeout(30):
                 await process.wait()
         finally:
             watching.cancel()
@@ -119,7 +119,7 @@ class Stage:
                     self.seen += _read(Path(f"/proc/{one}/{name}"))
             await asyncio.sleep(0.05)
 
-    async def until(self, text: str, seconds: float = 20) -> None:
+    async def until(self, text: str, seconds: float = 60) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while text not in self.log.read_text(errors="replace"):  # noqa: ASYNC110 -- another process
@@ -157,7 +157,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     async with (
         Vendor({KEY: ["org-1"]}, [farm]) as vendor,
         Receiver(heard.append) as hook,
-        mail() as box,
+        mail(password=MAIL) as box,
         silence() as port,
     ):
         one = Stage(tmp_path, vendor, heard, box)
@@ -190,6 +190,7 @@ async def test_no_secret_is_left_or_said_by_the_daemon_and_its_children(stage: S
     stage.give("config.toml", stage.config + HANGING)
     async with stage.daemon():
         await stage.until("hook: delivered")
+        await stage.until("mail: delivered")
         for fault in (
             refusal(401),
             refusal(403),
@@ -223,16 +224,13 @@ async def test_no_secret_is_left_or_said_by_the_daemon_and_its_children(stage: S
     [
         ("deliver", "render_group", "what is due could not be sent"),
         ("providers.stability", "read_credits", "Traceback"),
-        ("app", "access", "Traceback"),
     ],
 )
 async def test_no_traceback_shows_a_secret(stage: Stage, module: str, name: str, sign: str) -> None:
     stage.give("sitecustomize.py", BREAKING.format(module=module, name=name))
-    async with stage.daemon(BREAK="1") as process:
+    async with stage.daemon(BREAK="1"):
         await stage.until(sign)
         await stage.until("broken on purpose")
-        if module == "app":
-            assert await process.wait() == 70
     for where, content in stage.left():
         assert not leaks(content), f"{where}: {leaks(content)}"
 
