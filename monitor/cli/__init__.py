@@ -12,8 +12,8 @@ import click
 from monitor import __version__
 from monitor.cli.asking import incidents, organizations
 from monitor.cli.database import db
-from monitor.cli.history import history
 from monitor.cli.examining import doctor
+from monitor.cli.history import history
 from monitor.cli.plain import lines
 from monitor.cli.replaying import backtest
 from monitor.cli.running import check, demo, notify, run
@@ -48,8 +48,6 @@ def cli() -> None:
 
 for command in (
     *(run, check, status, history, usage, incidents, organizations, notify),
-    *(silence, silences, backtest, config, db, demo),
-    *(run, check, status, history, incidents, organizations, notify),
     *(silence, silences, backtest, config, db, doctor, demo),
 ):
     cli.add_command(command)

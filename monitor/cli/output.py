@@ -70,8 +70,7 @@ def _value(value: Any) -> str:
         return exact(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_dump(v) if isinstance(v, Mapping) else _value(v) for v in value) + "]"
-    return _encoded(_plain(value))
-    return escaped(json.dumps(_plain(value), ensure_ascii=False))
+    return escaped(_encoded(_plain(value)))
 
 
 def _json(rows: Iterable[Row]) -> None:
@@ -143,6 +142,4 @@ def shown(value: Any) -> str:
         return instant(value.replace(microsecond=0))
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "-"
-    return "".join(c if c.isprintable() else "?" for c in str(value))
-        return ", ".join(map(_shown, value)) or "-"
     return masked(str(value))

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from monitor.config import cautions
 from monitor.config import layers as sources
-from monitor.config.cautions import idle_accounts, open_secrets, slow_checks
 from monitor.config.effective import effective
 from monitor.config.layers import BY_NAME, Layer
 from monitor.config.locate import Key
@@ -147,10 +146,7 @@ class _Assembly:
             channels=MappingProxyType({name: self._channel(name, one) for name, one in tables.channels.items()}),
             rules=rules,
             warnings=(
-                *open_secrets([*keys.values(), *urls.values(), heartbeat, token]),
-                *idle_accounts(accounts, organizations),
-                *slow_checks(tables.poll),
-                *cautions.open_secrets([*keys.values(), *urls.values()]),
+                *cautions.open_secrets([*keys.values(), *urls.values(), heartbeat, token]),
                 *cautions.open_file(self.file, tables, self.mistakes.origin),
                 *cautions.idle_accounts(accounts, organizations),
                 *cautions.slow_checks(tables.poll),

@@ -1,11 +1,3 @@
-"""What is no mistake and still worth a word: the warnings of a configuration.
-
-Refuses nothing.
-"""
-
-from collections.abc import Iterable, Mapping
-
-from monitor.config.schema import PollTable
 """What works but should not stay so: each a warning that every command repeats, with its mend.
 
 Refuses to refuse: what cannot work at all is a mistake.
@@ -54,6 +46,8 @@ def _secret_keys(tables: FileSettings) -> Iterator[Key]:
             yield "accounts", name, "proxy"
     for name in tables.channels:
         yield "channels", name, "url"
+    yield ("heartbeat_url",)
+    yield "web", "token"
 
 
 def has_password(url: str | None) -> bool:

@@ -47,12 +47,7 @@ class Wire:
         # A tunnel is asked for with the proxy's own headers; a plain request carries them itself.
         self._for_proxy = proxy.headers if proxy and self.base_url.startswith("http:") else None
         self._client = open_client(access.ca_file, proxy)
-        context = _tls_context(access.ca_file)
-        _quieten_libraries()
-        transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self.date = ""  # as the last answer had it
-        self._client = httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- the check's deadline stands above every attempt
 
     async def get(self, url: httpx.URL, headers: httpx.Headers, *, max_bytes: int) -> Answer | FetchError:
         """One request, one answer; what went wrong is returned, so that no library's error is its context."""
