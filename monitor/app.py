@@ -5,17 +5,16 @@ import difflib
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from monitor import channels, judge, migrate, store
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.deliver import Deliverer
-from monitor.errors import ConfigError, DatabaseError, FetchError, Mistake, UsageError
+from monitor.errors import ConfigError, DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import Check, Notification, Organization, Severity, Subject, VendorOrganization
 from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
@@ -293,42 +292,6 @@ async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrgani
             await provider.aclose()
 
     return dict(zip(settings.accounts, await asyncio.gather(*map(ask, settings.accounts)), strict=True))
-
-
-def require_accounts(settings: Settings) -> None:
-    """`ConfigError` when there is nobody to ask."""
-    if not settings.accounts:
-        if settings.file is None:
-            hint = "set STABILITY_API_KEY, or begin a file with `credit-monitor config init`"
-            raise ConfigError([Mistake("accounts", f"there is none: {hint}")])
-        hint = "add [accounts.NAME] with api_key_file, or set STABILITY_API_KEY"
-        raise ConfigError([Mistake("accounts", f"there is none: {hint}", str(settings.file))])
-
-
-# --- secrets and channels ---------------------------------------------------------------------------------------------
-
-
-def secret_mistakes(settings: Settings) -> list[Mistake]:
-    """Every key, every channel's URL and every other secret that cannot be had."""
-    mistakes: list[Mistake] = []
-    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
-    reads += [partial(settings.channel_url, name) for name in settings.channels]
-    for read in (*reads, settings.heartbeat_url, settings.web_token):
-        try:
-            read()
-        except ConfigError as error:
-            mistakes += error.mistakes
-    return mistakes
-
-
-async def channel_mistakes(settings: Settings) -> list[Mistake]:
-    """Every channel whose URL Apprise does not take; one that cannot be read is among the `secret_mistakes`."""
-    urls: dict[str, str] = {}
-    for name in settings.channels:
-        with suppress(ConfigError):
-            urls[name] = settings.channel_url(name)
-    wrong = await channels.verify(urls)
-    return [mistake for name, problem in wrong.items() for mistake in settings.urls[name].wrong(problem).mistakes]
 
 
 async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, str | None]:

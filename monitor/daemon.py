@@ -1,4 +1,4 @@
-"""Runs until told to stop: leads, or stands by until it may; signals, systemd.
+"""Runs until told to stop: leads, or stands by until it may; signals and reload.
 
 With `cli` the only reader of the wall clock.
 """
@@ -7,22 +7,26 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor import store
-from monitor.app import channel_mistakes, open_database, require_accounts
+from monitor.app import open_database
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.heartbeat import Heartbeat
+from monitor.message import stands_by_line
 from monitor.model import Check
 from monitor.notice import TOLD_AFTER, DatabaseNotice
+from monitor.report import Report
 from monitor.store import Hold, Store
+from monitor.systemd import ServiceManager
 from monitor.term import STOP_AFTER, Term
+from monitor.validation import channel_mistakes, replacement, require_accounts, with_secrets
 from monitor.web import serving
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
@@ -37,11 +41,14 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def run(settings: Settings) -> None:
-    """Be the daemon of this configuration until SIGTERM or SIGINT."""
+def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
+    """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` gives."""
     require_accounts(settings)
-    opened = open_database(settings)
-    daemon = Daemon(settings, opened)
+    settings = with_secrets(settings)
+    manager = ServiceManager(os.environ)
+    with manager.more_time("starting: the database's schema is being brought up to date"):
+        opened = open_database(settings)
+    daemon = Daemon(settings, opened, reread=reread, manager=manager)
     if not daemon.stands_by and not daemon.hold.acquire():
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
     try:
@@ -53,32 +60,51 @@ def run(settings: Settings) -> None:
 class Daemon:
     """One process of the service; on PostgreSQL one of several may lead, and the others stand by."""
 
-    def __init__(self, settings: Settings, opened: Store) -> None:
+    def __init__(
+        self, settings: Settings, opened: Store, *, reread: Callable[[], Settings], manager: ServiceManager
+    ) -> None:
         self._settings = settings
+        self._proven: Settings | None = None  # those of the last term that could begin
         self._store = opened
+        self._reread = reread
+        self._manager = manager
         self._turned_at = time.monotonic()
         self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
         self._trouble: store.Trouble | None = None  # of one that stands by
         self._held: list[Check] = []
+        self._term: Term | None = None
         self._stopping = asyncio.Event()
+        self._ending = asyncio.Event()  # of the present term
+        self._asked = asyncio.Event()  # for a reload
+        self._notice = self._new_notice()
+        self._report = Report(
+            manager, self.hold, term=lambda: self._term, trouble=self._present_trouble, clock=wall_clock
+        )
         self._counters = Counters()
         self._heart = Heartbeat(settings.heartbeat_url())
+        self._serving = AsyncExitStack()
 
     async def run(self) -> None:
         """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
-        async with serving(self._settings, self._counters, clock=wall_clock, leading=lambda: self.hold.leads):
+        async with self._serving:
+            await self._serve()
             await self._run()
         await self._heart.stop()
 
+    async def _serve(self) -> None:
+        served = serving(self._settings, self._counters, clock=wall_clock, leading=lambda: self.hold.leads)
+        await self._serving.enter_async_context(served)
+
     async def _run(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+        self._take_signals(asyncio.get_running_loop())
         verifying = asyncio.create_task(self._verify(), name="verify channels")
         beside = [
             verifying,
             asyncio.create_task(self._beat(), name="beat"),
-            asyncio.create_task(self._notice().run(), name="notice"),
+            asyncio.create_task(self._report.run(), name="report"),
+            asyncio.create_task(self._reload_when_asked(), name="reload"),
+            asyncio.create_task(self._notice.run(), name="notice"),
         ]
         try:
             while not self._stopping.is_set():
@@ -86,6 +112,7 @@ class Daemon:
                 if self.hold.leads:
                     await self._lead()
         finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
             mistakes = verifying.result() if verifying.done() else []
             for task in beside:
                 task.cancel()
@@ -94,29 +121,83 @@ class Daemon:
         if mistakes:
             raise ConfigError(mistakes)
 
+    def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+
+        # Not the loop's own way, which leaves the signal deadly between the end of the loop and that of the process.
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._asked.set))
+
     def _stop(self) -> None:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        notify_systemd("STOPPING=1")
+        self._ending.set()
+        self._manager.stopping()
         log.info("stopping")
         # A database that does not answer must not hold up the stop; what is not committed is rolled back.
         last_resort = threading.Timer(STOP_AFTER + 1, os._exit, [0])
         last_resort.daemon = True
         last_resort.start()
 
+    # --- leading ------------------------------------------------------------------------------------------------------
+
     async def _lead(self) -> None:
-        term = Term(self._settings, self._store, self.hold, wall_clock, self._stopping, self._counters, self._heart)
+        """One term; it ends with the process, with the lead, or to begin again with other settings."""
+        self._ending = asyncio.Event()
+        if self._stopping.is_set():
+            return
+        self._term = Term(
+            self._settings,
+            self._store,
+            self.hold,
+            wall_clock,
+            self._ending,
+            self._stopping,
+            self._counters,
+            self._heart,
+        )
         try:
-            self._held = await term.run(self._held, ready=lambda: notify_systemd("READY=1"))
+            self._held = await self._term.run(self._held, ready=self._begun)
+        except ConfigError as error:
+            self._go_back(error)
+            return
         except DatabaseError as error:
-            if not self.stands_by:
-                raise
-            log.error("the lead could not be taken: %s", error)  # noqa: TRY400 -- it is one line
-        if not self._stopping.is_set():
+            await self._keep_trying(error)
+            return
+        finally:
+            self._term = None
+        if not self._ending.is_set():
             log.warning("no longer leading")
-            self.hold.drop()
-            await _wait(self._stopping, TRY_EVERY)
+            await self._step_down()
+
+    def _begun(self) -> None:
+        self._proven = self._settings
+        self._recovered()
+        self._report.tell()
+        self._manager.ready()
+
+    def _go_back(self, error: ConfigError) -> None:
+        """A file that was there a moment ago is not: go on with the settings that a term could begin with."""
+        if self._proven is None or self._proven is self._settings:
+            raise error
+        self._refuse(error)
+        self._settings = self._proven
+
+    async def _keep_trying(self, error: DatabaseError) -> None:
+        """A term could not begin: let another daemon try, or, where there is none, wait for the database."""
+        if self.stands_by:
+            log.error("the lead could not be taken: %s", error)
+            await self._step_down()
+            return
+        if self._proven is None:
+            raise error
+        self._troubled(error)
+        await _wait(self._stopping, TRY_EVERY)
+
+    async def _step_down(self) -> None:
+        self.hold.drop()
+        await _wait(self._stopping, TRY_EVERY)
 
     # --- standing by --------------------------------------------------------------------------------------------------
 
@@ -127,8 +208,9 @@ class Daemon:
             if await self._try_to_lead():
                 return
             if not said and self._trouble is None:
-                log.info("standing by: another credit-monitor leads")
-                notify_systemd("READY=1\nSTATUS=standing by: another credit-monitor leads")
+                log.info("%s", stands_by_line(self.hold.leader))
+                self._report.tell()
+                self._manager.ready()
                 said = True
             await self._keep_held()
             await _wait(self._stopping, TRY_EVERY)
@@ -137,13 +219,9 @@ class Daemon:
         try:
             leads = await asyncio.to_thread(self.hold.acquire)
         except DatabaseError as error:
-            if self._trouble is None:
-                log.error("the database cannot be used: %s", error)  # noqa: TRY400 -- it is one line
-            self._trouble = store.Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
+            self._troubled(error)
             return False
-        if self._trouble:
-            log.warning("the database is back")
-        self._trouble = None
+        self._recovered()
         if leads:
             log.info("leading")
         return leads
@@ -161,6 +239,53 @@ class Daemon:
         log.info("kept %d result(s) from before another daemon led", len(held))
         self._held = []
 
+    def _troubled(self, error: DatabaseError) -> None:
+        if self._trouble is None:
+            log.error("the database cannot be used: %s", error)
+        self._trouble = store.Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
+
+    def _recovered(self) -> None:
+        if self._trouble:
+            log.warning("the database is back")
+        self._trouble = None
+
+    # --- reload -------------------------------------------------------------------------------------------------------
+
+    async def _reload_when_asked(self) -> None:
+        """Whoever asks again and again is answered once for all that was asked meanwhile."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            self._manager.reloading()
+            try:
+                settings = await replacement(self._reread, self._settings)
+            except ConfigError as error:
+                self._refuse(error)
+            except Exception:
+                log.exception("the configuration could not be read again; the old one stays in force")
+                self._manager.ready()
+            else:
+                self._adopt(settings)
+
+    def _refuse(self, error: ConfigError) -> None:
+        for mistake in error.mistakes:
+            log.error("the configuration was not reloaded: %s", mistake)
+        log.error("the old configuration stays in force")
+        self._report.refused = str(error.mistakes[0])
+        self._report.tell()
+        self._manager.ready()
+
+    def _adopt(self, settings: Settings) -> None:
+        """Go on with other settings: a leader in a new term, which says when it is ready."""
+        log.info("the configuration was reloaded")
+        self._settings, self._report.refused = settings, None
+        self._notice.tell_instead(_channel_urls(settings), timezone=settings.timezone)
+        if self._term:
+            self._ending.set()
+        else:
+            self._report.tell()
+            self._manager.ready()
+
     # --- beside everything --------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -171,27 +296,34 @@ class Daemon:
     def _is_turning(self) -> bool:
         return time.monotonic() - self._turned_at < HUNG_AFTER
 
+    def _present_trouble(self) -> tuple[datetime, str] | None:
+        """Since when the database cannot be used, and why."""
+        found = (self._store.trouble if self.hold.leads else None) or self._trouble
+        if found is None:
+            return None
+        return wall_clock() - timedelta(seconds=time.monotonic() - found.since), found.cause
+
     async def _verify(self) -> list[Mistake]:
         """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
-        mistakes = await channel_mistakes(self._settings)
-        if mistakes:
-            self._stop()
+        checked = self._settings
+        mistakes = await channel_mistakes(checked)
+        if not mistakes or checked is not self._settings:  # mended meanwhile, by a reload
+            return []
+        self._stop()
         return mistakes
 
-    def _notice(self) -> DatabaseNotice:
-        def trouble() -> tuple[str, datetime] | None:
-            found = self._store.trouble if self.hold.leads else self._trouble
-            if found is None:
-                return None
-            return found.cause, wall_clock() - timedelta(seconds=time.monotonic() - found.since)
-
+    def _new_notice(self) -> DatabaseNotice:
         return DatabaseNotice(
-            {name: self._settings.channel_url(name) for name in self._settings.channels},
-            trouble=trouble,
+            _channel_urls(self._settings),
+            trouble=self._present_trouble,
             patience=lambda: TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER,
             timezone=self._settings.timezone,
             clock=wall_clock,
         )
+
+
+def _channel_urls(settings: Settings) -> dict[str, str]:
+    return {name: settings.channel_url(name) for name in settings.channels}
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
@@ -201,13 +333,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         return
-
-
-def notify_systemd(state: str) -> None:
-    """Tell the service manager, when there is one."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        connection.connect("\0" + address[1:] if address.startswith("@") else address)
-        connection.sendall(state.encode())

@@ -5,6 +5,7 @@ Refuses to decide what is said.  A channel that hangs holds up itself alone; its
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -54,7 +55,7 @@ class Deliverer:
         self._woken = asyncio.Event()
         self._finishing = False
         self._ahead = timedelta(0)  # what comes due so soon is due
-        self.turned_at = 0.0  # the loop's clock, at its last turn
+        self.turned_at = time.monotonic()  # of its last look into the outbox
 
     def wake(self) -> None:
         """There may be something new in the outbox."""
@@ -64,7 +65,7 @@ class Deliverer:
         """Deliver until cancelled; then children under way are killed."""
         try:
             while True:
-                self.turned_at = self._counters.turned["deliver"] = asyncio.get_running_loop().time()
+                self.turned_at = self._counters.turned["deliver"] = time.monotonic()
                 self._woken.clear()
                 await self._start_due()
                 await self._wait()
@@ -77,6 +78,11 @@ class Deliverer:
         while await self._start_due():
             if not any(await asyncio.gather(*self._busy.values())):
                 return
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether something is under way."""
+        return bool(self._busy)
 
     async def finish(self, *, timeout: float) -> None:  # noqa: ASYNC109 -- what is left is not cancelled here
         """Begin nothing more, and give what is being sent so many seconds."""

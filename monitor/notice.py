@@ -23,7 +23,7 @@ AGAIN: Final = timedelta(minutes=1)  # until a channel that did not take it is t
 
 log = logging.getLogger(__name__)
 
-Trouble = tuple[str, datetime]  # the cause, and since when
+Trouble = tuple[datetime, str]  # since when, and the cause
 
 
 class DatabaseNotice:
@@ -48,6 +48,10 @@ class DatabaseNotice:
         self._told: set[str] = set()
         self._tried_at: datetime | None = None
 
+    def tell_instead(self, urls: Mapping[str, str], *, timezone: ZoneInfo) -> None:
+        """Other channels than before; one that has been told, and is still there, is not told again."""
+        self._urls, self._timezone = urls, timezone
+
     async def run(self, *, every: timedelta = timedelta(seconds=5)) -> None:
         """Look until cancelled."""
         while True:
@@ -63,7 +67,7 @@ class DatabaseNotice:
         if trouble is None:
             await self._tell_end(now)
             return
-        cause, since = trouble
+        since, cause = trouble
         if now - since < self._patience() or (self._tried_at and timedelta(0) <= now - self._tried_at < AGAIN):
             return
         self._since = self._since or since
@@ -82,7 +86,7 @@ class DatabaseNotice:
         since, told, key = self._since, self._told, self._id
         self._since, self._told, self._id, self._tried_at = None, set(), "", None
         message = database_back(host=socket.gethostname(), since=since, at=now, id=key, timezone=self._timezone)
-        await self._send(list(told), message, over=True)
+        await self._send([name for name in told if name in self._urls], message, over=True)
 
     async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
         """The channels that took it."""

@@ -5,6 +5,7 @@ A job never overlaps itself, is never dropped for being late, and disturbs no ot
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -32,6 +33,7 @@ class Schedule:
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._under_way: set[asyncio.Task[None]] = set()
+        self.turned_at = time.monotonic()  # of its last look at the jobs
 
     def every(
         self, interval: timedelta, job: Callable[[], Awaitable[object]], *, name: str, first_at: datetime
@@ -55,9 +57,10 @@ class Schedule:
         trigger = IntervalTrigger(seconds=interval.total_seconds(), start_date=first_at, timezone=UTC)
         self._scheduler.add_job(run, trigger, id=name, next_run_time=first_at)
 
-    def next_at(self) -> datetime | None:
-        """When the next job is due."""
-        due = [job.next_run_time for job in self._scheduler.get_jobs() if job.next_run_time]
+    def next_at(self, prefix: str = "") -> datetime | None:
+        """When the next job, of those whose name begins so, is due."""
+        jobs = (job for job in self._scheduler.get_jobs() if job.id.startswith(prefix))
+        due = [job.next_run_time for job in jobs if job.next_run_time]
         return min(due, default=None)
 
     def start(self) -> None:
@@ -69,7 +72,7 @@ class Schedule:
         """Run at once what a clock that was stepped back would keep waiting for longer than its interval."""
         while True:
             await asyncio.sleep(min([LOOK_EVERY, *self._intervals.values()]).total_seconds())
-            now = self._clock()
+            now, self.turned_at = self._clock(), time.monotonic()
             for job in self._scheduler.get_jobs():
                 if job.next_run_time > now + self._intervals[job.id] + SLACK:
                     log.warning("%s: the clock was stepped back; it runs now", job.id)

@@ -5,30 +5,47 @@ Polls, deliveries, digests and retention, on their schedule.  Refuses to take th
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from monitor import store
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.digest import Digests
+from monitor.errors import DatabaseError
 from monitor.heartbeat import Heartbeat
-from monitor.model import Check
+from monitor.model import Check, Severity
 from monitor.poll import AccountPoll
+from monitor.pulse import Pulse
 from monitor.retention import Pruner
 from monitor.schedule import Schedule
-from monitor.store import Hold, Store, boot_clock
+from monitor.store import Hold, Store, Transaction, boot_clock
 
 FETCH_GRACE: Final = timedelta(seconds=5)
 STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
+RELOAD_AFTER: Final = 30.0  # the same, when nobody waits for the process to end
+LONGEST_START: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
 DIGEST_CHECK: Final = timedelta(minutes=1)
 RETENTION_CHECK: Final = timedelta(minutes=1)
 LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many organizations are watched, and how they are: `message.leads_line` has the words."""
+
+    organizations: int
+    failing: int
+    troubled: Mapping[Severity, int]
 
 
 @dataclass(slots=True)
@@ -39,34 +56,60 @@ class Term:
     store: Store
     hold: Hold
     clock: Callable[[], datetime]
-    ending: asyncio.Event  # told to stop
+    ending: asyncio.Event  # told to stop, or to begin again with other settings
+    stopping: asyncio.Event  # told to stop: then it ends in eight seconds
     counters: Counters
     heart: Heartbeat
+    counts: Counts | None = None  # as of the last poll
     _attempted: asyncio.Event = field(default_factory=asyncio.Event)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _turning: Callable[[], Pulse] | None = None
+    _next_poll: Callable[[], datetime | None] = lambda: None
 
     async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
         """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
-        self.counters.turned["deliver"] = asyncio.get_running_loop().time()  # an earlier term's turns do not count
-        parts = open_parts(
-            self.settings, self.store, clock=self.clock, hold=self.hold, held=held, counters=self.counters
-        )
+        self.counters.turned["deliver"] = time.monotonic()  # an earlier term's turns do not count
+        parts = await self._open_parts(held)
         delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
         looking = asyncio.create_task(self._look(), name="look at the lease")
         schedule = self._schedule(parts)
         schedule.start()
+        self._turning = lambda: Pulse(schedule.turned_at, parts.deliverer.turned_at, self.store.turned_at)
+        self._next_poll = lambda: schedule.next_at("poll ")
         log.info("watching %d account(s), polling every %s", len(parts.polls), self.settings.poll.every)
         if held:
             await parts.ledger.flush()
+        await self._count()
         if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
-            await _first(self._attempted, self._over)
+            await _first(self._attempted, self._over, timeout=LONGEST_START)
         ready()
         await self._over.wait()
+        self._turning = lambda: Pulse(math.inf, math.inf, self.store.turned_at)
         looking.cancel()
         # Whoever has lost the lead must not go on for a moment longer.
         grace = timedelta(0) if self._is_lost() else FETCH_GRACE
         await self._end(parts, schedule, delivering, grace=grace)
         return await parts.leave()
+
+    async def _open_parts(self, held: Sequence[Check]) -> Parts:
+        """In a thread, because the database may let it wait for longer than the event loop may stand still."""
+        return await asyncio.to_thread(
+            open_parts,
+            self.settings,
+            self.store,
+            clock=self.clock,
+            hold=self.hold,
+            held=held,
+            counters=self.counters,
+        )
+
+    def hanging(self, now: float) -> str | None:
+        """The part that hangs; None while all turn, and before and after."""
+        return self._turning().hanging(now) if self._turning else None
+
+    def next_poll(self) -> datetime | None:
+        """When the next poll is due."""
+        return self._next_poll()
 
     def _schedule(self, parts: Parts) -> Schedule:
         schedule = Schedule(clock=self.clock)
@@ -86,11 +129,17 @@ class Term:
         try:
             result = await poll.run()
             self.heart.poll_ended(poll.name, result.problem, seconds=result.seconds)
+            await self._count()
         except Exception:
             self.heart.poll_ended(poll.name, "the poll failed")
             raise
         finally:
             self._attempted.set()
+
+    async def _count(self) -> None:
+        """Keep what the status tells; a database that is away leaves it as it was."""
+        with suppress(DatabaseError):
+            self.counts = await self.store.write(_counts, fenced=False)
 
     async def _look(self) -> None:
         """Notice the end: told to stop, another daemon leads, or one that stands by may lead by now."""
@@ -105,15 +154,25 @@ class Term:
         return self.hold.until is not None and boot_clock() >= self.hold.until and self.hold.others > 0
 
     async def _end(self, parts: Parts, schedule: Schedule, delivering: asyncio.Task[None], *, grace: timedelta) -> None:
-        """Let fetches end for five seconds and messages for eight; what is unfinished then is done by the next term."""
-        began = asyncio.get_running_loop().time()
+        """Let fetches end for five seconds, then messages; what is unfinished then is done by the next term."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await schedule.stop(grace=grace)
         if grace:
             await parts.ledger.flush()
-            left = STOP_AFTER - (asyncio.get_running_loop().time() - began)
-            await parts.deliverer.finish(timeout=max(left, 0))
+            while parts.deliverer.is_sending and clock() - began < self._patience():
+                await parts.deliverer.finish(timeout=LOOK_EVERY)
         delivering.cancel()
         await asyncio.gather(delivering, return_exceptions=True)
+
+    def _patience(self) -> float:
+        """Seconds for the end; a reload has time for a message that is slow."""
+        return STOP_AFTER if self.stopping.is_set() else RELOAD_AFTER
+
+
+def _counts(tx: Transaction) -> Counts:
+    watched, failing = store.watched_counts(tx)
+    return Counts(watched, failing, store.troubled(tx))
 
 
 async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- it is no failure

@@ -1,23 +1,20 @@
-"""Starting again when it was due, one daemon for each database, and what the service manager hears of it."""
+"""Starting again when it was due, one daemon for each database, ready and stopped."""
 
-import asyncio
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
-from command import FILE, Shell
+from command import FILE
+from manager import ended, manager_of
 from story import NOON, key_of
 
 from monitor import store
 from monitor.app import due_at
-from monitor.daemon import notify_systemd
 from monitor.errors import DatabaseError
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
 
@@ -118,22 +115,7 @@ def test_a_hold_on_a_database_that_is_not_there_is_an_error_of_ours(tmp_path):
         store.acquire(f"postgresql://nobody@/none?host={tmp_path}")
 
 
-# --- the service manager ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("address", ["notify.sock", "@credit-monitor-test-abstract"])
-def test_the_service_manager_is_told_through_its_socket(tmp_path, monkeypatch, address):
-    named = address if address.startswith("@") else str(tmp_path / address)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(named.replace("@", "\0", 1))
-        monkeypatch.setenv("NOTIFY_SOCKET", named)
-        notify_systemd("READY=1")
-        assert manager.recv(100) == b"READY=1"
-
-
-def test_without_a_service_manager_nobody_is_told(monkeypatch):
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify_systemd("READY=1")
+# --- the real process -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -143,47 +125,19 @@ async def vendor() -> AsyncIterator[Vendor]:
         yield one
 
 
-@asynccontextmanager
-async def manager(shell: Shell) -> AsyncIterator["asyncio.Queue[str]"]:
-    """The service manager's end of its socket: what it is told."""
-    told: asyncio.Queue[str] = asyncio.Queue()
-    address = str(shell.home / "notify.sock")
-    shell.environ["NOTIFY_SOCKET"] = address
-    end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    end.bind(address)
-    loop = asyncio.get_running_loop()
-    loop.add_reader(end, lambda: told.put_nowait(end.recv(100).decode()))
-    try:
-        yield told
-    finally:
-        loop.remove_reader(end)
-        end.close()
-
-
-async def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
-    process.send_signal(number)
-    _, err = await asyncio.to_thread(process.communicate, timeout=12)
-    return process.returncode, err
-
-
-async def heard(told: "asyncio.Queue[str]") -> str:
-    async with asyncio.timeout(20):
-        return await told.get()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_real_process_is_ready_after_its_first_poll_and_polls_when_it_is_due_after_a_restart(
     shell, vendor, sqlite_url, number
 ):
     shell.write(FILE.replace('deadline = "1s"', 'deadline = "1s"\nevery = "1h"'), url=sqlite_url, vendor=vendor.url)
     shell.environ["CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY"] = KEY
-    async with manager(shell) as told:
+    async with manager_of(shell) as told:
         for _ in range(2):
             process = shell.start("run")
-            assert await heard(told) == "READY=1"
+            assert await told.heard("READY") == "READY=1"
             assert len(vendor.requests) == 2  # of the first start: the second one's poll is not due
             code, err = await ended(process, number)
-            assert (code, await heard(told)) == (0, "STOPPING=1")
+            assert (code, await told.heard("STOPPING")) == (0, "STOPPING=1")
             assert "NOBODY WILL BE TOLD" in err
             assert "Traceback" not in err
             assert KEY not in err
@@ -195,7 +149,7 @@ async def test_a_vendor_that_hangs_delays_readiness_by_no_more_than_a_check_and_
     vendor.fault = Fault.HANG
     shell.write(FILE, url=sqlite_url, vendor=vendor.url)
     shell.environ["CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY"] = KEY
-    async with manager(shell) as told:
+    async with manager_of(shell) as told:
         process = shell.start("run")
-        assert await heard(told) == "READY=1"
+        assert await told.heard("READY") == "READY=1"
         assert (await ended(process))[0] == 0

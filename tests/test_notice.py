@@ -20,7 +20,7 @@ class Case:
         self.since: datetime | None = None
         self.notice = DatabaseNotice(
             {f"c{n}": f"json://127.0.0.1:{one.port}/hook" for n, one in enumerate(receivers)},
-            trouble=lambda: ("PostgreSQL database x at host: cannot be reached", self.since) if self.since else None,
+            trouble=lambda: (self.since, "PostgreSQL database x at host: cannot be reached") if self.since else None,
             patience=lambda: 5 * MINUTE,
             timezone=ZoneInfo("Europe/Berlin"),
             clock=lambda: self.now,

@@ -60,7 +60,8 @@ def organizations(config_file: Path | None, style: str) -> None:
     """What each account's key sees, asked of the vendor now."""
     import asyncio  # noqa: PLC0415
 
-    from monitor.app import require_accounts, seen_organizations  # noqa: PLC0415
+    from monitor.app import seen_organizations  # noqa: PLC0415
+    from monitor.validation import require_accounts  # noqa: PLC0415
 
     settings = load(config_file)
     require_accounts(settings)

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,36 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from monitor.cli.journal import log_to_stderr
 from monitor.cli.options import Duration, asking, config_option, load
 from monitor.cli.output import Row, show
-from monitor.cli.plain import LineFormatter
 from monitor.errors import DeliveryError
 
 if TYPE_CHECKING:
     from monitor.app import CheckReport
 
-PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # worst first, as monitoring plugins have them
-
-
-class JournalFormatter(LineFormatter):
-    """A priority in front, and no time: the journal has its own."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).splitlines() or [""]
-        return "\n".join(f"<{PRIORITIES.get(record.levelno, 6)}>{line}" for line in lines)
-
-
-def log_to_stderr(level: int) -> None:
-    """Say what happens on standard error, in the way of whoever reads it."""
-    handler = logging.StreamHandler()
-    if os.environ.get("JOURNAL_STREAM"):
-        handler.setFormatter(JournalFormatter("%(message)s"))
-    else:
-        formatter = LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-        formatter.converter = time.gmtime
-        handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler])
 
 
 @click.command()
@@ -49,14 +27,16 @@ def log_to_stderr(level: int) -> None:
 @click.option("--verbose", is_flag=True, help="Log every step.")
 def run(config_file: Path | None, *, verbose: bool) -> None:
     """Watch until told to stop."""
-    from monitor import daemon  # noqa: PLC0415
+    from monitor import config, daemon  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the daemon has a handler of its own
+    # Until the daemon has handlers of its own: it reads the configuration now, so that a reload has nothing to add.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = load(config_file)
     if not settings.channels:
         logging.getLogger("monitor").warning("NOBODY WILL BE TOLD: no channel is configured")
-    daemon.run(settings)
+    daemon.run(settings, reread=lambda: config.load(config_file, os.environ))
 
 
 @click.command()
@@ -68,10 +48,11 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     import asyncio  # noqa: PLC0415
 
     from monitor import app, daemon  # noqa: PLC0415
+    from monitor.validation import require_accounts  # noqa: PLC0415
 
     log_to_stderr(logging.ERROR)
     settings = load(config_file)
-    app.require_accounts(settings)
+    require_accounts(settings)
     report = asyncio.run(app.check(settings, organizations, clock=daemon.wall_clock, dry_run=dry_run))
     columns = ("organization", "credits", "change", "state")
     show(map(_check_row, report.checked), columns, style=style, empty="No organization was found.")

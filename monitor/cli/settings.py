@@ -8,7 +8,7 @@ import click
 
 from monitor.cli.options import asking, config_option, load
 from monitor.cli.output import show as print_rows
-from monitor.errors import Mistake, UsageError
+from monitor.errors import UsageError
 
 if TYPE_CHECKING:
     from monitor.config import Settings
@@ -25,15 +25,14 @@ def validate(config_file: Path | None) -> None:
     """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
     import asyncio  # noqa: PLC0415
 
-    from monitor.app import channel_mistakes, require_accounts, secret_mistakes  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
+    from monitor.validation import mistakes_in, require_accounts  # noqa: PLC0415
 
     settings = load(config_file)
     require_accounts(settings)
     if not settings.channels:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
-    mistakes = [*secret_mistakes(settings), *_certificate_mistakes(settings), *asyncio.run(channel_mistakes(settings))]
-    if mistakes:
+    if mistakes := asyncio.run(mistakes_in(settings)):
         raise ConfigError(mistakes)
     click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
 
@@ -42,21 +41,6 @@ def _count(settings: "Settings") -> str:
     """What is configured: "1 account, 2 channels"."""
     parts = {"account": settings.accounts, "organization": settings.organizations, "channel": settings.channels}
     return ", ".join(f"{len(those)} {what}{'s' * (len(those) > 1)}" for what, those in parts.items() if those)
-
-
-def _certificate_mistakes(settings: "Settings") -> list[Mistake]:
-    """Every `ca_file` that cannot be used."""
-    import ssl  # noqa: PLC0415
-
-    mistakes = []
-    for name, account in settings.accounts.items():
-        try:
-            if account.ca_file:
-                ssl.create_default_context(cafile=account.ca_file)
-        except (OSError, ValueError):
-            problem = f"{account.ca_file}: cannot be read as certificates in PEM form"
-            mistakes.append(Mistake(f"accounts.{name}.ca_file", problem, str(settings.file or "environment")))
-    return mistakes
 
 
 @config.command()

@@ -15,11 +15,13 @@ from monitor.message.digest import render_digest
 from monitor.message.headlines import headline, lead
 from monitor.message.letter import COLOURS, RESOLVED, Letter, Phrase, Section, write
 from monitor.message.runway import format_runway
+from monitor.message.standing import away_line, leads_line, refused_line, stands_by_line, wedged_line
 from monitor.message.trouble import database_away, database_back
 from monitor.message.words import format_change, format_credits, format_duration, format_instant, harmless
 from monitor.model import Message, Notification, Reason, Severity
 
 __all__ = [
+    "away_line",
     "database_away",
     "database_back",
     "format_change",
@@ -28,10 +30,14 @@ __all__ = [
     "format_instant",
     "format_runway",
     "harmless",
+    "leads_line",
+    "refused_line",
     "render",
     "render_digest",
     "render_group",
+    "stands_by_line",
     "test_message",
+    "wedged_line",
 ]
 
 TWICE: Final = "the same id twice is the same message twice"

@@ -6,7 +6,7 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 from monitor.store.backup import copy_pages, page_count, seal, whole_file
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
-from monitor.store.engines import open_reader, sqlite_file, translated
+from monitor.store.engines import LONGEST_STEP, open_reader, sqlite_file, translated
 from monitor.store.hold import Hold, acquire, open_hold
 from monitor.store.identity import (
     AccountRow,
@@ -17,8 +17,9 @@ from monitor.store.identity import (
     identities,
     mark_polled,
     rename,
+    watched_counts,
 )
-from monitor.store.incidents import carry_out, open_incidents, owe
+from monitor.store.incidents import carry_out, open_incidents, owe, troubled
 from monitor.store.lease import boot_clock
 from monitor.store.moving import move_rows, require_equal, row_counts, take_time
 from monitor.store.outbox import (
@@ -57,6 +58,7 @@ from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 
 __all__ = [
     "GATHERING",
+    "LONGEST_STEP",
     "AccountRow",
     "Cutoffs",
     "Engine",
@@ -125,7 +127,9 @@ __all__ = [
     "take_time",
     "told",
     "translated",
+    "troubled",
     "waiting_channels",
+    "watched_counts",
     "whole_file",
     "withdraw",
 ]

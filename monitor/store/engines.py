@@ -22,6 +22,7 @@ STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
 IDLE_LIMIT: Final = (
     10  # seconds that a writer may leave a transaction open: one that is stopped must not keep its locks
 )
+LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # a server that is found gone, connecting anew, and one statement
 READERS: Final = 4  # questions that can be asked at the same time
 
 # A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.

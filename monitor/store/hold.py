@@ -32,6 +32,10 @@ class Hold(Protocol):
     def others(self) -> int:
         """How many daemons stand by."""
 
+    @property
+    def leader(self) -> str | None:
+        """The host of the daemon that leads instead, as far as is known."""
+
     def acquire(self) -> bool:
         """Try once; False when another daemon leads."""
 
@@ -48,6 +52,7 @@ class FileLock:
     until: float | None = None
     fence: Fence | None = None
     others = 0
+    leader: str | None = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -56,6 +56,13 @@ def identities(tx: Transaction) -> list[Identity]:
     return [Identity(*row) for row in tx.execute(sa.select(*columns).order_by(organizations.c.id))]
 
 
+def watched_counts(tx: Transaction) -> tuple[int, int]:
+    """How many organizations are watched, and how many of them gave no balance when last asked."""
+    columns = (sa.func.count(), sa.func.count(organizations.c.failure))
+    watched, failing = tx.execute(sa.select(*columns).where(organizations.c.watched)).one()
+    return watched, failing
+
+
 def ensure_organization(
     tx: Transaction, *, base_url: str, vendor_id: str, name: str, account: str, title: str | None
 ) -> Identity:

@@ -1,5 +1,6 @@
 """Incidents: opened, changed and closed as `judge` decided."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +42,15 @@ def open_incidents(
         )
         found.setdefault(row.subject_id, {})[rule] = incident
     return found
+
+
+def troubled(tx: Transaction) -> dict[Severity, int]:
+    """How many organizations and accounts have something open, each counted by the worst of it."""
+    worst: dict[tuple[str, int], Severity] = {}
+    columns = (incidents.c.subject, incidents.c.subject_id, incidents.c.severity)
+    for subject, key, severity in tx.execute(sa.select(*columns).where(incidents.c.resolved_at.is_(None))):
+        worst[subject, key] = max(worst.get((subject, key), Severity.INFO), Severity.of(severity))
+    return dict(Counter(worst.values()))
 
 
 def carry_out(

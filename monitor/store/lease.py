@@ -30,6 +30,9 @@ MARGIN: Final = 1.0  # seconds before its end, by our own clock, that a lease co
 GONE_AFTER: Final = timedelta(seconds=60)  # a daemon that was not seen for so long is not there
 FORGOTTEN_AFTER: Final = timedelta(days=7)
 _NOW: Final = sa.func.clock_timestamp()
+_WHO: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <= _NOW).label("over")).select_from(
+    leases.outerjoin(daemons, daemons.c.id == leases.c.daemon)
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Lease:
         self._ends = 0.0  # by `boot_clock`
         self._ended = threading.Event()  # of the present term
         self.others = 0  # daemons seen lately on this database, but for this one
+        self.leader: str | None = None  # the host that led when we last asked for the lead and did not get it
 
     @property
     def leads(self) -> bool:
@@ -69,8 +73,9 @@ class Lease:
         began = boot_clock()
         with transaction(self._engine) as tx:
             self._appear(tx)
-            row = tx.execute(sa.select(leases.c.daemon, (leases.c.expires_at <= _NOW).label("over"))).one()
+            row = tx.execute(_WHO).one()
             if not row.over and not is_dead(row.daemon):
+                self.leader = row.host
                 return False
         with transaction(self._engine) as tx:
             # Taken only from the very daemon that was looked at; another that was quicker has a term of its own.

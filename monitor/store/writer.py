@@ -39,6 +39,8 @@ class Store:
         self.engine = open_writer(url)
         self.fence: Callable[[Transaction], None] | None = None
         self.trouble: Trouble | None = None  # while the database cannot be used
+        self.turned_at: float | None = None  # `time.monotonic` of its last step; None: it has nothing to do
+        sa.event.listen(self.engine, "after_cursor_execute", self._turn)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     async def write(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
@@ -52,6 +54,7 @@ class Store:
 
     def write_now(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
         """Run `work` in one transaction in this thread: for what happens before or without an event loop."""
+        self._turn()
         try:
             with transaction(self.engine) as tx:
                 if fenced and self.fence is not None:
@@ -62,8 +65,13 @@ class Store:
         except DatabaseError as error:
             self.trouble = Trouble(str(error), self.trouble.since if self.trouble else time.monotonic())
             raise
+        finally:
+            self.turned_at = None
         self.trouble = None
         return result
+
+    def _turn(self, *_: object) -> None:
+        self.turned_at = time.monotonic()
 
     def close(self) -> None:
         """Wait for the transaction under way, then let go of the database."""

@@ -1,0 +1,96 @@
+"""Tells the service manager how this process is doing; without one nobody is told, and nothing waits for it.
+
+Refuses to judge: whether the process is well is what its caller says.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+
+EXTEND_EVERY: Final = 10.0  # seconds between requests for more time to start
+EXTEND_BY: Final = timedelta(seconds=60)
+LONGEST_START: Final = 3600.0  # seconds for which more time is asked for
+
+log = logging.getLogger(__name__)
+
+
+class ServiceManager:
+    """systemd's end of `$NOTIFY_SOCKET`; safe to use from any thread."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._status = ""
+        self._failing = False
+        self.patience = _patience(environ)  # how long it waits between two signs of life; None: for ever
+
+    def ready(self) -> None:
+        """Started, or done with a reload."""
+        self._tell("READY=1")
+
+    def reloading(self) -> None:
+        """The configuration is being read again; `ready` ends it."""
+        # The instant is what newer managers (Type=notify-reload) tell this reload from an earlier one by.
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """On the way out."""
+        self._tell("STOPPING=1")
+
+    def alive(self) -> None:
+        """A sign of life, due within every `patience`."""
+        self._tell("WATCHDOG=1")
+
+    def status(self, sentence: str) -> None:
+        """What `systemctl status` shows; said only when it has changed."""
+        if sentence != self._status:
+            self._status = sentence
+            self._tell("STATUS=" + " ".join(sentence.split()))
+
+    @contextmanager
+    def more_time(self, doing: str) -> Iterator[None]:
+        """Ask for more time to start, again and again, while something long goes on."""
+        done = threading.Event()
+
+        def ask() -> None:
+            until = time.monotonic() + LONGEST_START
+            while not done.wait(EXTEND_EVERY) and time.monotonic() < until:
+                self.status(doing)
+                self._tell(f"EXTEND_TIMEOUT_USEC={EXTEND_BY // timedelta(microseconds=1)}")
+
+        if self._address:
+            threading.Thread(target=ask, name="more time", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _tell(self, state: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+                connection.settimeout(1)  # a manager that does not listen must not hold up the work
+                connection.connect("\0" + self._address[1:] if self._address.startswith("@") else self._address)
+                connection.sendall(state.encode(errors="replace"))
+        except OSError as error:
+            if not self._failing:
+                log.warning("the service manager cannot be told how this process is: %s", error.strerror or error)
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def _patience(environ: Mapping[str, str]) -> timedelta | None:
+    """What the watchdog of this very process allows; a child of it has none."""
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or int(microseconds) == 0:
+        return None
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return timedelta(microseconds=int(microseconds))

@@ -1,0 +1,38 @@
+"""The systemd unit, as far as it can be judged without a running systemd: `make test-systemd` boots one."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[1] / "systemd/credit-monitor.service"
+ANALYZE = shutil.which("systemd-analyze")
+needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze here")
+
+
+def analyze(*arguments: str) -> str:
+    answer = subprocess.run(
+        [str(ANALYZE), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return answer.stdout
+
+
+@needs_systemd
+def test_the_exposure_of_the_service_is_at_most_1_2():
+    told = analyze("security", "--offline=yes", "--no-pager", str(UNIT))
+    (exposure,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", told)
+    assert float(exposure) <= 1.2, told
+
+
+@needs_systemd
+def test_systemd_understands_every_line_of_the_unit(tmp_path):
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/credit-monitor/bin/credit-monitor", "/bin/true"))
+    assert str(copy) not in analyze("verify", str(copy))
+
+
+def test_the_watchdog_leaves_time_for_more_than_one_sign_of_life():
+    seconds = int(re.findall(r"^WatchdogSec=(\d+)s$", UNIT.read_text(), re.MULTILINE)[0])
+    assert seconds >= 60
