@@ -164,7 +164,8 @@ def _provider(settings: Settings, account: str, access: Access) -> Provider:
 def tell_about(said: Collection[Notification]) -> None:
     """A log line for every incident that began, changed or ended."""
     for one in said:
-        log.warning("%s: %s %s (%s)", one.facts.name, one.rule.value, one.reason.value, one.severity.label)
+        words = (one.facts.name, one.rule.value, one.reason.value, one.severity.label)
+        log.warning("%s: %s %s (%s)", *words, extra=one.named())
 
 
 # --- check: one poll, now --------------------------------------------------------------------------------------------

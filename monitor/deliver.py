@@ -198,13 +198,14 @@ def _outcome(state: DeliveryState) -> str:
 
 
 def _log(delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
-    said = delivery.said
-    what = "digest"
+    said, name = delivery.said, delivery.channel
+    what, fields = "digest", {"channel": name}
     if isinstance(said, Notification):
-        what = f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id})"
+        what, fields = f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id})", fields | said.named()
     if state is DeliveryState.DELIVERED:
-        log.info("%s: delivered %s", delivery.channel, what)
+        log.info("%s: delivered %s", name, what, extra=fields)
     elif state is DeliveryState.GIVEN_UP:
-        log.error("%s: gave up %s after %d attempts: %s", delivery.channel, what, delivery.attempts + 1, attempt.error)
+        count = delivery.attempts + 1
+        log.error("%s: gave up %s after %d attempts: %s", name, what, count, attempt.error, extra=fields)
     else:
-        log.warning("%s: attempt %d of %s: %s", delivery.channel, delivery.attempts + 1, what, attempt.error)
+        log.warning("%s: attempt %d of %s: %s", name, delivery.attempts + 1, what, attempt.error, extra=fields)

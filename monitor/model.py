@@ -295,6 +295,13 @@ class Notification:
     severity: Severity
     facts: Facts
 
+    def named(self) -> dict[str, str]:
+        """What it is about, for who searches a log."""
+        organization = {"organization": self.facts.name} if self.subject is Subject.ORGANIZATION else {}
+        words = {"rule": self.rule.value, "reason": self.reason.value, "severity": self.severity.label}
+        ids = {"incident": str(self.incident_id), "notification": self.id}
+        return {"account": self.facts.account, **organization, **words, **ids}
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

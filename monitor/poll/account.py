@@ -108,7 +108,7 @@ class AccountPoll:
         try:
             balance = await self._fetch(one)
         except FetchError as error:
-            log.warning("%s: %s", one.name, error)
+            log.warning("%s: %s", one.name, error, extra={"organization": one.name, "account": self.name})
             self._failed += 1
             self._keep(Check(self._id, one.id, self._clock(), error.failure))
             return
@@ -137,7 +137,7 @@ class AccountPoll:
         try:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
-            log.warning("account %s: %s", self.name, error)
+            log.warning("account %s: %s", self.name, error, extra={"account": self.name})
             self._failed += 1
             self._ledger.add(Check(self._id, None, self._clock(), error.failure))
             return []
