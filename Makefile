@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench crash-proof sbom audit clean
+.PHONY: help demo test check bench crash-proof test-systemd sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,9 @@ bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
 	$(BIN)/python -m benchmarks.crash_proof
+
+test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; 3 minutes)
+	@$(BIN)/python tests/systemd
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
 	@mkdir -p dist

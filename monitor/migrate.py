@@ -69,9 +69,8 @@ def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
     if scripts is None and is_current(engine):
         found = current(engine) or SCHEMA
         return Upgrade(before=found, after=found)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # before it is imported: that alone is worth six lines to it
     from alembic import command  # noqa: PLC0415  # 100 ms and 10 MiB that an up-to-date start does not pay
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
     with _alone(engine) as connection:
         config = _config(connection, scripts or _own_scripts())

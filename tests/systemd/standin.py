@@ -1,0 +1,35 @@
+"""Inside the machine: a vendor on port 8081 and a receiver on port 8082, steered by files.
+
+`credits` is the balance; `hang` in `mode` makes both hang.  What the receiver takes becomes a line of `received`.
+"""
+
+import asyncio
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from monitor.sandbox import Behaviour, Fault, Received, Receiver, SandboxOrganization, Vendor
+
+HERE = Path(sys.argv[1])
+
+
+def keep(one: Received) -> None:
+    with (HERE / "received").open("a") as lines:
+        lines.write(json.dumps({"title": one.title, "path": one.path}) + "\n")
+
+
+async def main() -> None:
+    organization = SandboxOrganization("org-1", "Render Farm GmbH", lambda: Decimal((HERE / "credits").read_text()))
+    vendor = Vendor({(HERE / "key").read_text(): ["org-1"]}, [organization])
+    receiver = Receiver(keep)
+    await vendor.start(8081)
+    await receiver.start(8082)
+    while True:
+        hangs = (HERE / "mode").read_text() == "hang"
+        vendor.fault = Fault.HANG if hangs else None
+        receiver.behaviour = Behaviour.HANG if hangs else Behaviour.TAKE
+        await asyncio.sleep(0.1)
+
+
+asyncio.run(main())
