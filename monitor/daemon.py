@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from monitor import store
@@ -22,7 +22,7 @@ from monitor.heartbeat import Heartbeat
 from monitor.message import stands_by_line
 from monitor.model import Check
 from monitor.notice import TOLD_AFTER, DatabaseNotice
-from monitor.report import Report
+from monitor.report import Outage, Report
 from monitor.store import Hold, Store
 from monitor.systemd import ServiceManager
 from monitor.term import STOP_AFTER, Term
@@ -71,16 +71,14 @@ class Daemon:
         self._turned_at = time.monotonic()
         self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
-        self._trouble: store.Trouble | None = None  # of one that stands by
+        self._outage = Outage(self.hold, opened, clock=wall_clock)
         self._held: list[Check] = []
         self._term: Term | None = None
         self._stopping = asyncio.Event()
         self._ending = asyncio.Event()  # of the present term
         self._asked = asyncio.Event()  # for a reload
         self._notice = self._new_notice()
-        self._report = Report(
-            manager, self.hold, term=lambda: self._term, trouble=self._present_trouble, clock=wall_clock
-        )
+        self._report = Report(manager, self.hold, term=lambda: self._term, outage=self._outage, clock=wall_clock)
         self._counters = Counters()
         self._heart = Heartbeat(settings.heartbeat_url())
         self._serving = AsyncExitStack()
@@ -173,7 +171,7 @@ class Daemon:
 
     def _begun(self) -> None:
         self._proven = self._settings
-        self._recovered()
+        self._outage.over()
         self._report.tell()
         self._manager.ready()
 
@@ -192,7 +190,7 @@ class Daemon:
             return
         if self._proven is None:
             raise error
-        self._troubled(error)
+        self._outage.seen(error)
         await _wait(self._stopping, TRY_EVERY)
 
     async def _step_down(self) -> None:
@@ -207,7 +205,7 @@ class Daemon:
         while not self._stopping.is_set() and not self.hold.leads:
             if await self._try_to_lead():
                 return
-            if not said and self._trouble is None:
+            if not said and self._outage.found is None:
                 log.info("%s", stands_by_line(self.hold.leader))
                 self._report.tell()
                 self._manager.ready()
@@ -219,9 +217,9 @@ class Daemon:
         try:
             leads = await asyncio.to_thread(self.hold.acquire)
         except DatabaseError as error:
-            self._troubled(error)
+            self._outage.seen(error)
             return False
-        self._recovered()
+        self._outage.over()
         if leads:
             log.info("leading")
         return leads
@@ -229,7 +227,7 @@ class Daemon:
     async def _keep_held(self) -> None:
         """Keep balances that were fetched as the leader: they are facts, whoever judges the next ones."""
         held = self._held
-        if not held or self._trouble:
+        if not held or self._outage.found:
             return
         try:
             await self._store.write(lambda tx: store.record(tx, held), fenced=False)
@@ -238,16 +236,6 @@ class Daemon:
             return
         log.info("kept %d result(s) from before another daemon led", len(held))
         self._held = []
-
-    def _troubled(self, error: DatabaseError) -> None:
-        if self._trouble is None:
-            log.error("the database cannot be used: %s", error)
-        self._trouble = store.Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
-
-    def _recovered(self) -> None:
-        if self._trouble:
-            log.warning("the database is back")
-        self._trouble = None
 
     # --- reload -------------------------------------------------------------------------------------------------------
 
@@ -265,7 +253,18 @@ class Daemon:
                 log.exception("the configuration could not be read again; the old one stays in force")
                 self._manager.ready()
             else:
+                await self._database_answers()
                 self._adopt(settings)
+
+    async def _database_answers(self) -> None:
+        """Wait for it: a term begins with a write, and meanwhile the present one goes on fetching."""
+        while self._term:
+            try:
+                await self._store.write(lambda _: None)
+            except DatabaseError:
+                await asyncio.sleep(1)
+            else:
+                return
 
     def _refuse(self, error: ConfigError) -> None:
         for mistake in error.mistakes:
@@ -296,13 +295,6 @@ class Daemon:
     def _is_turning(self) -> bool:
         return time.monotonic() - self._turned_at < HUNG_AFTER
 
-    def _present_trouble(self) -> tuple[datetime, str] | None:
-        """Since when the database cannot be used, and why."""
-        found = (self._store.trouble if self.hold.leads else None) or self._trouble
-        if found is None:
-            return None
-        return wall_clock() - timedelta(seconds=time.monotonic() - found.since), found.cause
-
     async def _verify(self) -> list[Mistake]:
         """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
         checked = self._settings
@@ -315,7 +307,7 @@ class Daemon:
     def _new_notice(self) -> DatabaseNotice:
         return DatabaseNotice(
             _channel_urls(self._settings),
-            trouble=self._present_trouble,
+            trouble=self._outage.now,
             patience=lambda: TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER,
             timezone=self._settings.timezone,
             clock=wall_clock,

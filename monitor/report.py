@@ -10,14 +10,44 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from monitor.errors import DatabaseError
 from monitor.message import away_line, leads_line, refused_line, stands_by_line, wedged_line
-from monitor.store import Hold
+from monitor.store import Hold, Store, Trouble
 from monitor.systemd import ServiceManager
 from monitor.term import Term
 
 EVERY: Final = timedelta(seconds=5)  # or oftener, when the service manager's patience is short
 
 log = logging.getLogger(__name__)
+
+
+class Outage:
+    """That the database cannot be used, as a daemon sees it: since when, and why; logged once."""
+
+    def __init__(self, hold: Hold, opened: Store, *, clock: Callable[[], datetime]) -> None:
+        self.found: Trouble | None = None  # of one that does not lead, or cannot begin to
+        self._hold = hold
+        self._store = opened
+        self._clock = clock
+
+    def seen(self, error: DatabaseError) -> None:
+        """It cannot be used now."""
+        if self.found is None:
+            log.error("the database cannot be used: %s", error)
+        self.found = Trouble(str(error), self.found.since if self.found else time.monotonic())
+
+    def over(self) -> None:
+        """It can be used."""
+        if self.found:
+            log.warning("the database is back")
+        self.found = None
+
+    def now(self) -> tuple[datetime, str] | None:
+        """Since when it is away, and why; None while it is not."""
+        found = (self._store.trouble if self._hold.leads else None) or self.found
+        if found is None:
+            return None
+        return self._clock() - timedelta(seconds=time.monotonic() - found.since), found.cause
 
 
 class Report:
@@ -29,15 +59,15 @@ class Report:
         hold: Hold,
         *,
         term: Callable[[], Term | None],
-        trouble: Callable[[], tuple[datetime, str] | None],
+        outage: Outage,
         clock: Callable[[], datetime],
     ) -> None:
-        """`term` is the present one, of a leader; `trouble` is since when the database cannot be used, and why."""
+        """`term` is the present one, of a leader."""
         self.refused: str | None = None
         self._manager = manager
         self._hold = hold
         self._term = term
-        self._trouble = trouble
+        self._outage = outage
         self._clock = clock
         self._hanging: str | None = None
 
@@ -66,7 +96,7 @@ class Report:
         return "; ".join([refused_line(self.refused), self._state()] if self.refused else [self._state()])
 
     def _state(self) -> str:
-        if found := self._trouble():
+        if found := self._outage.now():
             return away_line(*found)
         if not self._hold.leads and self._hold.leader:
             return stands_by_line(self._hold.leader)

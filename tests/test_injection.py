@@ -20,8 +20,8 @@ from receivers import mail, web
 
 from monitor import channels
 from monitor.channels import Outgoing
+from monitor.cli.journal import JournalFormatter
 from monitor.cli.plain import LineFormatter, escaped, masked, no_formula
-from monitor.cli.running import JournalFormatter
 from monitor.message import test_message as message_of
 from monitor.model import Message, Severity
 from monitor.providers.answers import read_organizations

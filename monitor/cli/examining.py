@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monitor.cli.journal import log_to_stderr
 from monitor.cli.options import asking
 from monitor.cli.output import Row, show
 from monitor.cli.plain import masked
-from monitor.cli.running import log_to_stderr
 
 if TYPE_CHECKING:
     from monitor.doctor import Finding

@@ -25,7 +25,7 @@ CONFIG = """
 url = "sqlite:////var/lib/credit-monitor/credit-monitor.db"
 [poll]
 every = "2s"
-deadline = "2s"
+deadline = "20s"
 [rules]
 runway = "off"
 {rules}
@@ -159,16 +159,29 @@ class Proof:
         return self.shown("ActiveState") == "active"
 
     def stop(self) -> None:
-        self.machine.write(f"{HOME}/mode", "hang")
-        time.sleep(3)
+        self._hang_while_sending()
         began = time.monotonic()
         answer = self.machine.run(f"systemctl stop {UNIT}")
         took = time.monotonic() - began
         result = self.shown("Result")
-        words = f"it stops within ten seconds though the vendor hangs: {took:.1f} s, {result}"
+        words = f"it stops within ten seconds though vendor and receiver hang: {took:.1f} s, {result}"
         self.promise(words, answer.ok and took < 10 and result == "success", why=self.journal())
         self.machine.write(f"{HOME}/mode", "")
         self.machine.run(f"systemctl start {UNIT}")
+        over = self.until(lambda: self.received()[-1].startswith("RESOLVED"))
+        self.promise(f"what it was sending is sent after the start: {self.received()[-1]}", over)
+
+    def _hang_while_sending(self) -> None:
+        """A message under way to a receiver that takes it and is silent, and a check of a vendor that is."""
+        self._send_to_nobody("5000")
+        self.machine.write(f"{HOME}/mode", "hang")
+        time.sleep(3)
+
+    def _send_to_nobody(self, credits_now: str) -> None:
+        self.machine.write(f"{HOME}/mode", "deaf")
+        self.machine.write(f"{HOME}/credits", credits_now)
+        child = "grep -a -l 'monitor[.]channels[.]child' /proc/[0-9]*/cmdline"
+        self.promise("(a child is sending)", self.until(lambda: self.machine.run(child).ok))
 
     def secrets(self) -> None:
         pid = self.shown("MainPID")
@@ -178,6 +191,7 @@ class Proof:
             self.promise(f"another user cannot read {place}", not self.machine.run(f"cat {place}", user="nobody").ok)
         reader = self.machine.run(f"cat {handed}").out.strip() == KEY
         self.promise("(root can: the key is there)", reader)
+        self._send_to_nobody("150")
         self.machine.write("/root/secrets", f"{KEY}\n{PATH}\n")  # no command line of ours may hold them
         places = {
             "systemctl show": f"systemctl show {UNIT}",
@@ -188,6 +202,7 @@ class Proof:
         for place, command in places.items():
             found = self.machine.run(f"({command}) | grep -a -c -F -f /root/secrets || true").out.strip()
             self.promise(f"neither key nor URL stands in {place}", found == "0", why=found)
+        self.machine.write(f"{HOME}/mode", "")
 
     def logs(self) -> None:
         self.documented_run("logs", "the documented commands find log lines by priority and by field")

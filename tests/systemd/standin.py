@@ -1,6 +1,7 @@
 """Inside the machine: a vendor on port 8081 and a receiver on port 8082, steered by files.
 
-`credits` is the balance; `hang` in `mode` makes both hang.  What the receiver takes becomes a line of `received`.
+`credits` is the balance; `deaf` in `mode` makes the receiver hang, `hang` both.  What the receiver takes becomes a line
+of `received`.
 """
 
 import asyncio
@@ -26,9 +27,9 @@ async def main() -> None:
     await vendor.start(8081)
     await receiver.start(8082)
     while True:
-        hangs = (HERE / "mode").read_text() == "hang"
-        vendor.fault = Fault.HANG if hangs else None
-        receiver.behaviour = Behaviour.HANG if hangs else Behaviour.TAKE
+        mode = (HERE / "mode").read_text()
+        vendor.fault = Fault.HANG if mode == "hang" else None
+        receiver.behaviour = Behaviour.HANG if mode else Behaviour.TAKE
         await asyncio.sleep(0.1)
 
 
