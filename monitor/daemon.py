@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -290,6 +291,7 @@ class Daemon:
     async def _beat(self) -> None:
         while True:
             self._turned_at = time.monotonic()
+            self._store.sever_if_silent(self._turned_at)
             await asyncio.sleep(1)
 
     def _is_turning(self) -> bool:
@@ -320,8 +322,6 @@ def _channel_urls(settings: Settings) -> dict[str, str]:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """For an event, or so long."""
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return

@@ -1,11 +1,16 @@
+import asyncio
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
-from monitor.store.engines import open_writer, transaction
+from monitor.store import Store
+from monitor.store.engines import SILENT_AFTER, open_writer, transaction
 from tests.test_engines import SECRET, problem
 
 
@@ -31,6 +36,44 @@ def test_a_connection_that_the_server_closed_is_replaced(postgres, postgres_url)
 def test_a_connection_that_is_cut_in_the_middle(postgres, postgres_url):
     engine = open_writer(postgres_url)
     assert "AdminShutdown" not in problem(engine, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+async def test_a_server_that_hangs_is_an_outage_and_no_wedge(postgres, postgres_url):
+    opened = Store(postgres_url)
+    pid = await opened.write(lambda tx: int(tx.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        writing = asyncio.create_task(opened.write(lambda tx: tx.exec_driver_sql("SELECT 1").scalar()))
+        await asyncio.sleep(0.2)
+        opened.sever_if_silent(time.monotonic() + SILENT_AFTER - 1)
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        opened.sever_if_silent(time.monotonic() + SILENT_AFTER)
+        # The pool may find it lost before it is used, and take another one: that is as good.
+        assert await writing == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await opened.write(lambda tx: tx.exec_driver_sql("SELECT 1").scalar()) == 1
+    opened.close()
+
+
+async def test_a_server_that_hangs_in_the_middle_of_a_transaction_is_an_outage(postgres_url):
+    opened = Store(postgres_url)
+
+    def stopped(tx: sa.Connection) -> None:
+        pids.append(int(tx.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()))
+        os.kill(pids[0], signal.SIGSTOP)
+        tx.exec_driver_sql("SELECT 1")
+
+    pids: list[int] = []
+    writing = asyncio.create_task(opened.write(stopped))
+    await asyncio.sleep(0.5)
+    opened.sever_if_silent(time.monotonic() + SILENT_AFTER)
+    with pytest.raises(DatabaseError, match="the connection failed or was lost"):
+        await writing
+    os.kill(pids[0], signal.SIGCONT)
+    assert await opened.write(lambda tx: tx.exec_driver_sql("SELECT 1").scalar()) == 1
+    opened.close()
 
 
 def test_a_server_that_is_not_there():

@@ -1,5 +1,7 @@
 """What the service manager hears, what keeps the watchdog quiet, and the sentence it shows."""
 
+import asyncio
+import math
 import os
 import socket
 import time
@@ -12,9 +14,13 @@ import pytest
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
 from monitor.model import Severity
 from monitor.pulse import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Pulse
+from monitor.report import Outage, Report
+from monitor.store import Store, open_hold
 from monitor.store.engines import LOCK_WAIT, STATEMENT_LIMIT
 from monitor.systemd import ServiceManager
+from monitor.term import Term
 
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
@@ -117,6 +123,28 @@ def test_a_part_that_has_not_turned_for_longer_than_it_may_hangs(schedule, deliv
 
 def test_the_writer_may_wait_for_as_long_as_the_database_lets_it():
     assert WRITER_LIMIT > 2 * STATEMENT_LIMIT + 2 * LOCK_WAIT
+
+
+async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_once_what_hangs(
+    tmp_path, manager, socket_path, caplog
+):
+    hold = open_hold(f"sqlite:///{tmp_path / 'monitor.db'}")
+    store = Store(f"sqlite:///{tmp_path / 'monitor.db'}")
+    term = Term(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event())  # type: ignore[arg-type]
+    term._turning = lambda: Pulse(math.inf, -math.inf, None)
+    outage = Outage(hold, store, clock=lambda: NOON)
+    teller = ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"})
+    report = Report(teller, hold, term=lambda: term, outage=outage, clock=lambda: NOON)
+    running = asyncio.create_task(report.run())
+    await asyncio.sleep(0.1)
+    hangs = "the delivery loop hangs; waiting for the service manager to restart this process"
+    assert caplog.messages == [hangs]
+    assert manager.recv(200).decode() == f"STATUS={hangs}"
+    term._turning = None
+    await asyncio.sleep(0.1)
+    assert manager.recv(200) == b"WATCHDOG=1"
+    running.cancel()
+    store.close()
 
 
 # --- how things stand, in a sentence ----------------------------------------------------------------------------------

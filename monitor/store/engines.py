@@ -6,9 +6,10 @@ a password, a query or its parameters.
 
 import os
 import re
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,6 +23,7 @@ STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
 IDLE_LIMIT: Final = (
     10  # seconds that a writer may leave a transaction open: one that is stopped must not keep its locks
 )
+SILENT_AFTER: Final = STATEMENT_LIMIT + 15  # seconds: a server that has not ended a statement by itself hangs
 LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # a server that is found gone, connecting anew, and one statement
 READERS: Final = 4  # questions that can be asked at the same time
 
@@ -192,6 +194,14 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
         connection.commit()
 
     return engine
+
+
+def sever(connection: Any) -> None:
+    """Cut a connection's line to its server, from any thread: whoever waits there finds it lost.  SQLite has none."""
+    if getattr(connection, "closed", True):
+        return
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 # --- what went wrong --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, LeaseLost
-from monitor.store.engines import open_writer, transaction
+from monitor.store.engines import SILENT_AFTER, open_writer, sever, transaction
 
 Engine = sa.Engine
 Transaction = sa.Connection  # with a transaction begun; committed when the work returns
@@ -40,6 +40,9 @@ class Store:
         self.fence: Callable[[Transaction], None] | None = None
         self.trouble: Trouble | None = None  # while the database cannot be used
         self.turned_at: float | None = None  # `time.monotonic` of its last step; None: it has nothing to do
+        self._connections: set[Any] = set()  # the driver's
+        sa.event.listen(self.engine, "connect", lambda one, _: self._connections.add(one))
+        sa.event.listen(self.engine, "close", lambda one, _: self._connections.discard(one))
         sa.event.listen(self.engine, "after_cursor_execute", self._turn)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
@@ -72,6 +75,12 @@ class Store:
 
     def _turn(self, *_: object) -> None:
         self.turned_at = time.monotonic()
+
+    def sever_if_silent(self, now: float) -> None:
+        """Make an outage of a server that hangs: one that has not ended a statement at its limit, nor said so."""
+        if self.turned_at is not None and now - self.turned_at > SILENT_AFTER:
+            for connection in tuple(self._connections):
+                sever(connection)
 
     def close(self) -> None:
         """Wait for the transaction under way, then let go of the database."""
