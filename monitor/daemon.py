@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +18,7 @@ from monitor import store
 from monitor.app import open_database
 from monitor.config import Settings
 from monitor.counters import Counters
-from monitor.errors import ConfigError, DatabaseError, Mistake
+from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
 from monitor.heartbeat import Heartbeat
 from monitor.message import stands_by_line
 from monitor.model import Check
@@ -94,6 +94,13 @@ class Daemon:
     async def _serve(self) -> None:
         served = serving(self._settings, self._counters, clock=wall_clock, leading=lambda: self.hold.leads)
         await self._serving.enter_async_context(served)
+
+    async def _serve_instead(self) -> None:
+        await self._serving.aclose()
+        try:
+            await self._serve()
+        except ListenError as error:  # the alerts go on
+            log.error("nothing is served: %s", error)  # noqa: TRY400 -- it is one line
 
     async def _run(self) -> None:
         self._take_signals(asyncio.get_running_loop())
@@ -255,7 +262,7 @@ class Daemon:
                 self._manager.ready()
             else:
                 await self._database_answers()
-                self._adopt(settings)
+                await self._adopt(settings)
 
     async def _database_answers(self) -> None:
         """Wait for it: a term begins with a write, and meanwhile the present one goes on fetching."""
@@ -275,11 +282,13 @@ class Daemon:
         self._report.tell()
         self._manager.ready()
 
-    def _adopt(self, settings: Settings) -> None:
+    async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader in a new term, which says when it is ready."""
         log.info("the configuration was reloaded")
         self._settings, self._report.refused = settings, None
         self._notice.tell_instead(_channel_urls(settings), timezone=settings.timezone)
+        self._heart = Heartbeat(settings.heartbeat_url())
+        await self._serve_instead()
         if self._term:
             self._ending.set()
         else:

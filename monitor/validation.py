@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from monitor import channels
 from monitor.config import Settings
@@ -47,7 +48,9 @@ def with_secrets(settings: Settings) -> Settings:
         raise ConfigError(mistakes)
     keys = {name: replace(secret, value=settings.api_key(name)) for name, secret in settings.keys.items()}
     urls = {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()}
-    return replace(settings, keys=keys, urls=urls)
+    heartbeat = replace(settings.heartbeat, value=settings.heartbeat_url())
+    token = replace(settings.token, value=settings.web_token())
+    return replace(settings, keys=keys, urls=urls, heartbeat=heartbeat, token=token)
 
 
 def require_accounts(settings: Settings) -> None:
@@ -61,14 +64,15 @@ def require_accounts(settings: Settings) -> None:
 
 
 def secret_mistakes(settings: Settings) -> list[Mistake]:
-    """Every key and every channel's URL that cannot be had."""
+    """Every key, every channel's URL and every other secret that cannot be had."""
     mistakes: list[Mistake] = []
-    for read, names in ((settings.api_key, settings.accounts), (settings.channel_url, settings.channels)):
-        for name in names:
-            try:
-                read(name)
-            except ConfigError as error:
-                mistakes += error.mistakes
+    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
+    reads += [partial(settings.channel_url, name) for name in settings.channels]
+    for read in (*reads, settings.heartbeat_url, settings.web_token):
+        try:
+            read()
+        except ConfigError as error:
+            mistakes += error.mistakes
     return mistakes
 
 

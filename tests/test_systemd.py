@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.counters import Counters
+from monitor.heartbeat import Heartbeat
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
 from monitor.model import Severity
 from monitor.pulse import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Pulse
@@ -130,7 +132,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
 ):
     hold = open_hold(f"sqlite:///{tmp_path / 'monitor.db'}")
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}")
-    term = Term(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event())  # type: ignore[arg-type]
+    term = Term(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event(), Counters(), Heartbeat(None))  # type: ignore[arg-type]
     term._turning = lambda: Pulse(math.inf, -math.inf, None)
     outage = Outage(hold, store, clock=lambda: NOON)
     teller = ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"})
