@@ -10,25 +10,23 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor import store
 from monitor.app import open_database
 from monitor.config import Settings
-from monitor.counters import Counters
-from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
-from monitor.heartbeat import Heartbeat
+from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Check
-from monitor.notice import TOLD_AFTER, DatabaseNotice
+from monitor.notice import TOLD_AFTER
+from monitor.outside import Outside
 from monitor.report import Outage, Report
 from monitor.store import Hold, Store
 from monitor.systemd import ServiceManager
 from monitor.term import STOP_AFTER, Term
 from monitor.validation import channel_mistakes, replacement, require_accounts, with_secrets
-from monitor.web import serving
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
 STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
@@ -78,29 +76,13 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._ending = asyncio.Event()  # of the present term
         self._asked = asyncio.Event()  # for a reload
-        self._notice = self._new_notice()
         self._report = Report(manager, self.hold, term=lambda: self._term, outage=self._outage, clock=wall_clock)
-        self._counters = Counters()
-        self._heart = Heartbeat(settings.heartbeat_url())
-        self._serving = AsyncExitStack()
+        self._outside = Outside(settings, self.hold, self._outage, patience=self._patience, clock=wall_clock)
 
     async def run(self) -> None:
         """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
-        async with self._serving:
-            await self._serve()
+        async with self._outside.served():
             await self._run()
-        await self._heart.stop()
-
-    async def _serve(self) -> None:
-        served = serving(self._settings, self._counters, clock=wall_clock, leading=lambda: self.hold.leads)
-        await self._serving.enter_async_context(served)
-
-    async def _serve_instead(self) -> None:
-        await self._serving.aclose()
-        try:
-            await self._serve()
-        except ListenError as error:  # the alerts go on
-            log.error("nothing is served: %s", error)  # noqa: TRY400 -- it is one line
 
     async def _run(self) -> None:
         self._take_signals(asyncio.get_running_loop())
@@ -110,7 +92,7 @@ class Daemon:
             asyncio.create_task(self._beat(), name="beat"),
             asyncio.create_task(self._report.run(), name="report"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
-            asyncio.create_task(self._notice.run(), name="notice"),
+            asyncio.create_task(self._outside.notice.run(), name="notice"),
         ]
         try:
             while not self._stopping.is_set():
@@ -153,16 +135,8 @@ class Daemon:
         self._ending = asyncio.Event()
         if self._stopping.is_set():
             return
-        self._term = Term(
-            self._settings,
-            self._store,
-            self.hold,
-            wall_clock,
-            self._ending,
-            self._stopping,
-            self._counters,
-            self._heart,
-        )
+        events, seen = (self._ending, self._stopping), (self._outside.counters, self._outside.heart)
+        self._term = Term(self._settings, self._store, self.hold, wall_clock, *events, *seen)
         try:
             self._held = await self._term.run(self._held, ready=self._begun)
         except ConfigError as error:
@@ -286,9 +260,7 @@ class Daemon:
         """Go on with other settings: a leader in a new term, which says when it is ready."""
         log.info("the configuration was reloaded")
         self._settings, self._report.refused = settings, None
-        self._notice.tell_instead(_channel_urls(settings), timezone=settings.timezone)
-        self._heart = Heartbeat(settings.heartbeat_url())
-        await self._serve_instead()
+        await self._outside.take(settings)
         if self._term:
             self._ending.set()
         else:
@@ -315,18 +287,9 @@ class Daemon:
         self._stop()
         return mistakes
 
-    def _new_notice(self) -> DatabaseNotice:
-        return DatabaseNotice(
-            _channel_urls(self._settings),
-            trouble=self._outage.now,
-            patience=lambda: TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER,
-            timezone=self._settings.timezone,
-            clock=wall_clock,
-        )
-
-
-def _channel_urls(settings: Settings) -> dict[str, str]:
-    return {name: settings.channel_url(name) for name in settings.channels}
+    def _patience(self) -> timedelta:
+        """How long the database may be away until the channels are told."""
+        return TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
