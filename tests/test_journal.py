@@ -70,7 +70,7 @@ def test_a_traceback_is_part_of_the_message(listening, log):
     except ValueError:
         log.exception("it failed")
     message = fields(listening.recv(100_000))["MESSAGE"]
-    assert message.startswith("it failed\nTraceback")
+    assert message.startswith("it failed\n  Traceback")
     assert "ValueError: invalid literal" in message
 
 
