@@ -11,21 +11,24 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from monitor import store
-from monitor.app import channel_mistakes, open_database, require_accounts
+from monitor.app import channel_mistakes, open_database, require_accounts, secret_mistakes
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.heartbeat import Heartbeat
-from monitor.model import Check
+from monitor.model import Check, Snapshot
 from monitor.notice import TOLD_AFTER, DatabaseNotice
 from monitor.store import Hold, Store
 from monitor.term import STOP_AFTER, Term
 from monitor.web import serving
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
+STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
+KEPT_AT_ONCE: Final = 200  # held results at one look: whoever leads waits for them
 STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
 HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 
@@ -40,6 +43,9 @@ def wall_clock() -> datetime:
 def run(settings: Settings) -> None:
     """Be the daemon of this configuration until SIGTERM or SIGINT."""
     require_accounts(settings)
+    # One that stands by is to find out now, and not when it is needed.
+    if mistakes := secret_mistakes(settings):
+        raise ConfigError(mistakes)
     opened = open_database(settings)
     daemon = Daemon(settings, opened)
     if not daemon.stands_by and not daemon.hold.acquire():
@@ -60,6 +66,7 @@ class Daemon:
         self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
         self._trouble: store.Trouble | None = None  # of one that stands by
+        self._led_last = False  # no other daemon was seen to lead since this one did
         self._held: list[Check] = []
         self._stopping = asyncio.Event()
         self._counters = Counters()
@@ -85,6 +92,8 @@ class Daemon:
                 await self._stand_by()
                 if self.hold.leads:
                     await self._lead()
+            while not self.hold.leads and await self._keep_some():
+                pass
         finally:
             mistakes = verifying.result() if verifying.done() else []
             for task in beside:
@@ -106,6 +115,7 @@ class Daemon:
         last_resort.start()
 
     async def _lead(self) -> None:
+        self._led_last = True
         term = Term(self._settings, self._store, self.hold, wall_clock, self._stopping, self._counters, self._heart)
         try:
             self._held = await term.run(self._held, ready=lambda: notify_systemd("READY=1"))
@@ -115,8 +125,8 @@ class Daemon:
             log.error("the lead could not be taken: %s", error)  # noqa: TRY400 -- it is one line
         if not self._stopping.is_set():
             log.warning("no longer leading")
-            self.hold.drop()
-            await _wait(self._stopping, TRY_EVERY)
+            await asyncio.to_thread(self.hold.give_back)
+            await _wait(self._stopping, STEP_ASIDE)
 
     # --- standing by --------------------------------------------------------------------------------------------------
 
@@ -130,7 +140,7 @@ class Daemon:
                 log.info("standing by: another credit-monitor leads")
                 notify_systemd("READY=1\nSTATUS=standing by: another credit-monitor leads")
                 said = True
-            await self._keep_held()
+            await self._keep_some()
             await _wait(self._stopping, TRY_EVERY)
 
     async def _try_to_lead(self) -> bool:
@@ -144,22 +154,31 @@ class Daemon:
         if self._trouble:
             log.warning("the database is back")
         self._trouble = None
+        self._led_last &= leads
         if leads:
             log.info("leading")
         return leads
 
-    async def _keep_held(self) -> None:
-        """Keep balances that were fetched as the leader: they are facts, whoever judges the next ones."""
-        held = self._held
-        if not held or self._trouble:
-            return
+    async def _keep_some(self) -> bool:
+        """Keep some balances that were fetched as the leader: they are facts, whoever judges the next ones.
+
+        What failed is none: this process may have been stopped for longer than an answer may take.
+        """
+        if self._trouble:
+            return False
+        self._held = [one for one in self._held if isinstance(one.outcome, Snapshot)]
+        some = self._held[:KEPT_AT_ONCE]
+        if not some:
+            return False
         try:
-            await self._store.write(lambda tx: store.record(tx, held), fenced=False)
+            await self._store.write(partial(store.record, batch=some), fenced=False)
         except DatabaseError as error:
-            log.debug("%d result(s) are still held: %s", len(held), error)
-            return
-        log.info("kept %d result(s) from before another daemon led", len(held))
-        self._held = []
+            log.debug("%d result(s) are still held: %s", len(self._held), error)
+            return False
+        del self._held[: len(some)]
+        if not self._held:
+            log.info("kept what was fetched before another daemon led")
+        return True
 
     # --- beside everything --------------------------------------------------------------------------------------------
 
@@ -188,7 +207,7 @@ class Daemon:
         return DatabaseNotice(
             {name: self._settings.channel_url(name) for name in self._settings.channels},
             trouble=trouble,
-            patience=lambda: TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER,
+            patience=lambda: TOLD_AFTER if self._led_last else STANDBY_TELLS_AFTER,
             timezone=self._settings.timezone,
             clock=wall_clock,
         )

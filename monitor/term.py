@@ -48,8 +48,15 @@ class Term:
     async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
         """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
         self.counters.turned["deliver"] = asyncio.get_running_loop().time()  # an earlier term's turns do not count
-        parts = open_parts(
-            self.settings, self.store, clock=self.clock, hold=self.hold, held=held, counters=self.counters
+        # In a thread: thousands of organizations take their time, and a loop that does not turn loses the lease.
+        parts = await asyncio.to_thread(
+            open_parts,
+            self.settings,
+            self.store,
+            clock=self.clock,
+            hold=self.hold,
+            held=held,
+            counters=self.counters,
         )
         delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
         looking = asyncio.create_task(self._look(), name="look at the lease")
@@ -63,8 +70,10 @@ class Term:
         ready()
         await self._over.wait()
         looking.cancel()
-        # Whoever has lost the lead must not go on for a moment longer.
-        grace = timedelta(0) if self._is_lost() else FETCH_GRACE
+        # Whoever has lost the lead must not go on for a moment longer, nor renew what another may have by now.
+        grace = FETCH_GRACE if self.ending.is_set() and not self._is_lost() else timedelta(0)
+        if not grace:
+            self.hold.drop()
         await self._end(parts, schedule, delivering, grace=grace)
         return await parts.leave()
 
