@@ -43,6 +43,7 @@ sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, t
 
 audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulnerability; needs the network
 	@PYTHON=$(PYTHON) .ci/audit
+
 standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
 	$(BIN)/python -m benchmarks.standby_proof
 
