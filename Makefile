@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench crash-proof test-systemd sbom audit clean
+.PHONY: help demo test check bench crash-proof standby-proof test-systemd sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,9 @@ sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, t
 
 audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulnerability; needs the network
 	@PYTHON=$(PYTHON) .ci/audit
+
+standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
+	$(BIN)/python -m benchmarks.standby_proof
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from monitor import store
@@ -19,7 +20,7 @@ from monitor.app import open_database
 from monitor.config import Settings
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
-from monitor.model import Check
+from monitor.model import Check, Snapshot
 from monitor.notice import TOLD_AFTER
 from monitor.outside import Outside
 from monitor.report import Outage, Report
@@ -29,6 +30,8 @@ from monitor.term import STOP_AFTER, Term
 from monitor.validation import channel_mistakes, replacement, require_accounts, with_secrets
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
+STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
+KEPT_AT_ONCE: Final = 200  # held results at one look: whoever leads waits for them
 STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
 HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 
@@ -71,6 +74,7 @@ class Daemon:
         self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
         self._outage = Outage(self.hold, opened, clock=wall_clock)
+        self._led_last = False  # no other daemon was seen to lead since this one did
         self._held: list[Check] = []
         self._term: Term | None = None
         self._stopping = asyncio.Event()
@@ -99,6 +103,8 @@ class Daemon:
                 await self._stand_by()
                 if self.hold.leads:
                     await self._lead()
+            while not self.hold.leads and await self._keep_some():
+                pass
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
             mistakes = verifying.result() if verifying.done() else []
@@ -136,6 +142,7 @@ class Daemon:
         if self._stopping.is_set():
             return
         events, seen = (self._ending, self._stopping), (self._outside.counters, self._outside.heart)
+        self._led_last = True
         self._term = Term(self._settings, self._store, self.hold, wall_clock, *events, *seen)
         try:
             self._held = await self._term.run(self._held, ready=self._begun)
@@ -176,8 +183,8 @@ class Daemon:
         await _wait(self._stopping, TRY_EVERY)
 
     async def _step_down(self) -> None:
-        self.hold.drop()
-        await _wait(self._stopping, TRY_EVERY)
+        await asyncio.to_thread(self.hold.give_back)
+        await _wait(self._stopping, STEP_ASIDE)
 
     # --- standing by --------------------------------------------------------------------------------------------------
 
@@ -192,7 +199,7 @@ class Daemon:
                 self._report.tell()
                 self._manager.ready()
                 said = True
-            await self._keep_held()
+            await self._keep_some()
             await _wait(self._stopping, TRY_EVERY)
 
     async def _try_to_lead(self) -> bool:
@@ -202,22 +209,31 @@ class Daemon:
             self._outage.seen(error)
             return False
         self._outage.over()
+        self._led_last &= leads
         if leads:
             log.info("leading")
         return leads
 
-    async def _keep_held(self) -> None:
-        """Keep balances that were fetched as the leader: they are facts, whoever judges the next ones."""
-        held = self._held
-        if not held or self._outage.found:
-            return
+    async def _keep_some(self) -> bool:
+        """Keep some balances that were fetched as the leader: they are facts, whoever judges the next ones.
+
+        What failed is none: this process may have been stopped for longer than an answer may take.
+        """
+        if self._outage.found:
+            return False
+        self._held = [one for one in self._held if isinstance(one.outcome, Snapshot)]
+        some = self._held[:KEPT_AT_ONCE]
+        if not some:
+            return False
         try:
-            await self._store.write(lambda tx: store.record(tx, held), fenced=False)
+            await self._store.write(partial(store.record, batch=some), fenced=False)
         except DatabaseError as error:
-            log.debug("%d result(s) are still held: %s", len(held), error)
-            return
-        log.info("kept %d result(s) from before another daemon led", len(held))
-        self._held = []
+            log.debug("%d result(s) are still held: %s", len(self._held), error)
+            return False
+        del self._held[: len(some)]
+        if not self._held:
+            log.info("kept what was fetched before another daemon led")
+        return True
 
     # --- reload -------------------------------------------------------------------------------------------------------
 
@@ -289,7 +305,7 @@ class Daemon:
 
     def _patience(self) -> timedelta:
         """How long the database may be away until the channels are told."""
-        return TOLD_AFTER if self.hold.leads or self._held else STANDBY_TELLS_AFTER
+        return TOLD_AFTER if self._led_last else STANDBY_TELLS_AFTER
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -180,7 +180,8 @@ class Deliverer:
         fenced = attempt.error is not None
         while True:
             try:
-                states = await self._store.write(mark, fenced=fenced)
+                # Shielded: a delivery that is cancelled now has gone out all the same.
+                states = await asyncio.shield(self._store.write(mark, fenced=fenced))
             except LeaseLost:
                 return False
             except DatabaseError:

@@ -54,8 +54,12 @@ class DatabaseNotice:
 
     async def run(self, *, every: timedelta = timedelta(seconds=5)) -> None:
         """Look until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             await asyncio.sleep(every.total_seconds())
+            if loop.time() - began > 3 * every.total_seconds():
+                continue  # this process was stopped: what it knows of the database is old
             try:
                 await self.look()
             except Exception:

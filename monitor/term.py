@@ -86,8 +86,10 @@ class Term:
         await self._over.wait()
         self._turning = lambda: Pulse(math.inf, math.inf, self.store.turned_at)
         looking.cancel()
-        # Whoever has lost the lead must not go on for a moment longer.
-        grace = timedelta(0) if self._is_lost() else FETCH_GRACE
+        # Whoever has lost the lead must not go on for a moment longer, nor renew what another may have by now.
+        grace = FETCH_GRACE if self.ending.is_set() and not self._is_lost() else timedelta(0)
+        if not grace:
+            self.hold.drop()
         await self._end(parts, schedule, delivering, grace=grace)
         return await parts.leave()
 

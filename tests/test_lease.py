@@ -147,6 +147,81 @@ def wait_until(condition) -> None:
     raise AssertionError("it did not happen")
 
 
+def test_a_leader_that_steps_back_is_followed_at_once_and_may_lead_again_itself(lead, other):
+    lead.acquire()
+    lead.give_back()
+    assert not lead.leads
+    assert other.acquire()
+    lead.give_back()  # of a term that has passed: the other one is not disturbed
+    assert other._renew()
+    other.release()
+    assert lead.acquire()
+
+
+def test_what_is_dropped_while_the_database_is_away_may_be_given_back_later(lead, other):
+    lead.acquire()
+    lead.drop()
+    assert not other.acquire()
+    lead.give_back()
+    assert other.acquire()
+
+
+def test_a_renewal_under_way_takes_nothing_back_that_was_given_back(lead, other):
+    lead.acquire()
+    term = lead._term
+    lead.give_back()
+    lead._term = term  # as the renewing thread had read it
+    assert not lead._renew()
+    assert other.acquire()
+
+
+def test_after_a_failover_that_lost_a_term_two_leaders_with_the_same_number_are_told_apart(lead, other, opened):
+    lead.acquire()
+    opened.fence = lead.fence
+    # The new server never heard of it: it counts from the term before, and gives the number again.
+    lost = leases.update().values(term=leases.c.term - 1, daemon="", expires_at=sa.func.clock_timestamp())
+    opened.write_now(lambda tx: tx.execute(lost), fenced=False)
+    assert other.acquire()
+    assert other._term == lead._term
+    with pytest.raises(LeaseLost):
+        add_account(opened, "late")
+    assert not lead._renew()
+
+
+def test_who_has_dropped_the_lead_sends_nothing_any_more(lead):
+    lead.acquire()
+    lead.drop()
+    assert lead.until <= boot_clock()
+
+
+STALLED = """
+import sys, time
+import psycopg
+with psycopg.connect(sys.argv[1], autocommit=True) as one, one.pipeline() as pipeline:
+    one.execute("BEGIN")
+    one.execute("SELECT term FROM leases FOR KEY SHARE")
+    one.pgconn.send_flush_request()
+    one.pgconn.flush()
+    print("sent", flush=True)
+    time.sleep(60)
+"""
+STALLING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'ClientRead'"
+
+
+def test_a_session_that_stalls_in_a_pipeline_is_ended_because_no_timeout_of_the_server_does_it(
+    lead, postgres, postgres_url, monkeypatch
+):
+    command = [sys.executable, "-c", STALLED, postgres_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        wait_until(lambda: postgres.execute(STALLING) == (1,))
+        monkeypatch.setattr(lease, "_END_STALLED", lease._END_STALLED.bindparams(limit=0))
+        assert lead.acquire()
+        assert postgres.execute(STALLING) == (0,)
+        process.kill()
+
+
 # --- a holder that has died -------------------------------------------------------------------------------------------
 
 HOLDER = """

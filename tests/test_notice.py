@@ -1,5 +1,7 @@
 """The one message that cannot wait in the outbox: that the database is away, and that it is back."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -98,6 +100,21 @@ async def test_a_second_outage_is_another_message():
             case.since = None
             await case.look(1)
         assert len({identity(said) for said in receiver.said}) == 2
+
+
+async def test_a_process_that_was_stopped_tells_nothing_that_it_knew_from_before():
+    asked: list[float] = []
+    case = Case()
+    case.notice._trouble = lambda: asked.append(asyncio.get_running_loop().time())
+    looking = asyncio.create_task(case.notice.run(every=timedelta(milliseconds=20)))
+    await asyncio.sleep(0.05)
+    before = len(asked)
+    time.sleep(0.2)  # noqa: ASYNC251 -- as a process that is stopped
+    await asyncio.sleep(0.005)
+    assert len(asked) == before
+    await asyncio.sleep(0.1)
+    assert len(asked) > before
+    looking.cancel()
 
 
 @pytest.mark.parametrize("name", ["<!channel>\n*x*", "a\x1b[31m"])

@@ -26,9 +26,10 @@ class Scripted:
     id: str
     random: Random
     balances: list[Decimal] = field(default_factory=list)
+    least: float = 1100  # at the beginning
 
     def __post_init__(self) -> None:
-        self.balances.append(self._rounded(self.random.uniform(1100, FULL)))
+        self.balances.append(self._rounded(self.random.uniform(self.least, FULL)))
 
     @property
     def now(self) -> Decimal:

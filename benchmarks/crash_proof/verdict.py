@@ -5,9 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from benchmarks.crash_proof.evidence import Arrival
+from benchmarks.crash_proof.evidence import Arrival, Records
 from benchmarks.crash_proof.script import Demand, demanded
 from benchmarks.crash_proof.stage import OUTLIVE, Stage
 from monitor.model import Reason, Rules, Severity
@@ -60,16 +61,26 @@ def weigh(stage: Stage, rules: Mapping[str, Rules], hearing: Mapping[str, Mappin
     """Everything that can be counted, and everything that is wrong."""
     counts = Counts(balances=sum(len(one.balances) for one in stage.script))
     demands = {one.name: demanded(one, rules[one.name], hearing[one.name]) for one in stage.script}
-    held = _held(stage.records.notifications())
-    deliveries = stage.records.deliveries()
-    _weigh_notifications(counts, demands, held)
-    _weigh_deliveries(counts, demands, held, deliveries)
-    _weigh_arrivals(counts, stage.seen.arrivals, held, deliveries)
+    weigh_words(counts, demands, stage.records, stage.seen.arrivals)
     _weigh_doubles(counts, stage)
     _weigh_lives(counts, stage)
-    logs = (path.read_text(errors="replace") for path in stage.folder.glob("life-*.log"))
-    counts.tracebacks = sum(log.count("Traceback") for log in logs)
+    counts.tracebacks = tracebacks(stage.folder)
     return counts
+
+
+def weigh_words(counts: Counts, demands: Mapping[str, list[Demand]], records: Records, arrivals: list[Arrival]) -> None:
+    """What was demanded, against what the database holds and what arrived."""
+    held = _held(records.notifications())
+    deliveries = records.deliveries()
+    _weigh_notifications(counts, demands, held)
+    _weigh_deliveries(counts, demands, held, deliveries)
+    _weigh_arrivals(counts, arrivals, held, deliveries)
+
+
+def tracebacks(folder: Path) -> int:
+    """How many the daemons' logs hold."""
+    logs = (path.read_text(errors="replace") for path in folder.glob("life-*.log"))
+    return sum(log.count("Traceback") for log in logs)
 
 
 def _held(rows: list[Any]) -> Held:
@@ -149,7 +160,7 @@ def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliver
 def _weigh_doubles(counts: Counts, stage: Stage) -> None:
     """A double is the same message, and is there for one of two causes."""
     unmarked = {(life.number, *sent) for life in stage.seen.lives for sent in life.unmarked}
-    for before, after in _doubles(stage.seen.arrivals):
+    for before, after in doubles(stage.seen.arrivals):
         same = (before.ids, before.words) == (after.ids, after.words)
         counts.doubles_changed += not same
         in_flight = any((before.life, before.channel, key) in unmarked for key in before.ids)
@@ -164,7 +175,7 @@ def _weigh_doubles(counts: Counts, stage: Stage) -> None:
             counts.notes.append(f"a double that changed: {before.named} {after.named}")
 
 
-def _doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+def doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
     """Each message that shares an id with one before it on its channel, and the last of those."""
     last: dict[tuple[str, str], Arrival] = {}
     for one in arrivals:

@@ -4,6 +4,7 @@ Refuses to query.  One engine writes (from one thread), another one only reads a
 a password, a query or its parameters.
 """
 
+import logging
 import os
 import re
 import socket
@@ -165,6 +166,7 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engine:
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a connection that was lost it warns beside our own word
     try:
         engine = sa.create_engine(
             url.set(query={**_POSTGRES_DEFAULTS, **url.query}),

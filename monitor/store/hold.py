@@ -42,6 +42,9 @@ class Hold(Protocol):
     def drop(self) -> None:
         """Lead no longer, without telling anybody: another daemon leads, or may by now."""
 
+    def give_back(self) -> None:
+        """Lead no longer, and let another daemon lead at once, as far as the database can be told."""
+
     def release(self) -> None:
         """Let another daemon have it; once is enough, twice does no harm."""
 
@@ -77,6 +80,9 @@ class FileLock:
         return True
 
     def drop(self) -> None:
+        self.release()
+
+    def give_back(self) -> None:
         self.release()
 
     def release(self) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from monitor import __version__
 from monitor.errors import DatabaseError, LeaseLost
-from monitor.store.engines import open_writer, place, transaction
+from monitor.store.engines import IDLE_LIMIT, open_writer, place, transaction
 from monitor.store.process import is_dead, own_id
 from monitor.store.writer import insert
 from monitor.tables import daemons, leases
@@ -33,6 +33,15 @@ _NOW: Final = sa.func.clock_timestamp()
 _WHO: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <= _NOW).label("over")).select_from(
     leases.outerjoin(daemons, daemons.c.id == leases.c.daemon)
 )
+
+# A session that waits for its client in the middle of a pipeline (many rows in one go) is no idle transaction to
+# PostgreSQL, and no statement of it is under way: no time-out ends it, whatever it has locked.
+_END_STALLED: Final = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
+    " AND state_change < clock_timestamp() - make_interval(secs => :limit)"
+).bindparams(limit=IDLE_LIMIT)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +62,7 @@ class Lease:
         self.id = own_id()
         self._alive = alive
         self._term: int | None = None
+        self._dropped: int | None = None  # a term that the database may still take for ours
         self._ends = 0.0  # by `boot_clock`
         self._ended = threading.Event()  # of the present term
         self.others = 0  # daemons seen lately on this database, but for this one
@@ -95,29 +105,42 @@ class Lease:
 
     def fence(self, tx: sa.Connection) -> None:
         """Nobody else leads before this transaction has ended, or `LeaseLost`; the first thing in every write."""
-        ours = (leases.c.term == self._term) & (leases.c.expires_at > _NOW)
-        question = sa.select(leases.c.term).where(ours).with_for_update(read=True, key_share=True)
+        valid = self._ours(self._term) & (leases.c.expires_at > _NOW)
+        question = sa.select(leases.c.term).where(valid).with_for_update(read=True, key_share=True)
         if self._term is None or tx.execute(question).first() is None:
             raise LeaseLost(f"{place(self._engine.url)}: another credit-monitor leads now")
 
     def drop(self) -> None:
         """Lead no longer, without telling the database: it cannot be reached, or says so itself."""
         self._ended.set()
-        self._term = None
+        self._term, self._dropped, self._ends = None, self._term or self._dropped, 0.0
+
+    def give_back(self) -> None:
+        """Lead no longer, and let another daemon lead at once; one that leads already is not disturbed."""
+        self.drop()
+        self._leave(for_good=False)
 
     def release(self) -> None:
-        """Give the lease back, so that another daemon leads at once, and let go of the database."""
-        term = self._term
+        """Give the lease back, and let go of the database."""
         self.drop()
+        self._leave(for_good=True)
+        self._engine.dispose()
+
+    def _leave(self, *, for_good: bool) -> None:
         try:
             with transaction(self._engine) as tx:
-                if term is not None:
+                if self._dropped is not None:
                     given_back = {"daemon": "", "expires_at": _NOW}
-                    tx.execute(leases.update().where(leases.c.term == term).values(given_back))
-                tx.execute(daemons.delete().where(daemons.c.id == self.id))
+                    tx.execute(leases.update().where(self._ours(self._dropped)).values(given_back))
+                if for_good:
+                    tx.execute(daemons.delete().where(daemons.c.id == self.id))
         except DatabaseError as error:
             log.debug("the lease runs out by itself: %s", error)
-        self._engine.dispose()
+        self._dropped = None
+
+    def _ours(self, term: int | None) -> sa.ColumnElement[bool]:
+        """Term and holder: after a failover to a server that lacked the last term, two may count the same one."""
+        return (leases.c.term == term) & (leases.c.daemon == self.id)
 
     # --- renewing -----------------------------------------------------------------------------------------------------
 
@@ -135,7 +158,7 @@ class Lease:
         began, term = boot_clock(), self._term
         with transaction(self._engine) as tx:
             self._appear(tx)
-            renewed = leases.update().where(leases.c.term == term).values(expires_at=_NOW + LEASE)
+            renewed = leases.update().where(self._ours(term)).values(expires_at=_NOW + LEASE)
             if tx.execute(renewed).rowcount == 0:
                 return False
         if term == self._term:
@@ -143,7 +166,9 @@ class Lease:
         return True
 
     def _appear(self, tx: sa.Connection) -> None:
-        """Say that this daemon is there, and see who else is."""
+        """Say that this daemon is there, see who else is, and end what stands in everybody's way."""
+        if tx.execute(_END_STALLED).first() is not None:
+            log.warning("ended a connection that had stopped in the middle of a transaction")
         me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "version": __version__}
         row = insert("postgresql", daemons).values(id=self.id, started_at=_NOW, seen_at=_NOW, **me)
         tx.execute(row.on_conflict_do_update(index_elements=[daemons.c.id], set_={"seen_at": _NOW}))

@@ -1,0 +1,149 @@
+"""`python -m benchmarks.standby_proof [--rounds N] [--seed N] [--organizations N] [--accounts N] [--fault NAME]`."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+from benchmarks.crash_proof.verdict import FAULTS as OF_WORDS
+from benchmarks.standby_proof.stage import DAEMONS, Stage, stage
+from benchmarks.standby_proof.strikes import STRIKES
+from benchmarks.standby_proof.verdict import FAULTS, Verdict, weigh
+from monitor import migrate
+from monitor.store.engines import open_writer
+from tests.server import Server
+
+# What the proof has to notice: put into the daemons, before they run, by `--fault`.
+ON_PURPOSE = {
+    "no-fence": (  # and a leader that does not notice that it has lost the lead: the fence alone stands against it
+        "from monitor.store.lease import Lease; from monitor.term import Term; Lease.fence = lambda self, tx: None; "
+        "Lease.drop = lambda self: None; Term._is_lost = lambda self: False"
+    ),
+    "no-idle-limit": (
+        "from monitor.store import engines, lease; engines.IDLE_LIMIT = 3600; "
+        "lease._END_STALLED = lease._END_STALLED.bindparams(limit=3600)"
+    ),
+}
+
+
+async def prove(folder: Path, server: Server, arguments: argparse.Namespace) -> Verdict:
+    """Strike so often, then let calm return, and weigh what happened."""
+    async with stage(
+        folder,
+        server,
+        _migrated(server.new()),
+        seed=arguments.seed,
+        organizations=arguments.organizations,
+        accounts=arguments.accounts,
+        fault=ON_PURPOSE.get(arguments.fault),
+    ) as one:
+        settings = one.write_config()
+        for _ in range(DAEMONS):
+            await one.start()
+        await one.everything_fetched()
+        walking = asyncio.create_task(one.walk())
+        await _strike(one, 4 * arguments.rounds)
+        await one.settle()
+        walking.cancel()
+        with suppress(asyncio.CancelledError):
+            await walking
+        codes = await one.stop()
+        verdict = weigh(one, settings.rules)
+        if any(codes):
+            raise RuntimeError(f"stopped in peace, they ended with {codes}")
+        _show_gaps(one)
+        return verdict
+
+
+async def _strike(one: Stage, count: int) -> None:
+    began = time.monotonic()
+    for number in range(count):
+        await asyncio.sleep(one.random.uniform(1, 7))
+        await STRIKES[number % len(STRIKES)](one)
+        hit = one.disturbances[-1]
+        took = "" if hit.takeover is None else f"another leads after {hit.takeover:.1f} s, "
+        print(
+            f"{time.monotonic() - began:6.0f} s  {hit.kind:26} {took}recorded again after {hit.recorded:.1f} s, "
+            f"{len(one.arrivals)} messages",
+            flush=True,
+        )
+
+
+def _migrated(url: str) -> str:
+    engine = open_writer(url)
+    migrate.upgrade(engine)
+    engine.dispose()
+    return url
+
+
+def run(arguments: argparse.Namespace) -> Verdict:
+    folder = Path(tempfile.mkdtemp(prefix="standby-proof-"))
+    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
+    directory.chmod(0o755)  # started by root, the server runs as another user
+    server = Server(directory)
+    try:
+        # A server that crashes must not forget what it has confirmed.
+        server.execute("ALTER SYSTEM SET synchronous_commit = on")
+        server.execute("SELECT pg_reload_conf()")
+        verdict = asyncio.run(prove(folder, server, arguments))
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+    if verdict.faults():
+        print(f"the daemons' logs are in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return verdict
+
+
+def _show_gaps(one: Stage) -> None:
+    print(f"\n{'seconds (median, most)':28}{'another leads':>18}{'recorded again':>18}{'between polls':>18}")
+    for kind in sorted({hit.kind for hit in one.disturbances}):
+        hits = [hit for hit in one.disturbances if hit.kind == kind]
+        columns = (
+            [hit.takeover for hit in hits if hit.takeover is not None],
+            [hit.recorded for hit in hits],
+            [gap for hit in hits for gap in hit.gaps.values()],
+        )
+        shown = (f"{median(them):.1f}, {max(them):.1f}" if them else "-" for them in columns)
+        print(f"{kind:28}" + "".join(f"{text:>18}" for text in shown))
+
+
+def show(verdict: Verdict) -> None:
+    words = vars(verdict.words)
+    figures = ("balances", "demanded", "notifications", "deliveries", "arrivals", "messages", *OF_WORDS)
+    print()
+    for name, value in (
+        {k: v for k, v in vars(verdict).items() if k != "words"} | {k: words[k] for k in figures}
+    ).items():
+        if name == "notes":
+            continue
+        must = "  (must be 0)" if name in FAULTS or name in OF_WORDS else ""
+        shown = (
+            ", ".join(f"{n} {what}" for what, n in sorted(value.items())) if isinstance(value, dict) else f"{value:,}"
+        )
+        print(f"  {name.replace('_', ' '):26}{shown:>10}{must}")
+    print(*(verdict.notes + verdict.words.notes)[:20], sep="\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.standby_proof", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="of each kind: killed, stopped, cut off, restarted")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--organizations", type=int, default=3000)
+    parser.add_argument("--accounts", type=int, default=30)
+    parser.add_argument("--fault", choices=sorted(ON_PURPOSE), help="put into the daemons; the proof has to notice it")
+    verdict = run(parser.parse_args())
+    show(verdict)
+    faults = verdict.faults()
+    print("\nproven" if not faults else f"\nFAULTS: {faults}")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
