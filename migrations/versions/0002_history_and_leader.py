@@ -21,6 +21,7 @@ Credits = sa.BigInteger().with_variant(sa.Numeric(20, 6), "postgresql")
 
 DAY = 86_400_000_000  # microseconds
 POINTS_AT_ONCE = 10_000
+DAYS_AT_ONCE = 1_000
 
 
 def upgrade() -> None:
@@ -104,18 +105,18 @@ def _create_leader_tables() -> None:
 
 
 def _fold(organization_id: int) -> None:
-    """Fill `balance_days` of one organization, a day at a time, in constant memory."""
+    """Fill `balance_days` of one organization, many days at a time, in constant memory."""
     days: dict[int, list[Any]] = {}
     before: tuple[int, int] | None = None
-    for at, amount in _points(organization_id):
-        day = days.setdefault(at // DAY * DAY, _empty())
-        _see(day, at, amount)
-        if before:
-            for start, change in _shared(before, (at, amount)):
-                row = days.setdefault(start, _empty())
-                row[0 if change < 0 else 1] += abs(change)
-        _write(organization_id, {start: days.pop(start) for start in list(days) if start < at // DAY * DAY - DAY})
-        before = (at, amount)
+    for point in _points(organization_id):
+        today = point[0] // DAY * DAY
+        if len(days) > DAYS_AT_ONCE:
+            _write(organization_id, {start: days.pop(start) for start in list(days) if start < today - DAY})
+        _see(days.setdefault(today, _empty()), *point)
+        for start, change in _shared(before, point) if before else ():
+            day = days.setdefault(start, _empty())
+            day[0 if change < 0 else 1] += abs(change)
+        before = point
     _write(organization_id, days)
 
 
