@@ -155,15 +155,14 @@ class AccountPoll:
         def ensure(tx: Transaction) -> list[Identity]:
             for old in displaced:
                 store.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
-            return [
-                store.ensure_organization(
-                    tx, base_url=base_url, vendor_id=one.id, name=name, account=self.name, title=one.name
-                )
-                for name, one in news
-            ]
+            return store.ensure_organizations(tx, wanted)
 
         base_url = self._watch.base_url(self.name)
         displaced = self._watch.displaced(self.name, news)
+        wanted = [
+            {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name}
+            for name, one in news
+        ]
         rows = await self._store.write(ensure) if news else []
         for row, (_, one) in zip(rows, news, strict=True):
             self._watch.take(row, one.name)

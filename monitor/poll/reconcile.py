@@ -13,10 +13,11 @@ from monitor.judge import reconcile as reconcile_rules
 from monitor.model import Notification, OpenIncident, Organization, Rule, Subject
 from monitor.poll.facts import account_facts, organization_facts
 from monitor.poll.forecasts import Forecasts
+from monitor.poll.places import Places
 from monitor.poll.routes import rules_of
 from monitor.poll.settle import announce, outlook_of
 from monitor.poll.telling import About, Teller, still
-from monitor.store import Identity, Transaction
+from monitor.store import Transaction
 
 
 def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: datetime) -> list[Notification]:
@@ -33,33 +34,21 @@ def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: 
 
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
-    for name, organization in settings.organizations.items():
-        if organization.id is not None:
-            base_url = settings.accounts[organization.account].base_url
-            store.ensure_organization(
-                tx, base_url=base_url, vendor_id=organization.id, name=name, account=organization.account, title=None
-            )
-    for known in store.identities(tx):
-        name, account, watched = placement(settings, known)
+    places = Places(settings)
+    there = store.identities(tx)
+    known_already = {(known.base_url, known.vendor_id) for known in there}
+    missing = {key: one for key, one in places.listed().items() if key not in known_already}
+    store.ensure_organizations(
+        tx,
+        [
+            {"base_url": base_url, "vendor_id": vendor_id, "name": one.name, "account": one.account, "title": None}
+            for (base_url, vendor_id), one in missing.items()
+        ],
+    )
+    for known in there:
+        name, account, watched = places.of_known(known)
         if (name, account, watched) != (known.name, known.account, known.watched):
             store.rename(tx, known.id, name=name, account=account, watched=watched)
-
-
-def placement(settings: Settings, known: Identity) -> tuple[str, str, bool]:
-    """Name, account and whether it is watched, of an organization that the database knows."""
-    base_urls = {name: account.base_url for name, account in settings.accounts.items()}
-    for name, organization in settings.organizations.items():
-        ours = base_urls[organization.account] == known.base_url
-        if ours and organization.id == known.vendor_id:
-            return name, organization.account, True
-        # Resolved before through the account endpoint: it stays until that is asked again.
-        if ours and organization.id is None and name == known.name:
-            return name, organization.account, True
-    taken = known.name in settings.organizations
-    account = settings.accounts.get(known.account)
-    if account and account.organizations_all and account.base_url == known.base_url:
-        return known.vendor_id, known.account, known.watched
-    return known.vendor_id if taken else known.name, known.account, False
 
 
 def _reconcile_accounts(teller: Teller, at: datetime) -> None:

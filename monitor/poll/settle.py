@@ -78,6 +78,7 @@ class Settlement:
     everything: Incidents
     of_two_minds: set[int]  # accounts whose key was rejected in this batch: no snapshot beside that makes it good
     _failures: dict[int, tuple[str, FailureKind | None]] | None = field(default=None)
+    _names: dict[int, str] | None = field(default=None)  # of accounts
 
     @classmethod
     def begin(cls, tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> "Settlement":
@@ -185,8 +186,9 @@ class Settlement:
         return self._failures
 
     def _account(self, account_id: int) -> About:
-        name = next(row.name for row in store.account_rows(self.tx) if row.id == account_id)
-        return About(Subject.ACCOUNT, account_id, name)
+        if self._names is None:
+            self._names = {row.id: row.name for row in store.account_rows(self.tx)}
+        return About(Subject.ACCOUNT, account_id, self._names[account_id])
 
     def _say(
         self,

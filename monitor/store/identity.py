@@ -1,7 +1,9 @@
 """Who is watched: accounts by name, organizations by (base URL, vendor id).  A rename or removal keeps history."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -28,6 +30,13 @@ class Identity:
     name: str
     account: str
     watched: bool
+    title: str | None = None  # the vendor's name for it
+
+
+IDS_AT_ONCE: Final = 1_000
+_IDENTITIES: Final = sa.select(
+    *(organizations.c[name] for name in ("id", "base_url", "vendor_id", "name", "account", "watched", "title"))
+)
 
 
 def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
@@ -52,8 +61,7 @@ def mark_polled(tx: Transaction, account_id: int, at: datetime) -> None:
 
 def identities(tx: Transaction) -> list[Identity]:
     """Every organization ever seen, oldest first."""
-    columns = (organizations.c[name] for name in ("id", "base_url", "vendor_id", "name", "account", "watched"))
-    return [Identity(*row) for row in tx.execute(sa.select(*columns).order_by(organizations.c.id))]
+    return [Identity(*row) for row in tx.execute(_IDENTITIES.order_by(organizations.c.id))]
 
 
 def watched_counts(tx: Transaction) -> tuple[int, int]:
@@ -63,17 +71,27 @@ def watched_counts(tx: Transaction) -> tuple[int, int]:
     return watched, failing
 
 
-def ensure_organization(
-    tx: Transaction, *, base_url: str, vendor_id: str, name: str, account: str, title: str | None
-) -> Identity:
-    """The organization's row, made or brought up to date; an unknown title keeps the one it has."""
-    key = (organizations.c.base_url == base_url) & (organizations.c.vendor_id == vendor_id)
-    new = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "watched": True}
-    tx.execute(insert(tx.dialect.name, organizations).values(new).on_conflict_do_nothing())
-    now = {"name": name, "account": account, "watched": True}
-    tx.execute(organizations.update().where(key).values(now | ({"title": title} if title else {})))
-    row_id = tx.execute(sa.select(organizations.c.id).where(key)).scalar_one()
-    return Identity(row_id, base_url, vendor_id, name, account, watched=True)
+def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | None]]) -> list[Identity]:
+    """Rows of `base_url`, `vendor_id`, `name`, `account` and `title`, made or brought up to date, in this order.
+
+    All are watched; an unknown title keeps the one there is.
+    """
+    if not wanted:
+        return []
+    new = insert(tx.dialect.name, organizations)
+    now = {name: new.excluded[name] for name in ("name", "account", "watched")}
+    title = sa.func.coalesce(new.excluded.title, organizations.c.title)
+    here = organizations.c
+    ensure = new.on_conflict_do_update(index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title})
+    tx.execute(ensure, [{**row, "watched": True} for row in wanted])
+    found = {(one.base_url, one.vendor_id): one for one in _found(tx, [row["vendor_id"] for row in wanted])}
+    return [found[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
+
+
+def _found(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[Identity]:
+    for start in range(0, len(vendor_ids), IDS_AT_ONCE):
+        mine = organizations.c.vendor_id.in_(vendor_ids[start : start + IDS_AT_ONCE])
+        yield from (Identity(*row) for row in tx.execute(_IDENTITIES.where(mine)))
 
 
 def rename(tx: Transaction, organization_id: int, *, name: str, account: str, watched: bool) -> None:
