@@ -4,6 +4,7 @@ Refuses to query.  On PostgreSQL instants are `timestamptz` and credits `numeric
 microseconds since 1970 and integer micro-credits, because SQLite's own types drop offsets and digits.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -29,17 +30,12 @@ class Instant(TypeDecorator[datetime]):
         """The column type each database really has."""
         return dialect.type_descriptor(sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger())
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return (value - EPOCH) // MICROSECOND
+    # The processors themselves, and not `process_bind_param`: that would be one more call for every value.
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any] | None:
+        return None if dialect.name == "postgresql" else _as_micros
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if dialect.name == "postgresql":
-            return value.astimezone(UTC)  # type: ignore[no-any-return]
-        return EPOCH + timedelta(microseconds=value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002
+        return _in_utc if dialect.name == "postgresql" else _from_micros
 
 
 class Credits(TypeDecorator[Decimal]):
@@ -52,15 +48,31 @@ class Credits(TypeDecorator[Decimal]):
         """The column type each database really has."""
         return dialect.type_descriptor(sa.Numeric(20, 6) if dialect.name == "postgresql" else sa.BigInteger())
 
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        return int(value.scaleb(6).to_integral_exact())
+    def bind_processor(self, dialect: Dialect) -> Callable[[Decimal | None], Any] | None:
+        return None if dialect.name == "postgresql" else _as_millionths
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        if value is None or dialect.name == "postgresql":
-            return value  # type: ignore[no-any-return]
-        return Decimal(value).scaleb(-6)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Decimal | None] | None:  # noqa: ARG002
+        return None if dialect.name == "postgresql" else _from_millionths
+
+
+def _as_micros(at: datetime | None) -> int | None:
+    return None if at is None else (at - EPOCH) // MICROSECOND
+
+
+def _from_micros(value: int | None) -> datetime | None:
+    return None if value is None else EPOCH + timedelta(0, 0, value)
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    return None if at is None else at.astimezone(UTC)
+
+
+def _as_millionths(amount: Decimal | None) -> int | None:
+    return None if amount is None else int(amount.scaleb(6).to_integral_exact())
+
+
+def _from_millionths(value: int | None) -> Decimal | None:
+    return None if value is None else Decimal(value).scaleb(-6)
 
 
 metadata = sa.MetaData(
