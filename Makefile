@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench crash-proof standby-proof test-systemd sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof test-systemd sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,6 +33,12 @@ test: check  ## everything CI runs (under ten minutes)
 
 bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 	$(BIN)/python -m benchmarks
+
+bench-history: $(VENV)/installed  ## ten million balances asked, beside the plain way (half an hour)
+	$(BIN)/python -m benchmarks.history
+
+bench-capacity: $(VENV)/installed  ## how many organizations one daemon can watch
+	$(BIN)/python -m benchmarks.capacity
 
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
 	$(BIN)/python -m benchmarks.crash_proof

@@ -65,8 +65,14 @@ def fill(configured: Settings, days: int) -> None:
     migrate.upgrade(engine)
     with transaction(engine) as tx:
         account = store.ensure_account(tx, "studio", base_url="https://api.stability.ai", generation="v1")
-        row = {"base_url": "https://api.stability.ai", "vendor_id": "org-farm", "name": "farm", "title": None}
-        store.ensure_organizations(tx, [row | {"account": account.name}])
+        store.ensure_organization(
+            tx,
+            base_url="https://api.stability.ai",
+            vendor_id="org-farm",
+            name="farm",
+            account=account.name,
+            title=None,
+        )
         rows = [{"organization_id": 1, "taken_at": one.taken_at, "credits": one.credits} for one in history(days)]
         tx.execute(sa.insert(snapshots), rows)
     engine.dispose()

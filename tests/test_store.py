@@ -25,8 +25,9 @@ SMALLEST, LARGEST = Decimal("0.000001"), Decimal("999999999999.999999")
 
 
 def place(tx, vendor_id="org-1", name="farm", *, base_url=VENDOR, account="studio", title=None):
-    row = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "title": title}
-    return store.ensure_organizations(tx, [row])[0]
+    return store.ensure_organization(
+        tx, base_url=base_url, vendor_id=vendor_id, name=name, account=account, title=title
+    )
 
 
 def known(tx, vendor_id="org-1"):

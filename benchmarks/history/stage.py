@@ -26,18 +26,37 @@ class Stage:
 
     @contextmanager
     def copy(self) -> Iterator[str]:
-        """A copy of ours that may be changed; or (with `empty`) a new one."""
+        """A copy of ours that may be changed."""
         if self.kind == "sqlite":
-            path = Path(sa.make_url(self.url).database or "")
-            target = path.with_name("copy.db")
-            shutil.copyfile(path, target)
-            yield f"sqlite:///{target}"
-            for left in path.parent.glob("copy.db*"):
+            with self.empty() as url:
+                shutil.copyfile(_path(self.url), _path(url))
+                yield url
+        else:
+            with self._database(sa.make_url(self.url).database) as url:
+                yield url
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """A new database without a schema."""
+        if self.kind == "sqlite":
+            path = self.folder / "other.db"
+            yield f"sqlite:///{path}"
+            for left in self.folder.glob("other.db*"):
                 left.unlink()
         else:
-            url = self.server.new(sa.make_url(self.url).database)
-            yield url
-            self.server.drop(url)
+            with self._database("template0") as url:
+                yield url
+
+    @contextmanager
+    def _database(self, template: str | None) -> Iterator[str]:
+        self.server.execute("DROP DATABASE IF EXISTS other WITH (FORCE)")
+        self.server.execute(f"CREATE DATABASE other TEMPLATE {template}")
+        yield self.server.url("other")
+        self.server.execute("DROP DATABASE other WITH (FORCE)")
+
+
+def _path(url: str) -> Path:
+    return Path(sa.make_url(url).database or "")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from monitor.judge import reconcile as reconcile_rules
 from monitor.model import Notification, OpenIncident, Organization, Rule, Subject
 from monitor.poll.facts import account_facts, organization_facts
 from monitor.poll.forecasts import Forecasts
-from monitor.poll.places import Places
+from monitor.poll.placement import Placement
 from monitor.poll.routes import rules_of
 from monitor.poll.settle import announce, outlook_of
 from monitor.poll.telling import About, Teller, still
@@ -34,10 +34,10 @@ def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: 
 
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
-    places = Places(settings)
+    placement = Placement(settings)
     there = store.identities(tx)
     known_already = {(known.base_url, known.vendor_id) for known in there}
-    missing = {key: one for key, one in places.listed().items() if key not in known_already}
+    missing = {key: one for key, one in placement.listed().items() if key not in known_already}
     store.ensure_organizations(
         tx,
         [
@@ -46,7 +46,7 @@ def _place(tx: Transaction, settings: Settings) -> None:
         ],
     )
     for known in there:
-        name, account, watched = places.of_known(known)
+        name, account, watched = placement.of_known(known)
         if (name, account, watched) != (known.name, known.account, known.watched):
             store.rename(tx, known.id, name=name, account=account, watched=watched)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.config import Settings
 from monitor.model import VendorOrganization
-from monitor.poll.places import Places
+from monitor.poll.placement import Placement
 from monitor.store import Identity
 
 
@@ -14,7 +14,7 @@ class Watch:
 
     def __init__(self, settings: Settings, known: Iterable[Identity]) -> None:
         self._settings = settings
-        self._places = Places(settings)
+        self._placement = Placement(settings)
         self._claims: dict[tuple[str, str], Identity] = {}
         self._accounts: dict[str, dict[int, Identity]] = {}  # account → what it polls, by id
         self._titles: dict[int, str | None] = {}
@@ -33,7 +33,7 @@ class Watch:
 
     def unresolved(self, account: str) -> list[str]:
         """Configured organizations of the account whose vendor's id is not known yet."""
-        nameless = self._places.nameless(account)
+        nameless = self._placement.nameless(account)
         known = {one.name for one in self.of(account)} if nameless else set()
         return [one.name for one in nameless if one.name not in known]
 
@@ -41,7 +41,7 @@ class Watch:
         """Whether the account endpoint has something to tell: all organizations, or the default one's id."""
         if self._settings.accounts[account].organizations_all:
             return True
-        return bool(self._places.nameless(account)) and not resolved
+        return bool(self._placement.nameless(account)) and not resolved
 
     def news(self, account: str, listed: Sequence[VendorOrganization]) -> list[tuple[str, VendorOrganization]]:
         """What the account endpoint lists that is new or changed for this account, each with our name for it."""
@@ -50,7 +50,7 @@ class Watch:
         news = []
         for one in listed:
             claim = self._claims.get((base_url, one.id))
-            name = self._places.name_of_listed(account, one.id, is_default=one is default)
+            name = self._placement.name_of_listed(account, one.id, is_default=one is default)
             if name is None or (claim and claim.account != account):
                 continue
             if claim is None or claim.name != name or self._titles.get(claim.id) != one.name:
@@ -65,7 +65,7 @@ class Watch:
 
     def take(self, row: Identity, title: str | None) -> None:
         """Watch a row; the organization that was an account's default before, by the same name, is no longer it."""
-        if any(one.name == row.name for one in self._places.nameless(row.account)):
+        if any(one.name == row.name for one in self._placement.nameless(row.account)):
             for other in self.of(row.account):
                 if other.name == row.name and other.id != row.id:
                     self._drop(other)

@@ -35,34 +35,32 @@ class IncidentRow:
     given_up: int
 
 
-def incidents(engine: sa.Engine, *, open_only: bool = False, organization: str | None = None) -> list[IncidentRow]:
+def incidents(
+    engine: sa.Engine, *, open_only: bool = False, organization: str | None = None, limit: int | None = None
+) -> list[IncidentRow]:
     """Every incident, or those that are open, or those of one organization; the newest last.
 
-    `UsageError` for an organization the database does not know.
+    `limit` keeps the newest.  `UsageError` for an organization the database does not know.
     """
-    question = _question()
+    question = _question().order_by(table.c.opened_at.desc(), table.c.id.desc()).limit(limit)
     if organization is not None:
         ids = [row.id for row in find_organizations(engine, organization)]
         question = question.where(table.c.subject == Subject.ORGANIZATION, table.c.subject_id.in_(ids))
     if open_only:
         question = question.where(table.c.resolved_at.is_(None))
     with transaction(engine) as connection:
-        return [_incident(row) for row in connection.execute(question)]
+        return [_incident(row) for row in reversed(connection.execute(question).all())]
 
 
 def _question() -> sa.Select[tuple[Any, ...]]:
     is_organization = (table.c.subject == Subject.ORGANIZATION) & (organizations.c.id == table.c.subject_id)
     is_account = (table.c.subject == Subject.ACCOUNT) & (accounts.c.id == table.c.subject_id)
-    return (
-        sa.select(
-            table,
-            organizations.c.name.label("organization"),
-            sa.func.coalesce(organizations.c.account, accounts.c.name).label("account"),
-            *(_deliveries(state).label(state.value) for state in DeliveryState),
-        )
-        .select_from(table.outerjoin(organizations, is_organization).outerjoin(accounts, is_account))
-        .order_by(table.c.opened_at, table.c.id)
-    )
+    return sa.select(
+        table,
+        organizations.c.name.label("organization"),
+        sa.func.coalesce(organizations.c.account, accounts.c.name).label("account"),
+        *(_deliveries(state).label(state.value) for state in DeliveryState),
+    ).select_from(table.outerjoin(organizations, is_organization).outerjoin(accounts, is_account))
 
 
 def _deliveries(state: DeliveryState) -> sa.ScalarSelect[int]:

@@ -10,7 +10,7 @@ from monitor import query, store
 from monitor.config import Settings
 from monitor.model import Check, Snapshot
 from monitor.poll.forecasts import MEMORY
-from monitor.poll.places import Places
+from monitor.poll.placement import Placement
 from monitor.poll.routes import rules_of
 from monitor.replay.course import Course, Said
 from monitor.store import Engine
@@ -24,8 +24,8 @@ def courses(engine: Engine, settings: Settings, organization: str | None = None)
     Each has the name and the rules that the configuration gives it.  One without accounts watches all.  `UsageError`
     with the nearest names for an unknown organization.
     """
-    places = Places(settings)
-    placed = {known.id: places.of_known(known) for known in store.read(engine, store.identities)}
+    placement = Placement(settings)
+    placed = {known.id: placement.of_known(known) for known in store.read(engine, store.identities)}
     if organization is None:
         wanted = [id_ for id_, (_, _, watched) in placed.items() if watched or not settings.accounts]
     else:

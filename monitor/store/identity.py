@@ -88,6 +88,14 @@ def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | No
     return [found[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
 
 
+def ensure_organization(
+    tx: Transaction, *, base_url: str, vendor_id: str, name: str, account: str, title: str | None
+) -> Identity:
+    """One organization's row, made or brought up to date."""
+    row = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "title": title}
+    return ensure_organizations(tx, [row])[0]
+
+
 def _found(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[Identity]:
     for start in range(0, len(vendor_ids), IDS_AT_ONCE):
         mine = organizations.c.vendor_id.in_(vendor_ids[start : start + IDS_AT_ONCE])

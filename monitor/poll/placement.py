@@ -9,7 +9,7 @@ from monitor.config import Organization, Settings
 from monitor.store import Identity
 
 
-class Places:
+class Placement:
     """The configured organizations by what they are known by."""
 
     def __init__(self, settings: Settings) -> None:
