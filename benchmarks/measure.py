@@ -5,20 +5,34 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
-T = TypeVar("T")
 TIMES = 7
-SLOW_TIMES = 5  # of what takes longer than ...
-SLOW = 1.0  # ... so many seconds
+SLOW_TIMES = 5  # of what takes longer than a second; ...
+SLOWEST_TIMES = 3  # ... than ten
 
 
-def median_ms(work: Callable[[], T]) -> tuple[T, float]:
-    """What it gives, and how long it takes once the caches are warm: the median of seven, of five when it is slow."""
+@dataclass(frozen=True)
+class Measured:
+    """What it gives, and milliseconds: the median, and the fastest, which a busy machine disturbs least."""
+
+    found: Any
+    median: float
+    fastest: float
+
+    def __str__(self) -> str:
+        return f"{self.median:,.1f} ({self.fastest:,.1f}) ms"
+
+
+def measure(work: Callable[[], Any]) -> Measured:
+    """How long something takes once the caches are warm."""
     began = time.perf_counter()
     found = work()
-    times = SLOW_TIMES if time.perf_counter() - began > SLOW else TIMES
-    return found, statistics.median(_once(work) for _ in range(times))
+    first = time.perf_counter() - began
+    count = TIMES if first < 1 else SLOW_TIMES if first < 10 else SLOWEST_TIMES
+    times = [_once(work) for _ in range(count)]
+    return Measured(found, statistics.median(times), min(times))
 
 
 def _once(work: Callable[[], object]) -> float:
