@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -86,7 +86,7 @@ class Waiting:
 
 def status(engine: sa.Engine, *, watched_only: bool = True) -> list[OrganizationStatus]:
     """Every organization, by name; with `watched_only` those of the present configuration."""
-    question = sa.select(table).order_by(table.c.name, table.c.id)
+    question = sa.select(*_COLUMNS).order_by(table.c.name, table.c.id)
     if watched_only:
         question = question.where(table.c.watched)
     with transaction(engine) as connection:
@@ -150,22 +150,32 @@ def _standing(connection: sa.Connection, subject: Subject) -> dict[int, list[Sta
     return {id_: sorted(those, key=lambda one: -one.severity) for id_, those in found.items()}
 
 
-def _status(row: sa.Row[Any], standing: list[Standing]) -> OrganizationStatus:
-    known = row.credits is not None and row.previous_credits is not None
+# Not the whole row: what the forecast has folded may be larger than all the rest.
+_COLUMNS: Final = tuple(
+    table.c[name]
+    for name in (
+        *("id", "name", "vendor_id", "title", "account", "watched", "credits", "taken_at", "previous_credits"),
+        *("checked_at", "failure", "failure_message", "failing_since"),
+    )
+)
+
+
+def _status(row: Any, standing: list[Standing]) -> OrganizationStatus:
+    id_, name, vendor_id, title, account, watched, credits_, taken_at, previous, checked_at, failure, *failing = row
     return OrganizationStatus(
-        id=row.id,
-        name=row.name,
-        vendor_id=row.vendor_id,
-        title=row.title,
-        account=row.account,
-        watched=row.watched,
-        credits=row.credits,
-        taken_at=row.taken_at,
-        change=row.credits - row.previous_credits if known else None,
-        checked_at=row.checked_at,
-        failure=None if row.failure is None else FailureKind(row.failure),
-        failure_message=row.failure_message,
-        failing_since=row.failing_since,
+        id=id_,
+        name=name,
+        vendor_id=vendor_id,
+        title=title,
+        account=account,
+        watched=watched,
+        credits=credits_,
+        taken_at=taken_at,
+        change=None if credits_ is None or previous is None else credits_ - previous,
+        checked_at=checked_at,
+        failure=None if failure is None else FailureKind(failure),
+        failure_message=failing[0],
+        failing_since=failing[1],
         incidents=tuple(standing),
     )
 
