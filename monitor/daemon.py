@@ -6,6 +6,7 @@ With `cli` the only reader of the wall clock.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import threading
 import time
@@ -33,6 +34,7 @@ TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
 STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
 KEPT_AT_ONCE: Final = 200  # held results at one look: whoever leads waits for them
 STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
+DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
 HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def wall_clock() -> datetime:
 
 def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
     """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` gives."""
+    allow_descriptors()
     require_accounts(settings)
     settings = with_secrets(settings)
     manager = ServiceManager(os.environ)
@@ -57,6 +60,14 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
         asyncio.run(daemon.run())
     finally:
         daemon.hold.release()
+
+
+def allow_descriptors() -> None:
+    """As many as may be: the usual 1,024 are gone when a vendor hangs and fifty accounts wait for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Daemon:
