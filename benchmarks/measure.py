@@ -10,7 +10,7 @@ from typing import Any
 
 TIMES = 7
 SLOW_TIMES = 5  # of what takes longer than a second; ...
-SLOWEST_TIMES = 3  # ... than ten
+SLOWEST_TIMES = 1  # ... than half a minute
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def measure(work: Callable[[], Any]) -> Measured:
     began = time.perf_counter()
     found = work()
     first = time.perf_counter() - began
-    count = TIMES if first < 1 else SLOW_TIMES if first < 10 else SLOWEST_TIMES
+    count = TIMES if first < 1 else SLOW_TIMES if first < 30 else SLOWEST_TIMES
     times = [_once(work) for _ in range(count)]
     return Measured(found, statistics.median(times), min(times))
 

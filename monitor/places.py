@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from monitor import store
 from monitor.config import Settings
 from monitor.errors import UsageError
-from monitor.poll.reconcile import placement
+from monitor.poll.placement import Placement
 from monitor.store import Identity, Transaction
 
 
@@ -112,7 +112,7 @@ def settle_place(tx: Transaction, settings: Settings, place: Place) -> int:
     known = store.ensure_organization(
         tx, base_url=place.base_url, vendor_id=place.vendor_id, name=place.name, account=place.account, title=None
     )
-    name, owner, watched = placement(settings, known)
+    name, owner, watched = Placement(settings).of_known(known)
     if (name, owner, watched) != (known.name, known.account, known.watched):
         store.rename(tx, known.id, name=name, account=owner, watched=watched)
     return known.id

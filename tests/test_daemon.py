@@ -42,6 +42,18 @@ def test_the_first_poll_runs_at_once_unless_the_last_one_is_younger_than_the_int
     assert due_at(polled_at, EVERY, now=NOON) == due
 
 
+# --- descriptors ------------------------------------------------------------------------------------------------------
+
+
+def test_a_daemon_takes_the_descriptors_it_may_have():
+    script = (
+        "import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (256, hard));"
+        "from monitor.daemon import allow_descriptors; allow_descriptors(); print(*r.getrlimit(r.RLIMIT_NOFILE), hard)"
+    )
+    soft, now_hard, hard = map(int, subprocess.check_output([sys.executable, "-c", script]).split())
+    assert (soft, now_hard) == (hard if 0 <= hard < 65_536 else 65_536, hard)
+
+
 # --- one daemon for each database -------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,22 @@ async def test_two_organizations_may_swap_their_names(story):
     assert await story.check("5000", "video") == of_credits("ops", reason="resolved", severity="warning")
 
 
+async def test_an_organization_found_by_its_account_keeps_its_name_until_the_account_names_another(story):
+    nameless = FARM.replace('id = "org-1"\n', "")
+    await story.check("900")
+    assert await story.restart(TOML.replace(FARM, nameless)) == []
+    (row,) = story.rows(organizations)
+    assert (row["name"], row["account"], row["watched"]) == ("farm", "studio", True)
+
+
+async def test_the_vendors_id_decides_between_two_places(story):
+    """The account's default was org-1 under this name; now the file lists org-1 under another."""
+    both = '[organizations.farm]\naccount = "studio"\n[organizations.extra]\naccount = "studio"\nid = "org-1"\n'
+    await story.check("900")
+    assert await story.restart(TOML.replace(FARM, both)) == []
+    assert [(row["vendor_id"], row["name"]) for row in story.rows(organizations)] == [("org-1", "extra")]
+
+
 async def test_a_removed_organization_ends_as_reconfigured_to_whom_was_told(story):
     await story.check("900")
     assert await story.restart(WITHOUT_FARM) == of_credits("ops", reason="resolved", severity="warning")

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from benchmarks.history.year import BEGIN, END
-from benchmarks.measure import measure, more, table
+from benchmarks.measure import Measured, measure, more, table
 from monitor import query
 from monitor.query import By
 from monitor.store import open_reader
@@ -115,15 +116,22 @@ def _reader(url: str) -> Iterator[sa.Engine]:
 
 
 def print_questions(kind: str, url: str, plain_url: str, newest: datetime) -> None:
+    asked = list(questions(newest, kind))
+    with _reader(url) as engine:
+        ours = [_measure(f"{kind}: {one.text}", lambda one=one: one.ours(engine)) for one in asked]
+    with _reader(plain_url) as engine:
+        plain = [
+            one.plain and _measure(f"{kind}: plain: {one.text}", partial(_sql(one.plain), engine)) for one in asked
+        ]
     lines = []
-    with _reader(url) as ours, _reader(plain_url) as plain:
-        for one in questions(newest, kind):
-            mine = measure(lambda one=one: one.ours(ours))
-            more(f"{kind}: {one.text}: {mine}")
-            other = measure(lambda one=one: _sql(one.plain)(plain)) if one.plain else None
-            if other:
-                more(f"{kind}: the plain way: {other}")
-            gain = f"{other.median / mine.median:,.1f} x" if other else "-"
-            aim = "-" if one.aim is None else f"{one.aim:g} ms" + ("" if mine.median <= one.aim else ", missed")
-            lines.append((one.text, f"{mine.found:,}", str(mine), str(other or "-"), gain, aim))
+    for one, mine, other in zip(asked, ours, plain, strict=True):
+        gain = f"{other.median / mine.median:,.1f} x" if other else "-"
+        aim = "-" if one.aim is None else f"{one.aim:g} ms" + ("" if mine.median <= one.aim else ", missed")
+        lines.append((one.text, f"{mine.found:,}", str(mine), str(other or "-"), gain, aim))
     table(("question; median (fastest)", "rows", "ours", "the plain way", "faster", "aim"), lines)
+
+
+def _measure(what: str, work: Callable[[], int]) -> Measured:
+    found = measure(work)
+    more(f"{what}: {found}")
+    return found
