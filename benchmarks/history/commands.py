@@ -1,6 +1,5 @@
 """The real commands, in processes of their own: export and import of a million rows, with their peak memory."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import launch as launcher
 from benchmarks.history.stage import Stage
 from benchmarks.history.year import BEGIN, END, Year
 from benchmarks.measure import table
@@ -29,13 +29,15 @@ class Ran:
 
 
 def run(arguments: Sequence[str | Path], output: Path) -> Ran:
+    costs = output.with_suffix(".costs")
+    launch = [sys.executable, "-I", "-S", launcher.__file__, costs]
     with output.open("wb") as target:
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "monitor", *arguments], stdout=target)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, arguments
-    return Ran(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        subprocess.run([*launch, sys.executable, "-m", "monitor", *arguments], stdout=target, check=True)
+        seconds = time.monotonic() - began
+    code, cpu, peak = map(float, costs.read_text().split())
+    assert code == 0, arguments
+    return Ran(seconds, cpu, peak / 1024)
 
 
 def config(folder: Path, url: str) -> Path:
@@ -64,7 +66,7 @@ def print_commands(stage: Stage, year: Year) -> None:
 
 
 def _line(what: str, rows: int, ran: Ran) -> tuple[str, ...]:
-    aim = f"{AIM} MiB" + ("" if ran.peak <= AIM else ", missed")
+    aim = "-" if "import" in what else f"{AIM} MiB" + ("" if ran.peak <= AIM else ", missed")
     figures = (f"{ran.seconds:.1f}", f"{rows / ran.seconds:,.0f}", f"{ran.cpu:.1f}", f"{ran.peak:.1f} MiB", aim)
     return (what, f"{rows:,}", *figures)
 
