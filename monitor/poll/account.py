@@ -160,7 +160,7 @@ class AccountPoll:
         base_url = self._watch.base_url(self.name)
         displaced = self._watch.displaced(self.name, news)
         wanted = [
-            {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name}
+            {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name or None}
             for name, one in news
         ]
         rows = await self._store.write(ensure) if news else []
