@@ -167,6 +167,11 @@ def test_stale_after_follows_a_long_pause_between_polls(given: Given) -> None:
     assert given.load('poll.every = "1h"').rules.stale_after == timedelta(hours=3)
 
 
+@pytest.mark.parametrize("off", ['remind_every = "off"', 'remind_every = { warning = "off", critical = "off" }'])
+def test_reminders_that_are_off_are_off(given: Given, off: str) -> None:
+    assert given.load(f"[rules]\n{off}").rules.remind == {}
+
+
 def test_an_organization_replaces_rules_whole_and_inherits_the_others(given: Given) -> None:
     settings = given.load("""
 [rules]

@@ -45,9 +45,7 @@ def spend(value: Any) -> Mapping[str, Any] | None:
 
 
 def reminders(value: Any) -> Mapping[str, Any]:
-    """Gaps by severity, one gap or list of gaps for all severities, or "off" (none)."""
-    if value == OFF:
-        return {}
+    """Gaps by severity; one gap, list of gaps or "off" (none) stands for all severities."""
     if isinstance(value, Mapping):
         return value
     return dict.fromkeys(("info", "warning", "critical"), value)
