@@ -3,6 +3,7 @@
 Refuses to quote a library: its texts name addresses, proxies and headers.
 """
 
+import errno
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -64,11 +65,14 @@ _BENEATH: tuple[tuple[type[Exception], tuple[type[FetchError], str]], ...] = (
     (aiohttp.ClientPayloadError, (ProviderUnavailable, "the vendor's answer ended too early")),
     (aiohttp.ClientResponseError, _NOT_HTTP),
 )
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
 def explain(error: Exception) -> FetchError:
     """The error of ours for anything a library raised, without a reference to it."""
     chain = tuple(_chain(error))
+    if any(isinstance(link, OSError) and link.errno in _NO_DESCRIPTORS for link in chain):
+        return ProviderUnavailable("this process has too many open files to connect to the vendor (LimitNOFILE)")
     for beneath, (kind, sentence) in _BENEATH:
         if any(isinstance(link, beneath) for link in chain):
             return kind(sentence)

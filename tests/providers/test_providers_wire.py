@@ -1,6 +1,7 @@
 """The libraries stay inside: their errors are mapped, the environment is not read, nothing is remembered."""
 
 import asyncio
+import errno
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -35,6 +36,12 @@ LIBRARY_ERRORS: set[type[Exception]] = {
     error for error in vars(httpx).values() if isinstance(error, type) and issubclass(error, Exception)
 }
 BY_NAME = sorted(LIBRARY_ERRORS | set(tree(aiohttp.ClientError)), key=lambda kind: kind.__name__)
+
+
+def test_a_process_without_descriptors_says_so() -> None:
+    error = httpx.ConnectError("no")
+    error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    assert "too many open files" in str(explain(error))
 
 
 def test_every_error_that_httpx_has_is_mapped() -> None:
