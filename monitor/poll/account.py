@@ -15,6 +15,7 @@ from monitor import store
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError
 from monitor.model import Check, Snapshot, VendorOrganization
+from monitor.poll.complaints import Complaints
 from monitor.poll.ledger import Ledger
 from monitor.poll.watch import Watch
 from monitor.providers import Provider
@@ -68,6 +69,7 @@ class AccountPoll:
         self._clock = clock
         self._balances = balances
         self._counters = counters
+        self._complaints = Complaints(row.name)
         self._resolved = False
         self._fetched = self._failed = 0  # in the poll under way
 
@@ -84,6 +86,7 @@ class AccountPoll:
         await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
         if only is None:
             self._ledger.polled(self._id, began)
+            self._complaints.sum_up()
         await self._ledger.flush()
         seconds = asyncio.get_running_loop().time() - started
         self._counters.polled(self.name, seconds)
@@ -109,6 +112,7 @@ class AccountPoll:
             balance = await self._fetch(one)
         except FetchError as error:
             log.warning("%s: %s", one.name, error, extra={"organization": one.name, "account": self.name})
+            self._complaints.hear(one.name, error)
             self._failed += 1
             self._keep(Check(self._id, one.id, self._clock(), error.failure))
             return
@@ -138,6 +142,7 @@ class AccountPoll:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
             log.warning("account %s: %s", self.name, error, extra={"account": self.name})
+            self._complaints.hear(f"account {self.name}", error)
             self._failed += 1
             self._ledger.add(Check(self._id, None, self._clock(), error.failure))
             return []
