@@ -51,6 +51,7 @@ class Deliverer:
         self._clock = clock
         self._counters = counters
         self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
         self._children = asyncio.Semaphore(CHILDREN)
         self._woken = asyncio.Event()
         self._finishing = False
@@ -187,10 +188,26 @@ class Deliverer:
             except DatabaseError:
                 await asyncio.sleep(1)
                 continue
-            for delivery, state in zip(group, states, strict=True):
-                self._counters.attempted(delivery.channel, _outcome(state))
-                _log(delivery, attempt, state)
+            for state in states:
+                self._counters.attempted(group[0].channel, _outcome(state))
+            self._log(group, attempt, states)
             return attempt.error is None or group[0].channel in self._fallbacks
+
+    def _log(self, group: list[Delivery], attempt: Attempt, states: list[DeliveryState]) -> None:
+        """Each message that was delivered or given up, and why a channel takes none: once, until that changes."""
+        channel, error = group[0].channel, attempt.error
+        for delivery, state in zip(group, states, strict=True):
+            if state is DeliveryState.DELIVERED:
+                log.info("%s: delivered %s", channel, _named(delivery))
+            elif state is DeliveryState.GIVEN_UP:
+                count = delivery.attempts + 1
+                log.error("%s: gave up %s after %d attempts: %s", channel, _named(delivery), count, error)
+        if error is None:
+            if self._failing.pop(channel, None):
+                log.info("%s: takes messages again", channel)
+        elif self._failing.get(channel) != error:
+            self._failing[channel] = error
+            log.warning("%s: %s not delivered, and tried again until it is: %s", channel, _named(*group), error)
 
 
 def _outcome(state: DeliveryState) -> str:
@@ -210,3 +227,10 @@ def _log(delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
         log.error("%s: gave up %s after %d attempts: %s", name, what, count, attempt.error, extra=fields)
     else:
         log.warning("%s: attempt %d of %s: %s", name, delivery.attempts + 1, what, attempt.error, extra=fields)
+def _named(first: Delivery, *others: Delivery) -> str:
+    """What is on its way, in a few words."""
+    said = first.said
+    if not isinstance(said, Notification):
+        return "digest"
+    more = f" and {len(others)} more" if others else ""
+    return f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id}){more}"

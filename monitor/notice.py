@@ -46,6 +46,7 @@ class DatabaseNotice:
         self._id = ""
         self._since: datetime | None = None
         self._told: set[str] = set()
+        self._refused: dict[str, str] = {}  # channel → what was logged of it
         self._tried_at: datetime | None = None
 
     def tell_instead(self, urls: Mapping[str, str], *, timezone: ZoneInfo) -> None:
@@ -89,6 +90,7 @@ class DatabaseNotice:
             return
         since, told, key = self._since, self._told, self._id
         self._since, self._told, self._id, self._tried_at = None, set(), "", None
+        self._refused.clear()
         message = database_back(host=socket.gethostname(), since=since, at=now, id=key, timezone=self._timezone)
         await self._send([name for name in told if name in self._urls], message, over=True)
 
@@ -99,7 +101,8 @@ class DatabaseNotice:
             outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over)]
             async with aclosing(channels.send(name, self._urls[name], outgoing)) as attempts:
                 async for attempt in attempts:
-                    if attempt.error is not None:
+                    if attempt.error is not None and self._refused.get(name) != attempt.error:
+                        self._refused[name] = attempt.error  # once, and not once a minute
                         log.warning("%s: the notice about the database: %s", name, attempt.error)
                     return attempt.error is None
             return False

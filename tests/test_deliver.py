@@ -254,3 +254,20 @@ async def test_a_message_that_cannot_be_read_is_complained_of_and_holds_up_no_ot
     await post.drain()
     assert (len(post.titles("ops")), post.titles("boss")) == (1, [])
     assert "boss: what is due could not be sent" in caplog.text
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_channel_that_takes_nothing_for_an_hour_is_complained_of_once(post, caplog):
+    caplog.set_level("INFO", "monitor.deliver")
+    post.receivers["boss"].behaviour = Behaviour.REFUSE
+    await post.story.check("900")
+    for _ in range(3):
+        await post.drain(later=20)
+    post.receivers["boss"].behaviour = Behaviour.TAKE
+    await post.drain(later=20)
+    about_boss = [line for line in caplog.messages if line.startswith("boss: ")]
+    assert len(about_boss) == 3
+    assert "not delivered, and tried again until it is: " in about_boss[0]
+    assert about_boss[2] == "boss: takes messages again"

@@ -81,6 +81,16 @@ async def test_a_channel_that_does_not_take_it_is_tried_again_with_the_same_id_a
         assert identity(late.said[0]) == identity(late.said[1])
 
 
+async def test_a_channel_that_takes_it_at_no_time_is_complained_of_once(caplog):
+    async with web("500") as dead:
+        case = Case(dead)
+        case.since = NOON
+        for _ in range(4):
+            await case.look(6)
+        assert len(titles(dead)) == 4
+        assert len(caplog.messages) == 1
+
+
 async def test_who_never_heard_of_it_does_not_hear_of_its_end():
     async with web("500") as dead:
         case = Case(dead)
