@@ -18,6 +18,8 @@ from typing import Final
 
 from monitor import store
 from monitor.app import open_database
+from monitor import migrate, store
+from monitor.app import channel_mistakes, open_database, require_accounts, secret_mistakes
 from monitor.config import Settings
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
@@ -196,6 +198,19 @@ class Daemon:
     async def _step_down(self) -> None:
         await asyncio.to_thread(self.hold.give_back)
         await _wait(self._stopping, STEP_ASIDE)
+            if not self.stands_by:
+                raise
+            log.error("the lead could not be taken: %s", error)  # noqa: TRY400 -- it is one line
+        if self._store.file.is_replaced:
+            log.warning("the database file was replaced: begun anew, without %d result(s) still held", len(self._held))
+            self._held = []  # their organizations have other numbers there
+            self._store.file.accept()
+            migrate.require_current(self._store.engine)
+        elif not self._stopping.is_set():
+            log.warning("no longer leading")
+        if not self._stopping.is_set():
+            await asyncio.to_thread(self.hold.give_back)
+            await _wait(self._stopping, STEP_ASIDE)
 
     # --- standing by --------------------------------------------------------------------------------------------------
 

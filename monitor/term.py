@@ -150,8 +150,11 @@ class Term:
         self._over.set()
 
     def _is_lost(self) -> bool:
-        """Whether another daemon leads, or may.  One that is alone goes on fetching while its database is away."""
-        if not self.hold.leads:
+        """Whether another daemon leads, or may, or the file is another one.
+
+        A daemon that is alone goes on fetching while its database is away.
+        """
+        if not self.hold.leads or self.store.file.is_replaced:
             return True
         return self.hold.until is not None and boot_clock() >= self.hold.until and self.hold.others > 0
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
+from monitor.store.file import identity
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
@@ -124,6 +125,7 @@ def _make_file(path: Path) -> None:
 
 
 def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begin: str, connections: int) -> sa.Engine:
+    path = sqlite_path(url)
     engine = sa.create_engine(
         url,
         creator=connect,
@@ -138,6 +140,16 @@ def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begi
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
+
+    # A file that was replaced, by a restored backup for example, is opened anew.
+    @sa.event.listens_for(engine, "connect")
+    def _remember(_connection: object, record: Any) -> None:
+        record.info["file"] = identity(path)
+
+    @sa.event.listens_for(engine, "checkout")
+    def _compare(_connection: object, record: Any, _proxy: object) -> None:
+        if (there := identity(path)) is not None and there != record.info["file"]:
+            raise sa.exc.DisconnectionError
 
     return engine
 

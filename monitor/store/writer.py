@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import SILENT_AFTER, open_writer, sever, transaction
+from monitor.store.engines import open_writer, transaction
+from monitor.store.file import OpenedFile
 
 Engine = sa.Engine
 Transaction = sa.Connection  # with a transaction begun; committed when the work returns
@@ -37,6 +39,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.engine = open_writer(url)
+        self.file = OpenedFile(self.engine.url)
         self.fence: Callable[[Transaction], None] | None = None
         self.trouble: Trouble | None = None  # while the database cannot be used
         self.turned_at: float | None = None  # `time.monotonic` of its last step; None: it has nothing to do
@@ -59,6 +62,7 @@ class Store:
         """Run `work` in one transaction in this thread: for what happens before or without an event loop."""
         self._turn()
         try:
+            self.file.require_same()
             with transaction(self.engine) as tx:
                 if fenced and self.fence is not None:
                     self.fence(tx)
