@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof test-systemd sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak test-systemd sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,6 +55,12 @@ audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulne
 
 standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
 	$(BIN)/python -m benchmarks.standby_proof
+
+faults: $(VENV)/installed  ## every fault against the real daemon, in turn and in combination (about forty minutes)
+	$(BIN)/python -m benchmarks.faults
+
+soak: $(VENV)/installed  ## a month of simulated time in ten minutes
+	$(BIN)/python -m benchmarks.soak
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -92,6 +92,12 @@ class Records:
             balances = tx.execute(sa.select(organizations.c.vendor_id, organizations.c.credits)).all()
             return {row.vendor_id: row.credits for row in balances}, tx.execute(pending).scalar_one()
 
+    def failures(self) -> dict[str, str | None]:
+        """How the last check of each vendor's id failed."""
+        with transaction(self._engine) as tx:
+            rows = tx.execute(sa.select(organizations.c.vendor_id, organizations.c.failure)).all()
+            return {row.vendor_id: row.failure for row in rows}
+
     def unmarked(self, channel: str, ids: Collection[str]) -> frozenset[tuple[str, str]]:
         """Those of the notifications that are not marked as delivered on a channel."""
         mine = (deliveries.c.channel == channel) & deliveries.c.notification_id.in_(list(ids))
@@ -100,12 +106,14 @@ class Records:
             return frozenset((channel, key) for key in tx.execute(query).scalars())
 
     def notifications(self) -> list[sa.Row[tuple[object, ...]]]:
-        """Every notification of an organization, in the order of its incidents and instants."""
+        """Every notification, in the order in which they were kept."""
+        # Not by their instants: a clock may have been stepped.  Nothing is ever changed or deleted there.
+        kept = sa.literal_column("notifications.rowid" if self._engine.name == "sqlite" else "notifications.ctid")
         query = (
             sa.select(notifications, incidents.c.subject, organizations.c.name)
             .join(incidents, incidents.c.id == notifications.c.incident_id)
             .outerjoin(organizations, organizations.c.id == incidents.c.subject_id)
-            .order_by(incidents.c.id, notifications.c.created_at)
+            .order_by(kept)
         )
         with transaction(self._engine) as tx:
             return list(tx.execute(query).all())

@@ -3,6 +3,7 @@
 Refuses to know of daemons and databases.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from decimal import Decimal
 from random import Random
 
 from monitor.judge import judge
-from monitor.model import Check, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
+from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
 
 FULL = 8000
 A_BALANCE = timedelta(hours=3)  # of the month, between one balance and the next
@@ -20,20 +21,20 @@ MILDEST_FIRST = sorted(Severity)
 
 @dataclass
 class Scripted:
-    """An organization whose balance falls, jumps and is topped up; `balances` are those it had so far."""
+    """An organization whose balance falls, jumps and is topped up; `answers` are those the vendor gave so far."""
 
     name: str
     id: str
     random: Random
-    balances: list[Decimal] = field(default_factory=list)
+    answers: list[Decimal | Failure] = field(default_factory=list)
     least: float = 1100  # at the beginning
 
     def __post_init__(self) -> None:
-        self.balances.append(self._rounded(self.random.uniform(self.least, FULL)))
+        self.answers.append(self._rounded(self.random.uniform(self.least, FULL)))
 
     @property
     def now(self) -> Decimal:
-        return self.balances[-1]
+        return next(one for one in reversed(self.answers) if isinstance(one, Decimal))
 
     def advance(self) -> None:
         """The next balance; never the same twice running, so that each can be told from the one before."""
@@ -41,9 +42,9 @@ class Scripted:
         while self.now == before:
             if self.random.random() < 0.3 or before < 40:
                 after = float(before) + self.random.choice((300, 900, 3000, FULL)) * self.random.uniform(0.2, 1)
-                self.balances.append(self._rounded(min(after, 1.5 * FULL)))
+                self.answers.append(self._rounded(min(after, 1.5 * FULL)))
             else:
-                self.balances.append(self._rounded(float(before) * self.random.uniform(0.15, 0.95)))
+                self.answers.append(self._rounded(float(before) * self.random.uniform(0.15, 0.95)))
 
     def _rounded(self, credits: float) -> Decimal:
         return round(Decimal(credits), self.random.choice((0, 2, 6)))
@@ -61,22 +62,22 @@ class Demand:
 
 
 def demanded(one: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
-    """What `judge` makes of an organization's balances; `hearing` has its channels' minimum severities."""
+    """What `judge` makes of the vendor's answers; `hearing` has the organization's channels' minimum severities."""
     organization = Organization(1, one.name, one.id, "studio")
     incidents: dict[Rule, OpenIncident] = {}
-    told: dict[str, Severity] = {}
+    told: defaultdict[Rule, dict[str, Severity]] = defaultdict(dict)
     demands = []
-    for number, balance in enumerate(one.balances):
+    for number, answer in enumerate(one.answers):
         at = DAWN + number * timedelta(seconds=1)  # so close that no reminder comes due
-        check = Check(1, 1, at, Snapshot(at, balance))
+        check = Check(1, 1, at, answer if isinstance(answer, Failure) else Snapshot(at, answer))
         judged = judge(organization, check, incidents=incidents, rules=rules)
         organization = judged.organization
+        last = organization.snapshot.credits if organization.snapshot else Decimal(0)
         for verdict in judged.verdicts:
-            channels = _audience(verdict.reason, verdict.severity, told, hearing)
-            demands.append(Demand(one.name, verdict.reason, verdict.severity, balance, channels))
+            channels = _audience(verdict.reason, verdict.severity, told[verdict.rule], hearing)
+            demands.append(Demand(one.name, verdict.reason, verdict.severity, last, channels))
             if verdict.reason is Reason.RESOLVED:
-                del incidents[verdict.rule]
-                told = {}
+                del incidents[verdict.rule], told[verdict.rule]
             else:
                 incidents[verdict.rule] = OpenIncident(1, verdict.rule, verdict.severity, at)
     return demands

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import monitor
 from benchmarks.crash_proof.evidence import MARK, Arrival, Life, Records, Seen, ids_in, processes_of
@@ -46,6 +47,9 @@ class Stage:
     asked: Callable[[], None] = lambda: None  # told of every balance that the daemon asks for ...
     arrived: Callable[[], None] = lambda: None  # ... and of every message that a receiver takes
     holding: bool = False  # the balances hold still
+    stale_after: str = "1d"
+    every: str = "1s"
+    before: Callable[[], None] | None = None  # done in the daemon's process before it begins
 
     @property
     def life(self) -> Life:
@@ -61,11 +65,16 @@ class Stage:
         channels = "".join(f'[channels.{name}]\nmin_severity = "{least.label}"\n' for name, least in CHANNELS.items())
         path = self.folder / "config.toml"
         path.write_text(
-            f'[database]\nurl = "{self.database_url}"\n[poll]\nevery = "1s"\ndeadline = "5s"\n'
-            '[rules]\ncredits = { info = 5000, warning = 1000, critical = 200 }\nrunway = "off"\nstale_after = "1d"\n'
-            f'[accounts.studio]\nbase_url = "{self.vendor.url}"\nrate_limit = "off"\n{"".join(tables)}{channels}'
+            f'[database]\nurl = "{self.database_url}"\n[poll]\nevery = "{self.every}"\ndeadline = "5s"\n'
+            '[rules]\ncredits = { info = 5000, warning = 1000, critical = 200 }\nrunway = "off"\n'
+            f'stale_after = "{self.stale_after}"\nremind_every = "off"\n'
+            f'[accounts.studio]\nrate_limit = "off"\n{self.account()}{"".join(tables)}{channels}'
         )
         return config.load(path, self.environment(0))
+
+    def account(self) -> str:
+        """Where the vendor is, in the account's table."""
+        return f'base_url = "{self.vendor.url}"\n'
 
     def environment(self, life: int) -> dict[str, str]:
         """What the daemon is given; PATH carries a mark that its children inherit."""
@@ -89,6 +98,7 @@ class Stage:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
+                preexec_fn=self.before,
             )
 
     def strike(self, way: str) -> None:
@@ -138,7 +148,7 @@ class Stage:
     def take(self, channel: str, message: Received) -> None:
         """A receiver took a message."""
         words = f"{message.title}\n{message.message}"
-        answered = self.receivers[channel].behaviour is Behaviour.TAKE
+        answered = self.receivers[channel].behaviour in {Behaviour.TAKE, Behaviour.TAKE_SLOWLY}
         now = asyncio.get_running_loop().time()
         self.seen.arrivals.append(Arrival(now, self.life.number, channel, ids_in(words), words, answered))
         self.arrived()
@@ -188,8 +198,13 @@ async def _restart(receiver: Receiver) -> None:
     await receiver.start(receiver.port)
 
 
+A = TypeVar("A", bound=Stage)
+
+
 @asynccontextmanager
-async def stage(folder: Path, database_url: str, *, seed: int, organizations: int) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, database_url: str, *, seed: int, organizations: int, kind: type[A] = Stage
+) -> AsyncIterator[A]:
     """A vendor and receivers that listen, and a script at its beginning; the daemon is not started."""
     script = [Scripted(f"farm-{n}", f"org-{n}", random.Random(f"{seed}-{n}")) for n in range(organizations)]
     vendor = Vendor({KEY: [one.id for one in script]}, [])
@@ -197,7 +212,7 @@ async def stage(folder: Path, database_url: str, *, seed: int, organizations: in
         await stack.enter_async_context(vendor)
         records = Records(database_url)
         stack.callback(records.close)
-        one = Stage(folder, database_url, random.Random(seed), vendor, script, records)
+        one = kind(folder, database_url, random.Random(seed), vendor, script, records)
         for scripted in script:
             vendor.organizations[scripted.id] = SandboxOrganization(
                 scripted.id, scripted.name, partial(_balance, one, scripted)

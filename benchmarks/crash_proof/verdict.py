@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.crash_proof.evidence import Arrival, Records
@@ -14,6 +15,7 @@ from benchmarks.crash_proof.stage import OUTLIVE, Stage
 from monitor.model import Reason, Rules, Severity
 
 Held = dict[str, Demand]  # what each notification of the database says, by id
+NO_MORE: Mapping[str, list[Demand]] = MappingProxyType({})
 
 
 @dataclass
@@ -57,10 +59,16 @@ FAULTS = (
 )
 
 
-def weigh(stage: Stage, rules: Mapping[str, Rules], hearing: Mapping[str, Mapping[str, Severity]]) -> Counts:
-    """Everything that can be counted, and everything that is wrong."""
-    counts = Counts(balances=sum(len(one.balances) for one in stage.script))
-    demands = {one.name: demanded(one, rules[one.name], hearing[one.name]) for one in stage.script}
+def weigh(
+    stage: Stage,
+    rules: Mapping[str, Rules],
+    hearing: Mapping[str, Mapping[str, Severity]],
+    *,
+    more: Mapping[str, list[Demand]] = NO_MORE,
+) -> Counts:
+    """Everything that can be counted, and everything that is wrong; `more` is demanded beside the script."""
+    counts = Counts(balances=sum(len(one.answers) for one in stage.script))
+    demands = {one.name: demanded(one, rules[one.name], hearing[one.name]) for one in stage.script} | dict(more)
     weigh_words(counts, demands, stage.records, stage.seen.arrivals)
     _weigh_doubles(counts, stage)
     _weigh_lives(counts, stage)

@@ -53,7 +53,7 @@ FAULTS = (
 
 def weigh(one: Stage, rules: Rules) -> Verdict:
     """Everything that can be counted, and everything that is wrong."""
-    words = Counts(balances=sum(len(scripted.balances) for scripted in one.script))
+    words = Counts(balances=sum(len(scripted.answers) for scripted in one.script))
     demands = {scripted.name: demanded(scripted, rules, CHANNELS) for scripted in one.script}
     weigh_words(words, demands, one.records, one.arrivals)
     words.tracebacks = tracebacks(one.folder)

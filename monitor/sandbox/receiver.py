@@ -12,14 +12,17 @@ from typing import Self
 
 from monitor.sandbox.loopback import Loopback, Misbehaviour, Reply, Request
 
+SLOWNESS = 3.0  # seconds until a slow receiver answers
+
 
 class Behaviour(StrEnum):
-    """What the receiver does with a message; all but `TAKE` and `TAKE_AND_HANG` lose it."""
+    """What the receiver does with a message; all but the first three lose it."""
 
     TAKE = "take"
+    TAKE_SLOWLY = "take_slowly"
+    TAKE_AND_HANG = "take_and_hang"
     REFUSE = "refuse"
     HANG = "hang"
-    TAKE_AND_HANG = "take_and_hang"
     REDIRECT = "redirect"
     RESET = "reset"
 
@@ -70,7 +73,7 @@ class Receiver:
 
     def _answer(self, request: Request) -> Reply | Misbehaviour:
         self.attempts += 1
-        if self.behaviour in {Behaviour.TAKE, Behaviour.TAKE_AND_HANG}:
+        if self.behaviour in {Behaviour.TAKE, Behaviour.TAKE_SLOWLY, Behaviour.TAKE_AND_HANG}:
             self._take(request)
         if self.behaviour is Behaviour.TAKE:
             return Reply(body=b"{}")
@@ -78,7 +81,7 @@ class Receiver:
             return Reply(self.refusal, b"{}")
         if self.behaviour is Behaviour.REDIRECT:
             return Reply(302, b"", {"Location": f"http://127.0.0.1:{self.port}/elsewhere"})
-        return _reset if self.behaviour is Behaviour.RESET else _hang
+        return {Behaviour.RESET: _reset, Behaviour.TAKE_SLOWLY: _answer_late}.get(self.behaviour, _hang)
 
     def _take(self, request: Request) -> None:
         said = json.loads(request.body)
@@ -89,6 +92,11 @@ class Receiver:
 
 async def _hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     await reader.read(1)
+
+
+async def _answer_late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(SLOWNESS)
+    writer.write(Reply(body=b"{}").encode())
 
 
 async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,53 @@
+"""`python -m benchmarks.faults [--only NAME] [--database …] [--combinations N] [--seed N] [--list]`."""
+
+import argparse
+import asyncio
+import sys
+import time
+
+from benchmarks.faults.fault import BOTH, Fault
+from benchmarks.faults.suite import FAULTS, Row, combinations, run
+from benchmarks.faults.table import HEAD, line
+
+
+async def undergo_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int, seed: int) -> list[Row]:
+    """Every row, printed as it comes."""
+    rows = []
+    print(HEAD, flush=True)
+    for kind in kinds:
+        mine = [*faults, *combinations(count, kind, seed=seed)]
+        async for row in run(mine, kind, seed=seed):
+            rows.append(row)
+            print(line(row), flush=True)
+            for problem in row.problems:
+                print(f"  {row.name} ({row.database}): {problem}", file=sys.stderr, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.faults", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="NAME", help="faults whose name holds this")
+    parser.add_argument("--quick", action="store_true", help="the short form")
+    parser.add_argument("--database", choices=(*BOTH, "both"), default="both")
+    parser.add_argument("--combinations", type=int, default=12, metavar="N", help="on each database")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--list", action="store_true", help="name the faults")
+    arguments = parser.parse_args()
+    chosen = [f for f in FAULTS if not arguments.quick or f.quick]
+    if arguments.only:
+        chosen = [f for f in chosen if any(word.lower() in f.name.lower() for word in arguments.only)]
+    if arguments.list:
+        print(*(fault.name for fault in chosen), sep="\n")
+        return
+    kinds = BOTH if arguments.database == "both" else (arguments.database,)
+    began = time.monotonic()
+    count = 0 if arguments.only else arguments.combinations
+    rows = asyncio.run(undergo_all(chosen, kinds, count=count, seed=arguments.seed))
+    wrong = [row for row in rows if row.problems and not row.waits_for]
+    print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s, seed {arguments.seed}")
+    print("held" if not wrong else f"{len(wrong)} DID NOT HOLD")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

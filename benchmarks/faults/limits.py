@@ -1,0 +1,60 @@
+"""A small file system and a small memory, as far as this machine gives them.  Refuses to pretend."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchmarks.faults.fault import Cannot
+from benchmarks.faults.world import World
+
+STATE_MIB = 12
+GROUPS = (  # where a memory group can be made, and the file that limits it: version 2, and 1
+    (Path("/sys/fs/cgroup"), "memory.max"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+)
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Path]:
+    """A directory of 0700, on a tmpfs of a few MiB when that can be mounted, else on what is there."""
+    folder.mkdir(mode=0o700)
+    size = f"size={STATE_MIB}m,mode=0700"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", folder], capture_output=True, check=False)
+    try:
+        yield folder
+    finally:
+        if done.returncode == 0:
+            subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+@contextmanager
+def limited(one: World) -> Iterator[None]:
+    """The limits that a world's options ask for, in place before the daemon begins."""
+    if one.options.memory_mib is None:
+        yield
+        return
+    group = _memory_group(one.options.memory_mib)
+    one.memory_group = group
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            group.rmdir()
+
+
+def _memory_group(mebibytes: int) -> Path:
+    for place, limit in GROUPS:
+        group = place / f"credit-monitor-faults-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(mebibytes * 2**20))
+        except OSError:
+            group.rmdir()
+            continue
+        return group
+    raise Cannot("no control group for memory can be made (root, and a group that may be written, are needed)")

@@ -1,0 +1,90 @@
+"""PostgreSQL restarted and stopped, its connections cut, a table locked, no connection left."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import psycopg
+import sqlalchemy as sa
+
+from benchmarks.faults.fault import Fault
+from benchmarks.faults.world import World
+
+ONLY = ("postgresql",)
+
+
+def _name(one: World) -> str:
+    return str(sa.make_url(one.database_url).database)
+
+
+def _cut(one: World) -> None:
+    assert one.server is not None
+    of_the_daemon = f"datname = '{_name(one)}' AND pid <> pg_backend_pid()"
+    one.server.execute(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {of_the_daemon}")
+
+
+@asynccontextmanager
+async def stopped(one: World) -> AsyncIterator[None]:
+    """The server ends, and comes back."""
+    assert one.server is not None
+    await asyncio.to_thread(one.server.halt)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(one.server.resume)
+
+
+@asynccontextmanager
+async def cut(one: World) -> AsyncIterator[None]:
+    """Every connection is cut, again and again."""
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.to_thread(_cut, one)
+            await asyncio.sleep(one.random.uniform(0.1, 1))
+
+    cutting = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        cutting.cancel()
+        await asyncio.gather(cutting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def locked(one: World) -> AsyncIterator[None]:
+    """Another program has a table to itself, for longer than anyone waits."""
+    async with await psycopg.AsyncConnection.connect(one.database_url) as other:
+        await other.execute("LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE")
+        yield
+        await other.rollback()
+
+
+@asynccontextmanager
+async def crowded(one: World) -> AsyncIterator[None]:
+    """Others have every connection that the server gives."""
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(_cut, one)
+        try:
+            for _ in range(2000):
+                other = await psycopg.AsyncConnection.connect(one.database_url)
+                stack.push_async_callback(other.close)
+        except psycopg.OperationalError:
+            pass
+        await asyncio.to_thread(lambda: None)
+        yield
+
+
+FAULTS = [
+    Fault(
+        "PostgreSQL: stopped and started",
+        stopped,
+        "cannot be reached|connection failed|stopping",
+        lasts=6,
+        databases=ONLY,
+        quick=True,
+    ),
+    Fault("PostgreSQL: connections cut", cut, "", lasts=8, databases=ONLY),
+    Fault("PostgreSQL: a table locked", locked, "locked by another program", lasts=14, databases=ONLY),
+    Fault("PostgreSQL: no connection left", crowded, "", lasts=8, databases=ONLY),
+]

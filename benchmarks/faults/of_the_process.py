@@ -1,0 +1,117 @@
+"""The process's own world: the clock stepped, a suspend, no descriptors, little memory, signals at random instants."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from benchmarks.faults.fault import BOTH, Cannot, Fault
+from benchmarks.faults.of_the_vendor import away
+from benchmarks.faults.world import Options, World
+
+HOUR = 3600.0
+
+
+@asynccontextmanager
+async def stepped(one: World, *, hours: float) -> AsyncIterator[None]:
+    """The wall clock is stepped, and stepped back at the end."""
+    if one.interposed is None or one.interposed.why_not:
+        raise Cannot(f"the clock cannot be stepped: {one.interposed and one.interposed.why_not}")
+    one.interposed.step_clock(hours * HOUR)
+    try:
+        yield
+    finally:
+        one.interposed.step_clock(-hours * HOUR)
+
+
+@asynccontextmanager
+async def suspended(one: World) -> AsyncIterator[None]:
+    pid = await one.living()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def without_descriptors(one: World) -> AsyncIterator[None]:
+    """No file, socket or process can be opened any more; what is open is cut, so that something has to be."""
+    pid = await one.living()
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, before[1]))
+    port = one.port
+    await one.vendor.stop()
+    await one.vendor.start(port)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@asynccontextmanager
+async def struck(one: World, *, number: signal.Signals, times: int) -> AsyncIterator[None]:
+    """A signal at random instants; the supervisor starts the daemon again."""
+    for _ in range(times):
+        await asyncio.sleep(one.random.uniform(0.2, 3))
+        if number is signal.SIGKILL:
+            one.strike("at any instant")
+        elif one.process is not None and one.process.returncode is None:
+            one.process.send_signal(number)
+    yield
+
+
+@asynccontextmanager
+async def nothing(_: World) -> AsyncIterator[None]:
+    """What is limited is so from the start."""
+    yield
+
+
+CROWD = Options(crowd=9_990, every="20s")
+FAULTS = [
+    Fault("clock: five hours forward, and back", partial(stepped, hours=5), lasts=6, databases=BOTH, quick=True),
+    Fault("clock: five hours back, and forward", partial(stepped, hours=-5), lasts=6, databases=BOTH),
+    Fault("suspend (SIGSTOP) for 20 s", suspended, lasts=20, databases=BOTH, within=30),
+    Fault("no descriptors left", without_descriptors, "open files|descriptors", lasts=8, within=30, quick=True),
+    Fault(
+        "memory limited to 160 MiB, 500 organizations",
+        nothing,
+        lasts=30,
+        options=Options(memory_mib=160, organizations=500),
+        combines=False,
+        within=40,
+    ),
+    Fault("10,000 organizations", nothing, lasts=40, options=CROWD, combines=False, within=120, growth=30),
+    Fault(
+        "10,000 organizations: connection refused", away, "refused", lasts=40, options=CROWD, combines=False, within=120
+    ),
+    Fault(
+        "SIGTERM at random instants",
+        partial(struck, number=signal.SIGTERM, times=4),
+        lasts=1,
+        ends=frozenset({0, -signal.SIGTERM}),  # the latter before Python has begun
+        databases=BOTH,
+        quick=True,
+    ),
+    Fault(
+        "SIGKILL at random instants",
+        partial(struck, number=signal.SIGKILL, times=4),
+        lasts=1,
+        ends=frozenset({-signal.SIGKILL}),
+        databases=BOTH,
+        quick=True,
+    ),
+    Fault(
+        "SIGHUP at random instants",
+        partial(struck, number=signal.SIGHUP, times=4),
+        lasts=1,
+        databases=BOTH,
+        waits_for="a reload on SIGHUP: until then the signal ends the process",
+        ends=frozenset({-signal.SIGHUP}),
+    ),
+]

@@ -1,0 +1,254 @@
+"""Runs faults against a world, and says of each what held and what it cost."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from benchmarks.faults import of_postgresql, of_sqlite, of_the_network, of_the_process, of_the_vendor
+from benchmarks.faults.fault import Cannot, Fault
+from benchmarks.faults.limits import limited, mounted
+from benchmarks.faults.measure import Said, Sample, logs, said_since
+from benchmarks.faults.world import Options, World, world
+from monitor import migrate
+from monitor.store.engines import open_writer
+
+if TYPE_CHECKING:
+    from tests.server import Server
+
+FAULTS: list[Fault] = [
+    *of_the_vendor.FAULTS,
+    *of_the_network.FAULTS,
+    *of_sqlite.FAULTS,
+    *of_postgresql.FAULTS,
+    *of_the_process.FAULTS,
+]
+MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
+REPEATED_AT_MOST = 5  # the very same line
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    database: str
+    recovered: float = 0.0  # seconds from the end of the fault to the next balance recorded
+    demanded: int = 0
+    doubles: int = 0
+    said: Said | None = None
+    before: Sample | None = None
+    after: Sample | None = None
+    problems: list[str] = field(default_factory=list)
+    cannot: str = ""
+    waits_for: str = ""
+
+
+async def undergo(one: World, fault: Fault, database: str) -> Row:
+    """Bring a fault about, take it away, and look."""
+    row = Row(fault.name, database, waits_for=fault.waits_for)
+    loop = asyncio.get_running_loop()
+    one.holding = True
+    await one.told(within=60)
+    row.before, logged, ended, weighed = one.look(), logs(one.folder), len(one.ends), one.weigh()
+    one.holding = False
+    try:
+        async with fault.inflict(one):
+            await asyncio.sleep(fault.lasts)
+    except Cannot as why:
+        row.cannot = str(why)
+        return row
+    over = loop.time()
+    if not one.holding:
+        one.holding = True
+        await _move_on(one, within=fault.within, row=row)
+        row.recovered = loop.time() - over
+    try:
+        await one.told(within=150)
+    except TimeoutError:
+        row.problems.append("something still waits in the outbox")
+    counts = one.weigh()
+    row.demanded = counts.demanded - weighed.demanded
+    row.doubles = counts.doubles_after_kill + counts.doubles_after_silence
+    row.doubles -= weighed.doubles_after_kill + weighed.doubles_after_silence
+    row.said = said_since(one.folder, logged)
+    row.after = await _back_to(one, row.before, fault)
+    _judge(row, fault, one.ends[ended:])
+    for name, count in counts.faults().items():
+        if count > getattr(weighed, name):
+            row.problems.append(f"{name.replace('_', ' ')}: {count - getattr(weighed, name)}")
+            row.problems += counts.notes[len(weighed.notes) :][:5]
+    return row
+
+
+async def _move_on(one: World, *, within: float, row: Row) -> None:
+    """Let every balance move on that may, and wait until they are recorded: then the daemon has recovered."""
+    standing = await one.standing()
+    for scripted in one.script:
+        if standing and standing[0].get(scripted.id) == scripted.now:
+            scripted.advance()
+    try:
+        await one.recorded(within=within)
+    except TimeoutError:
+        row.problems.append(f"it did not recover within {within:g} s")
+
+
+async def _back_to(one: World, before: Sample, fault: Fault) -> Sample | None:
+    """A look when memory and descriptors are back where they were, or after so long."""
+    for _ in range(40):
+        await asyncio.sleep(0.5)
+        try:
+            after = one.look()
+        except OSError:
+            continue
+        if after.descriptors <= before.descriptors + MORE_DESCRIPTORS and after.memory <= before.memory + fault.growth:
+            return after
+    return one.look()
+
+
+def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
+    assert row.said
+    assert row.before
+    if fault.cause and not row.said.names(fault.cause):
+        row.problems.append("no line of the log names the cause")
+    if row.said.lines > fault.lines + len(ends):
+        row.problems.append(f"{row.said.lines} lines of the log, of which {row.said.distinct} are distinct")
+    if row.said.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
+        row.problems.append(f"the same line {row.said.repeated} times")
+    if row.said.tracebacks:
+        row.problems.append(f"{row.said.tracebacks} tracebacks")
+    if unexpected := [code for code in ends if code not in fault.ends]:
+        row.problems.append(f"it ended with {unexpected}")
+    if row.after is None:
+        return
+    if row.after.descriptors > row.before.descriptors + MORE_DESCRIPTORS:
+        row.problems.append(f"descriptors: {row.before.descriptors} before, {row.after.descriptors} after")
+    if row.after.memory > row.before.memory + fault.growth:
+        row.problems.append(f"memory: {row.before.memory:.0f} MiB before, {row.after.memory:.0f} after")
+
+
+# --- worlds -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[tuple[str, "Server | None"]]:
+    """The URL of an empty, migrated database; a SQLite file is on a small file system where there can be one."""
+    if kind == "sqlite":
+        with mounted(folder / "state") as where:
+            url = f"sqlite:///{where / 'monitor.db'}"
+            _migrate(url)
+            yield url, None
+        return
+    from tests.server import Server
+
+    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
+    directory.chmod(0o755)  # started by root, the server runs as another user
+    server = Server(directory)
+    try:
+        url = server.new()
+        _migrate(url)
+        yield url, server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _migrate(url: str) -> None:
+    engine = open_writer(url)
+    migrate.upgrade(engine)
+    engine.dispose()
+
+
+@asynccontextmanager
+async def standing_world(kind: str, options: Options, *, seed: int) -> AsyncIterator[World]:
+    """A world with its database and its limits; what it leaves is kept only when somebody has to read it."""
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+
+    async def prepare(one: World) -> None:
+        if options.tls:
+            await of_the_network.stand_before(one)
+        stack.enter_context(limited(one))
+
+    with database(kind, folder) as (url, server):
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(
+                world(folder, url, options, seed=seed, server=server, prepare=prepare)
+            )
+            yield one
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator[Row]:
+    """Each fault in turn; those that need the same world share one, until one of them has done harm."""
+    wanted = [fault for fault in faults if kind in fault.databases]
+    wanted.sort(key=lambda fault: repr(fault.options))
+    for options, group in groupby(wanted, key=lambda fault: fault.options):
+        left = list(group)
+        while left:
+            try:
+                async with standing_world(kind, options, seed=seed) as one:
+                    while left:
+                        fault = left.pop(0)
+                        row = await _survive(one, fault, kind)
+                        yield row
+                        if row.problems:
+                            break
+            except Cannot as why:
+                while left:
+                    yield Row(left.pop(0).name, kind, cannot=str(why))
+            except Exception as error:  # noqa: BLE001 -- a world that did not come to be, or to its end
+                if left:
+                    yield Row(left.pop(0).name, kind, problems=[f"no world: {type(error).__name__}: {error}"])
+
+
+async def _survive(one: World, fault: Fault, kind: str) -> Row:
+    """A fault that the suite itself cannot cope with is a problem, and not the end of the others."""
+    try:
+        return await undergo(one, fault, kind)
+    except Exception as error:  # noqa: BLE001 -- a time that ran out, a daemon that is gone
+        last = max(one.folder.glob("life-*.log"), key=lambda path: path.stat().st_mtime).read_text()[-1500:]
+        return Row(fault.name, kind, problems=[f"{type(error).__name__}: {error}", last])
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+def combined(parts: Sequence[Fault], *, seed: int) -> Fault:
+    """Several faults at the same time, each beginning and ending at an instant of its own."""
+    random = Random(seed)
+
+    @asynccontextmanager
+    async def inflict(one: World) -> AsyncIterator[None]:
+        async def suffer(fault: Fault) -> None:
+            await asyncio.sleep(random.uniform(0, 3))
+            async with fault.inflict(one):
+                await asyncio.sleep(fault.lasts)
+
+        await asyncio.gather(*map(suffer, parts))
+        yield
+
+    return Fault(
+        " + ".join(part.name for part in parts),
+        inflict,
+        lasts=0,
+        within=max(part.within for part in parts) + 30,
+        lines=sum(part.lines for part in parts) + 10,
+        ends=frozenset().union(*(part.ends for part in parts)) | {75},
+        combines=False,
+    )
+
+
+def combinations(count: int, kind: str, *, seed: int) -> list[Fault]:
+    """So many random combinations of two or three faults."""
+    random = Random(seed)
+    able = [f for f in FAULTS if f.combines and not f.waits_for and kind in f.databases and f.options == Options()]
+    return [
+        Fault(**{**vars(combined(random.sample(able, random.choice((2, 3))), seed=seed + n)), "databases": (kind,)})
+        for n in range(count)
+    ]

@@ -1,0 +1,186 @@
+"""`python -m benchmarks.soak [--minutes 10] [--days 30] [--organizations 500]`: a month in the life of one daemon.
+
+The daemon's process is the real one but for its wall clock, which is made to run fast here, before it begins: `daemon`
+is the only reader of it.  Monotonic clocks, time-outs and the schedule run as ever, so a poll a second stands for a
+poll every 72 minutes: a month of alerts, reminders, history and forecasts, and six hundred polls.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from benchmarks.cost import snapshots
+from benchmarks.crash_proof.stage import SOURCE
+from benchmarks.faults.measure import Sample, sample
+from monitor.sandbox import Behaviour, Fault, Receiver, SandboxOrganization, Vendor
+
+KEY = "sk-soak0000000000000000000000000000000000000000000001"
+CALM = 10.0  # seconds at the start in which the clock is the machine's: the first poll is due by that one
+WINDOW = 30.0  # seconds in which wake-ups are counted
+IDLE = 60.0
+
+
+# --- the daemon's process ---------------------------------------------------------------------------------------------
+
+
+def run_fast(path: Path, speed: float) -> None:
+    """Be the daemon, with a wall clock that runs so many times as fast."""
+    import logging
+
+    from monitor import config, daemon
+    from monitor.cli.running import log_to_stderr
+
+    plain, began = daemon.wall_clock, time.monotonic()
+
+    def fast() -> object:
+        ahead = max(time.monotonic() - began - CALM, 0) * (speed - 1)
+        return plain() + timedelta(seconds=ahead)
+
+    daemon.wall_clock = fast
+    log_to_stderr(logging.INFO)
+    daemon.run(config.load(path, os.environ))
+
+
+async def start(folder: Path, speed: float) -> asyncio.subprocess.Process:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    environment |= {"PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY}
+    with (folder / "daemon.log").open("ab") as log:
+        command = (sys.executable, "-m", "benchmarks.soak", "--daemon", folder / "config.toml", "--speed", str(speed))
+        return await asyncio.create_subprocess_exec(*command, env=environment, cwd=folder, stdout=log, stderr=log)
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(15):
+        return await process.wait()
+
+
+# --- the world --------------------------------------------------------------------------------------------------------
+
+
+def write_config(folder: Path, vendor: Vendor, receiver: Receiver, *, every: str) -> None:
+    (folder / "config.toml").write_text(
+        f'[database]\nurl = "sqlite:///{folder}/bench.db"\n[poll]\nevery = "{every}"\n[rules]\nstale_after = "1d"\n'
+        f'[accounts.studio]\nbase_url = "{vendor.url}"\nrate_limit = "off"\norganizations = "all"\n'
+        f'[channels.ops]\nurl = "{receiver.url()}"\n'
+    )
+
+
+def course(number: int, seed: int) -> Iterator[Decimal]:
+    """Balances of one organization: used up day by day, and topped up; one in five comes near its end now and then."""
+    drawn = random.Random(f"{seed}-{number}")
+    left = drawn.uniform(20_000, 40_000)
+    use = left / drawn.uniform(400, 900)
+    while True:
+        left -= use * drawn.uniform(0, 2)
+        if left < (150 if number % 5 == 0 else 15_000):
+            left += drawn.uniform(20_000, 30_000)
+        yield round(Decimal(left), 2)
+
+
+async def go_wrong_now_and_then(vendor: Vendor, receiver: Receiver, drawn: random.Random) -> None:
+    """A month has bad days: the vendor fails for a poll or ten, the receiver refuses for a while."""
+    while True:
+        await asyncio.sleep(drawn.uniform(10, 40))
+        vendor.fault = drawn.choice((Fault.SERVER_ERROR, Fault.BAD_GATEWAY, Fault.RESET, Fault.NULL))
+        await asyncio.sleep(drawn.uniform(1, 10))
+        vendor.fault = None
+        receiver.behaviour = Behaviour.REFUSE
+        await asyncio.sleep(drawn.uniform(1, 5))
+        receiver.behaviour = Behaviour.TAKE
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+async def wakeups(pid: int, seconds: float) -> float:
+    """How often its threads were woken, a minute."""
+    before = sample(pid).wakeups
+    await asyncio.sleep(seconds)
+    return (sample(pid).wakeups - before) * 60 / seconds
+
+
+def size(folder: Path) -> float:
+    """Of the database, MiB."""
+    return sum(path.stat().st_size for path in folder.glob("bench.db*")) / 2**20
+
+
+async def line(folder: Path, pid: int, day: float) -> str:
+    woken = await wakeups(pid, WINDOW)
+    seen: Sample = sample(pid)
+    return (
+        f"| {day:.0f} | {snapshots(folder):,} | {seen.memory:.1f} | {seen.descriptors} | {seen.threads} "
+        f"| {size(folder):.1f} | {woken:,.0f} |"
+    )
+
+
+async def idle(folder: Path) -> str:
+    """A daemon on this database between two polls that are five minutes apart, by the machine's clock."""
+    process = await start(folder, 1)
+    await asyncio.sleep(15)
+    woken, seen = await wakeups(process.pid, IDLE), sample(process.pid)
+    await stop(process)
+    return f"{woken:.0f} wake-ups a minute, {seen.memory:.1f} MiB"
+
+
+async def soak(*, minutes: float, days: float, organizations: int, seed: int) -> int:
+    """Print the table; gives the exit code."""
+    folder, messages = Path(tempfile.mkdtemp(prefix="soak-")), []
+    courses = [course(n, seed) for n in range(organizations)]
+    listed = [
+        SandboxOrganization(f"org-{n}", f"Organization {n}", lambda one=one: next(one)) for n, one in enumerate(courses)
+    ]
+    vendor = Vendor({KEY: [one.id for one in listed]}, listed)
+    seconds = minutes * 60
+    async with vendor, Receiver(messages.append) as receiver:
+        write_config(folder, vendor, receiver, every="5m")
+        print(f"idle, at the start: {await idle(folder)}", flush=True)
+        write_config(folder, vendor, receiver, every="1s")
+        process = await start(folder, days * 86_400 / seconds)
+        troubles = asyncio.create_task(go_wrong_now_and_then(vendor, receiver, random.Random(seed)))
+        print("\n| day | snapshots | memory MiB (PSS) | descriptors | threads | database MiB | wake-ups a minute |")
+        print("|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        began = time.monotonic()
+        await asyncio.sleep(CALM + 30)
+        for share in (0, 0.1, 0.25, 0.5, 0.75, 1):
+            await asyncio.sleep(max(began + CALM + share * seconds - WINDOW - time.monotonic(), 0))
+            day = (time.monotonic() + WINDOW - began - CALM) / seconds * days
+            print(await line(folder, process.pid, day), flush=True)
+        troubles.cancel()
+        code = await stop(process)
+        write_config(folder, vendor, receiver, every="5m")
+        print(f"\nidle, at the end: {await idle(folder)}")
+    log = (folder / "daemon.log").read_text(errors="replace")
+    print(
+        f"{len(messages):,} messages; {log.count('Traceback')} tracebacks; {len(log.splitlines()):,} lines; exit {code}"
+    )
+    return int(code != 0 or "Traceback" in log)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="of real time")
+    parser.add_argument("--days", type=float, default=30, help="of simulated time")
+    parser.add_argument("--organizations", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--daemon", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--speed", type=float, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.daemon:
+        run_fast(given.daemon, given.speed)
+        return
+    kept = {"days": given.days, "organizations": given.organizations, "seed": given.seed}
+    sys.exit(asyncio.run(soak(minutes=given.minutes, **kept)))
+
+
+if __name__ == "__main__":
+    main()
