@@ -27,6 +27,7 @@ KEY = "sk-soak0000000000000000000000000000000000000000000001"
 CALM = 10.0  # seconds at the start in which the clock is the machine's: the first poll is due by that one
 WINDOW = 30.0  # seconds in which wake-ups are counted
 IDLE = 60.0
+HEAD = "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | database MiB | wake-ups a minute | … a check |"
 
 
 # --- the daemon's process ---------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def course(number: int, seed: int) -> Iterator[Decimal]:
     """Balances of one organization: used up day by day, and topped up; one in five comes near its end now and then."""
     drawn = random.Random(f"{seed}-{number}")
     left = drawn.uniform(20_000, 40_000)
-    use = left / drawn.uniform(400, 900)
+    use = left / drawn.uniform(60, 240)
     while True:
         left -= use * drawn.uniform(0, 2)
         if left < (150 if number % 5 == 0 else 15_000):
@@ -115,11 +116,13 @@ def size(folder: Path) -> float:
 
 
 async def line(folder: Path, pid: int, day: float) -> str:
+    before = snapshots(folder)
     woken = await wakeups(pid, WINDOW)
     seen: Sample = sample(pid)
+    checks = max(snapshots(folder) - before, 1)
     return (
         f"| {day:.0f} | {snapshots(folder):,} | {seen.memory:.1f} | {seen.descriptors} | {seen.threads} "
-        f"| {size(folder):.1f} | {woken:,.0f} |"
+        f"| {size(folder):.1f} | {woken:,.0f} | {woken * WINDOW / 60 / checks:.1f} |"
     )
 
 
@@ -147,8 +150,10 @@ async def soak(*, minutes: float, days: float, organizations: int, seed: int) ->
         write_config(folder, vendor, receiver, every="1s")
         process = await start(folder, days * 86_400 / seconds)
         troubles = asyncio.create_task(go_wrong_now_and_then(vendor, receiver, random.Random(seed)))
-        print("\n| day | snapshots | memory MiB (PSS) | descriptors | threads | database MiB | wake-ups a minute |")
-        print("|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+        print(
+            "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | database MiB | wake-ups a minute | … a check |"
+        )
+        print("|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         began = time.monotonic()
         await asyncio.sleep(CALM + 30)
         for share in (0, 0.1, 0.25, 0.5, 0.75, 1):

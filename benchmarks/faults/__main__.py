@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="faults whose name holds this")
     parser.add_argument("--quick", action="store_true", help="the short form")
     parser.add_argument("--database", choices=(*BOTH, "both"), default="both")
-    parser.add_argument("--combinations", type=int, default=12, metavar="N", help="on each database")
+    parser.add_argument("--combinations", type=int, metavar="N", help="on each database; 12, with --only none")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="name the faults")
     arguments = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
         return
     kinds = BOTH if arguments.database == "both" else (arguments.database,)
     began = time.monotonic()
-    count = 0 if arguments.only else arguments.combinations
+    count = arguments.combinations if arguments.combinations is not None else 0 if arguments.only else 12
     rows = asyncio.run(undergo_all(chosen, kinds, count=count, seed=arguments.seed))
     wrong = [row for row in rows if row.problems and not row.waits_for]
     print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s, seed {arguments.seed}")

@@ -52,10 +52,10 @@ class Row:
 
 async def undergo(one: World, fault: Fault, database: str) -> Row:
     """Bring a fault about, take it away, and look."""
-    row = Row(fault.name, database, waits_for=fault.waits_for)
+    row = Row(f"{fault.name} {one.limited_by}".strip(), database, waits_for=fault.waits_for)
     loop = asyncio.get_running_loop()
     one.holding = True
-    await one.told(within=60)
+    await one.told(within=60 + one.options.crowd / 50)  # thousands take longer
     row.before, logged, ended, weighed = one.look(), logs(one.folder), len(one.ends), one.weigh()
     one.holding = False
     try:
@@ -137,10 +137,10 @@ def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
 
 
 @contextmanager
-def database(kind: str, folder: Path) -> Iterator[tuple[str, "Server | None"]]:
+def database(kind: str, folder: Path, *, large: bool) -> Iterator[tuple[str, "Server | None"]]:
     """The URL of an empty, migrated database; a SQLite file is on a small file system where there can be one."""
     if kind == "sqlite":
-        with mounted(folder / "state") as where:
+        with mounted(folder / "state", large=large) as where:
             url = f"sqlite:///{where / 'monitor.db'}"
             _migrate(url)
             yield url, None
@@ -175,7 +175,7 @@ async def standing_world(kind: str, options: Options, *, seed: int) -> AsyncIter
             await of_the_network.stand_before(one)
         stack.enter_context(limited(one))
 
-    with database(kind, folder) as (url, server):
+    with database(kind, folder, large=options.crowd > 0) as (url, server):
         async with AsyncExitStack() as stack:
             one = await stack.enter_async_context(
                 world(folder, url, options, seed=seed, server=server, prepare=prepare)

@@ -16,7 +16,9 @@ def line(row: Row) -> str:
         return f"| {row.name} | {row.database} | | | | | | | **no** |"
     assert row.before
     assert row.after
-    held = "yes" if not row.problems else f"waits for {row.waits_for}" if row.waits_for else "**no**"
+    held = "**no**" if row.problems else "yes"
+    if row.waits_for:
+        held = f"waits for {row.waits_for}"
     return (
         f"| {row.name} | {row.database} | {row.demanded} | {row.doubles or ''} | {row.recovered:.1f} s "
         f"| {row.said.lines} ({row.said.distinct}) | {row.before.memory:.0f} → {row.after.memory:.0f} "

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -56,7 +57,8 @@ class World(Stage):
     interposed: Interposed | None = None
     server: "Server | None" = None  # PostgreSQL's, where that is the database
     memory_group: Path | None = None
-    front: "object | None" = None  # what stands before the vendor: TLS
+    limited_by: str = ""  # what limits the memory
+    front: object = None  # what stands before the vendor: TLS
     ends: list[int] = field(default_factory=list)  # exit codes
     more: dict[str, list[Demand]] = field(default_factory=dict)  # what is to be said beside the script, by subject
     supervising: bool = True
@@ -216,11 +218,13 @@ def _invite(one: World, crowd: int) -> None:
 
 def _entering(one: World) -> Callable[[], None]:
     """Done in the daemon's process before it begins."""
-    group, mortal = one.memory_group, one.options.mortal
+    group, mortal, memory = one.memory_group, one.options.mortal, one.options.memory_mib
 
     def enter() -> None:
         if group is not None:
             (group / "cgroup.procs").write_text(str(os.getpid()))
+        elif memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory * 2**20, memory * 2**20))
         if mortal:
             for capability in WRITES_ANYWHERE:
                 ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -254,7 +258,7 @@ async def world(
             await one.start()
             tasks = [asyncio.create_task(one.supervise(), name="supervise")]
             stack.push_async_callback(_end, one, tasks)
-            await one.recorded(within=60)
+            await one.recorded(within=60 + options.crowd / 50)
             tasks.append(asyncio.create_task(one.walk(), name="walk"))
             yield one
 
