@@ -150,9 +150,7 @@ async def soak(*, minutes: float, days: float, organizations: int, seed: int) ->
         write_config(folder, vendor, receiver, every="1s")
         process = await start(folder, days * 86_400 / seconds)
         troubles = asyncio.create_task(go_wrong_now_and_then(vendor, receiver, random.Random(seed)))
-        print(
-            "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | database MiB | wake-ups a minute | … a check |"
-        )
+        print(HEAD)
         print("|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         began = time.monotonic()
         await asyncio.sleep(CALM + 30)

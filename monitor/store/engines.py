@@ -27,6 +27,7 @@ IDLE_LIMIT: Final = (
 )
 SILENT_AFTER: Final = STATEMENT_LIMIT + 15  # seconds: a server that has not ended a statement by itself hangs
 LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # a server that is found gone, connecting anew, and one statement
+IDLE_LIMIT: Final = 10  # seconds that a writer may leave a transaction open: a stopped one must not keep its locks
 READERS: Final = 4  # questions that can be asked at the same time
 
 # A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.
