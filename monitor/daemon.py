@@ -16,10 +16,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from monitor import store
-from monitor.app import open_database
 from monitor import migrate, store
-from monitor.app import channel_mistakes, open_database, require_accounts, secret_mistakes
+from monitor.app import open_database
 from monitor.config import Settings
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
@@ -167,7 +165,10 @@ class Daemon:
             return
         finally:
             self._term = None
-        if not self._ending.is_set():
+        if self._store.file.is_replaced:
+            self._take_the_new_file()
+            await self._step_down()
+        elif not self._ending.is_set():
             log.warning("no longer leading")
             await self._step_down()
 
@@ -198,19 +199,13 @@ class Daemon:
     async def _step_down(self) -> None:
         await asyncio.to_thread(self.hold.give_back)
         await _wait(self._stopping, STEP_ASIDE)
-            if not self.stands_by:
-                raise
-            log.error("the lead could not be taken: %s", error)  # noqa: TRY400 -- it is one line
-        if self._store.file.is_replaced:
-            log.warning("the database file was replaced: begun anew, without %d result(s) still held", len(self._held))
-            self._held = []  # their organizations have other numbers there
-            self._store.file.accept()
-            migrate.require_current(self._store.engine)
-        elif not self._stopping.is_set():
-            log.warning("no longer leading")
-        if not self._stopping.is_set():
-            await asyncio.to_thread(self.hold.give_back)
-            await _wait(self._stopping, STEP_ASIDE)
+
+    def _take_the_new_file(self) -> None:
+        """Somebody put another SQLite file in the place of ours, a backup for example."""
+        log.warning("the database file was replaced: begun anew, without %d result(s) still held", len(self._held))
+        self._held = []  # their organizations have other numbers there
+        self._store.file.accept()
+        migrate.require_current(self._store.engine)
 
     # --- standing by --------------------------------------------------------------------------------------------------
 

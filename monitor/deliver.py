@@ -198,16 +198,17 @@ class Deliverer:
         channel, error = group[0].channel, attempt.error
         for delivery, state in zip(group, states, strict=True):
             if state is DeliveryState.DELIVERED:
-                log.info("%s: delivered %s", channel, _named(delivery))
+                log.info("%s: delivered %s", channel, _named(delivery), extra=_fields(delivery))
             elif state is DeliveryState.GIVEN_UP:
-                count = delivery.attempts + 1
-                log.error("%s: gave up %s after %d attempts: %s", channel, _named(delivery), count, error)
+                words = (channel, _named(delivery), delivery.attempts + 1, error)
+                log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
         if error is None:
             if self._failing.pop(channel, None):
-                log.info("%s: takes messages again", channel)
+                log.info("%s: takes messages again", channel, extra={"channel": channel})
         elif self._failing.get(channel) != error:
             self._failing[channel] = error
-            log.warning("%s: %s not delivered, and tried again until it is: %s", channel, _named(*group), error)
+            words = (channel, _named(*group), error)
+            log.warning("%s: %s not delivered, and tried again until it is: %s", *words, extra=_fields(group[0]))
 
 
 def _outcome(state: DeliveryState) -> str:
@@ -215,18 +216,6 @@ def _outcome(state: DeliveryState) -> str:
     return "failed" if state is DeliveryState.PENDING else state.value
 
 
-def _log(delivery: Delivery, attempt: Attempt, state: DeliveryState) -> None:
-    said, name = delivery.said, delivery.channel
-    what, fields = "digest", {"channel": name}
-    if isinstance(said, Notification):
-        what, fields = f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id})", fields | said.named()
-    if state is DeliveryState.DELIVERED:
-        log.info("%s: delivered %s", name, what, extra=fields)
-    elif state is DeliveryState.GIVEN_UP:
-        count = delivery.attempts + 1
-        log.error("%s: gave up %s after %d attempts: %s", name, what, count, attempt.error, extra=fields)
-    else:
-        log.warning("%s: attempt %d of %s: %s", name, delivery.attempts + 1, what, attempt.error, extra=fields)
 def _named(first: Delivery, *others: Delivery) -> str:
     """What is on its way, in a few words."""
     said = first.said
@@ -234,3 +223,9 @@ def _named(first: Delivery, *others: Delivery) -> str:
         return "digest"
     more = f" and {len(others)} more" if others else ""
     return f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id}){more}"
+
+
+def _fields(delivery: Delivery) -> dict[str, str]:
+    """The same for a log that has fields."""
+    said = delivery.said.named() if isinstance(delivery.said, Notification) else {}
+    return {"channel": delivery.channel} | said

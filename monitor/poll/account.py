@@ -111,7 +111,6 @@ class AccountPoll:
         try:
             balance = await self._fetch(one)
         except FetchError as error:
-            log.warning("%s: %s", one.name, error, extra={"organization": one.name, "account": self.name})
             self._complaints.hear(one.name, error)
             self._failed += 1
             self._keep(Check(self._id, one.id, self._clock(), error.failure))
@@ -141,7 +140,6 @@ class AccountPoll:
         try:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
-            log.warning("account %s: %s", self.name, error, extra={"account": self.name})
             self._complaints.hear(f"account {self.name}", error)
             self._failed += 1
             self._ledger.add(Check(self._id, None, self._clock(), error.failure))

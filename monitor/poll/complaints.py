@@ -28,7 +28,7 @@ class Complaints:
         cause = _cause(error)
         concerned = self._now.setdefault(cause, set())
         if cause not in self._standing and not concerned:
-            log.warning("%s: %s", name, error)
+            log.warning("%s: %s", name, error, extra={"account": self._account})
             self._standing[cause] = {name}
         concerned.add(name)
 
@@ -36,9 +36,10 @@ class Complaints:
         """A poll is over: say to whom else a cause has come, and which ones are gone."""
         for cause, concerned in self._now.items():
             if more := concerned - self._standing[cause]:
-                log.warning("account %s: also %s: %s", self._account, _listed(more), cause)
+                words = (self._account, _listed(more), cause)
+                log.warning("account %s: also %s: %s", *words, extra={"account": self._account})
         for cause in self._standing.keys() - self._now.keys():
-            log.info("account %s: no longer: %s", self._account, cause)
+            log.info("account %s: no longer: %s", self._account, cause, extra={"account": self._account})
         self._standing, self._now = self._now, {}
 
 

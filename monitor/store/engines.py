@@ -22,12 +22,9 @@ from monitor.store.file import identity
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
-IDLE_LIMIT: Final = (
-    10  # seconds that a writer may leave a transaction open: one that is stopped must not keep its locks
-)
+IDLE_LIMIT: Final = 10  # seconds that a writer may leave a transaction open: a stopped one must not keep its locks
 SILENT_AFTER: Final = STATEMENT_LIMIT + 15  # seconds: a server that has not ended a statement by itself hangs
 LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # a server that is found gone, connecting anew, and one statement
-IDLE_LIMIT: Final = 10  # seconds that a writer may leave a transaction open: a stopped one must not keep its locks
 READERS: Final = 4  # questions that can be asked at the same time
 
 # A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.

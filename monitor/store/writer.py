@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import SILENT_AFTER, open_writer, sever, transaction
-from monitor.store.engines import open_writer, transaction
 from monitor.store.file import OpenedFile
 
 Engine = sa.Engine
