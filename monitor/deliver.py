@@ -207,8 +207,10 @@ class Deliverer:
                 log.info("%s: takes messages again", channel, extra={"channel": channel})
         elif self._failing.get(channel) != error:
             self._failing[channel] = error
-            words = (channel, _named(*group), error)
-            log.warning("%s: %s not delivered, and tried again until it is: %s", *words, extra=_fields(group[0]))
+            what = _named(*group)
+            log.warning(
+                "%s: %s not delivered, and tried again until it is: %s", channel, what, error, extra=_fields(group[0])
+            )
 
 
 def _outcome(state: DeliveryState) -> str:
