@@ -29,7 +29,7 @@ check: $(VENV)/installed  ## lint, types and the import contract
 	$(BIN)/lint-imports
 
 test: check  ## everything CI runs (under ten minutes)
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 4 --dist worksteal
 
 bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 	$(BIN)/python -m benchmarks
