@@ -101,7 +101,8 @@ def open_parts(
             deliverer.wake()
 
     balances = opened.write_now(store.balances)
-    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts), settled, held=held)
+    since = clock()
+    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts, since=since), settled, held=held)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
         AccountPoll(

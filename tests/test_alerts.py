@@ -72,14 +72,16 @@ class Desk:
     def reconcile(self) -> list[Notification]:
         return self.store.write_now(lambda tx: reconcile(tx, self.settings, self.forecasts, at=self.now))
 
-    def check(self, minutes: float = 1, **outcomes: object) -> list[tuple[str, str, str, str]]:
+    def check(
+        self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object
+    ) -> list[tuple[str, str, str, str]]:
         """One batch; gives (name, rule, reason, severity) of what is said."""
         self.now += minutes * MINUTE
         batch = []
         for name, outcome in outcomes.items():
             result = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(str(outcome)))
             batch.append(Check(self.account_of[name], self.ids[name], self.now, result))
-        said = self.store.write_now(lambda tx: settle(tx, batch, self.settings, self.forecasts))
+        said = self.store.write_now(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since))
         return [(n.facts.name, n.rule.value, n.reason.value, n.severity.label) for n in said]
 
     def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
@@ -134,6 +136,25 @@ def test_one_outage_of_an_account_is_one_message_and_its_organizations_keep_quie
         ("studio", "outage", "resolved", "warning"),
         ("b", "stale", "opened", "warning"),
     ]
+
+
+def test_after_a_long_stop_an_outage_is_one_message_from_its_first_failed_checks_on(desk):
+    desk.check(a=5000, b=5000, c=5000)
+    began = desk.now + 300 * MINUTE
+    assert desk.check(301, since=began, a=DOWN, b=DOWN) == [("studio", "outage", "opened", "warning")]
+    assert desk.check(1, since=began, c=4990) == []
+
+
+def test_one_that_fails_first_after_a_stop_is_no_outage_by_itself(desk):
+    desk.check(a=5000, b=5000, c=5000)
+    began = desk.now + 300 * MINUTE
+    assert desk.check(301, since=began, a=DOWN) == [("a", "stale", "opened", "warning")]
+    assert desk.check(1, since=began, b=4990, c=5000) == []
+
+
+def test_what_answers_in_the_same_batch_is_no_part_of_an_outage(desk):
+    desk.check(a=5000, b=5000, c=5000)
+    assert desk.check(31, a=DOWN, b=4990, c=DOWN)[0] == ("a", "stale", "opened", "warning")
 
 
 def test_an_outage_of_everything_is_one_message(desk):

@@ -28,17 +28,27 @@ from monitor.poll.facts import Outlook, account_facts, organization_facts
 from monitor.poll.forecasts import Folded, Forecasts
 from monitor.poll.routes import rules_of
 from monitor.poll.telling import About, Teller, still
-from monitor.store import Transaction
+from monitor.store import LastCheck, Transaction
 
 Incidents = dict[Rule, OpenIncident]
 EVERYTHING = 0  # the monitor's own id as a subject
 SILENT = {FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED, FailureKind.UNEXPECTED_ANSWER}
 
 
-def settle(tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> list[Notification]:
-    """Keep a batch of checks, judge each in order of arrival, and keep what is to be said; gives the latter."""
+def settle(
+    tx: Transaction,
+    batch: Sequence[Check],
+    settings: Settings,
+    forecasts: Forecasts,
+    *,
+    since: datetime | None = None,
+) -> list[Notification]:
+    """Keep a batch of checks, judge each in order of arrival, and keep what is to be said; gives the latter.
+
+    `since` is when checks began: an organization whose last check is older says nothing of an outage, either way.
+    """
     store.record(tx, batch)
-    settlement = Settlement.begin(tx, batch, settings, forecasts)
+    settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
     for check in batch:
         settlement.settle(check)
     store.save(tx, settlement.organizations.values())
@@ -77,11 +87,21 @@ class Settlement:
     accounts: dict[int, Incidents]
     everything: Incidents
     of_two_minds: set[int]  # accounts whose key was rejected in this batch: no snapshot beside that makes it good
-    _failures: dict[int, tuple[str, FailureKind | None]] | None = field(default=None)
+    batch: Sequence[Check]
+    since: datetime | None
+    _failures: dict[int, LastCheck] | None = field(default=None)
     _names: dict[int, str] | None = field(default=None)  # of accounts
 
     @classmethod
-    def begin(cls, tx: Transaction, batch: Sequence[Check], settings: Settings, forecasts: Forecasts) -> "Settlement":
+    def begin(
+        cls,
+        tx: Transaction,
+        batch: Sequence[Check],
+        settings: Settings,
+        forecasts: Forecasts,
+        *,
+        since: datetime | None,
+    ) -> "Settlement":
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
         accounts = {check.account_id for check in batch}
@@ -95,6 +115,8 @@ class Settlement:
             store.open_incidents(tx, Subject.ACCOUNT, accounts),
             store.open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
             {check.account_id for check in batch if is_rejection(check.outcome)},
+            batch,
+            since,
         )
 
     def settle(self, check: Check) -> None:
@@ -145,10 +167,10 @@ class Settlement:
         if Rule.CREDENTIAL in self.accounts[check.account_id] or not self._overdue(check, before, rules):
             return False, False, None
         rows = self._unexplained()
-        mine = [failed for account, failed in rows.values() if account == before.account]
-        all_failed = all(failed for _, failed in rows.values())
-        everything = all_failed and len({account for account, _ in rows.values()}) > 1
-        out = all(mine) and len(mine) > 1 and not everything
+        mine = [silent for account, silent in rows.values() if account == before.account]
+        known = [silent for silent in mine if silent is not None]
+        everything = all(silent for _, silent in rows.values()) and len({account for account, _ in rows.values()}) > 1
+        out = all(known) and len(known) > 1 and not everything
         return out, everything, len(rows) if everything else len(mine)
 
     def _is_never_listed(self, check: Check) -> bool:
@@ -157,7 +179,7 @@ class Settlement:
         if allowed is None or Rule.CREDENTIAL in self.accounts[check.account_id]:
             return False
         name = self._account(check.account_id).name
-        if any(account == name for account, _ in self._last_failures().values()):
+        if any(last.account == name for last in self._last_failures().values()):
             return False
         since = store.first_list_failure(self.tx, check.account_id)
         return since is not None and check.ended_at - since > allowed
@@ -168,21 +190,29 @@ class Settlement:
         quiet = Rule.STALE in incidents or Rule.ACCESS in incidents
         return not quiet and is_overdue(judged.organization, rules, check.ended_at)
 
-    def _unexplained(self) -> dict[int, tuple[str, bool]]:
-        """Each watched organization's account, and whether it is silent; not those with an answer that explains it."""
+    def _unexplained(self) -> dict[int, tuple[str, bool | None]]:
+        """Each watched organization's account, and whether it is silent (None: not asked since checks began).
+
+        Not those with an answer that explains it.
+        """
         return {
-            key: (account, kind is not None)
-            for key, (account, kind) in self._last_failures().items()
-            if kind is None or kind in SILENT
+            key: (last.account, last.kind is not None if self._is_recent(last) else None)
+            for key, last in self._last_failures().items()
+            if last.kind is None or last.kind in SILENT
         }
 
-    def _last_failures(self) -> dict[int, tuple[str, FailureKind | None]]:
-        """How the last check of each watched organization failed, this batch's included."""
+    def _is_recent(self, last: LastCheck) -> bool:
+        return self.since is None or (last.at is not None and last.at >= self.since)
+
+    def _last_failures(self) -> dict[int, LastCheck]:
+        """How the last check of each watched organization failed: that of this batch, where there is one."""
         if self._failures is None:
-            self._failures = store.last_failures(self.tx)
-        for one in self.organizations.values():
-            if one.id in self._failures and one.checked_at is not None:
-                self._failures[one.id] = (one.account, one.failure.kind if one.failure else None)
+            self._failures = store.last_checks(self.tx)
+            for check in self.batch:
+                if check.organization_id in self._failures and not check.held:
+                    kind = check.outcome.kind if isinstance(check.outcome, Failure) else None
+                    account = self._failures[check.organization_id].account
+                    self._failures[check.organization_id] = LastCheck(account, kind, check.ended_at)
         return self._failures
 
     def _account(self, account_id: int) -> About:

@@ -38,6 +38,7 @@ from monitor.store.outbox import (
 )
 from monitor.store.pruning import Cutoffs, Portion, Sort, removable, remove
 from monitor.store.recording import (
+    LastCheck,
     account_failures,
     amounts_between,
     balances,
@@ -45,7 +46,7 @@ from monitor.store.recording import (
     forget_usage,
     keep_usage,
     kept_usage,
-    last_failures,
+    last_checks,
     load,
     record,
     save,
@@ -66,6 +67,7 @@ __all__ = [
     "Fallback",
     "Hold",
     "Identity",
+    "LastCheck",
     "Portion",
     "Sort",
     "Store",
@@ -99,8 +101,8 @@ __all__ = [
     "keep_usage",
     "kept_since",
     "kept_usage",
+    "last_checks",
     "last_digest",
-    "last_failures",
     "lax_modes",
     "load",
     "mark",

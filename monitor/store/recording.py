@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -175,11 +175,22 @@ def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datet
     return row.usage, row.usage_at
 
 
-def last_failures(tx: Transaction) -> dict[int, tuple[str, FailureKind | None]]:
-    """Every watched organization: its account, and how its last check failed (None: it did not)."""
+class LastCheck(NamedTuple):
+    """The last check of an organization: its account, how it failed (None: it did not), and when it ended."""
+
+    account: str
+    kind: FailureKind | None
+    at: datetime | None
+
+
+def last_checks(tx: Transaction) -> dict[int, LastCheck]:
+    """The last check of every watched organization."""
     c = organizations.c
-    rows = tx.execute(sa.select(c.id, c.account, c.failure).where(c.watched))
-    return {row.id: (row.account, FailureKind(row.failure) if row.failure else None) for row in rows}
+    rows = tx.execute(sa.select(c.id, c.account, c.failure, c.checked_at).where(c.watched))
+    return {
+        row.id: LastCheck(row.account, FailureKind(row.failure) if row.failure else None, row.checked_at)
+        for row in rows
+    }
 
 
 def balances(tx: Transaction) -> dict[int, Decimal]:
