@@ -212,7 +212,7 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
 
 def _rehearsal(settings: Settings, folder: Path) -> Store:
     """A database for one dry run: what stands in the real one, in a file that is thrown away."""
-    opened = Store(f"sqlite:///{folder / 'rehearsal.db'}")
+    opened = Store(store.sqlite_url(folder / "rehearsal.db"))
     migrate.upgrade(opened.engine)
     reader = store.open_reader(settings.database.url)
     try:

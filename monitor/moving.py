@@ -55,7 +55,7 @@ def _target(source: Database, url: str) -> Database:
 
 
 def _back_up(source: Transaction, part: Path, begin: Begin) -> dict[str, int]:
-    url = f"sqlite:///{part}"
+    url = store.sqlite_url(part)
     if source.dialect.name == "sqlite":
         store.copy_pages(source, part, begin(store.page_count(source)))
     else:

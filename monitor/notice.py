@@ -46,6 +46,7 @@ class DatabaseNotice:
         self._id = ""
         self._since: datetime | None = None
         self._told: set[str] = set()
+        self._back_at: datetime | None = None  # that it is over is still to be told to some
         self._refused: dict[str, str] = {}  # channel → what was logged of it
         self._tried_at: datetime | None = None
 
@@ -73,7 +74,9 @@ class DatabaseNotice:
             await self._tell_end(now)
             return
         since, cause = trouble
-        if now - since < self._patience() or (self._tried_at and timedelta(0) <= now - self._tried_at < AGAIN):
+        if self._back_at:  # away again: another outage
+            self._forget()
+        if now - since < self._patience() or self._is_just_tried(now):
             return
         self._since = self._since or since
         self._id = self._id or secrets.token_hex(8)
@@ -88,11 +91,26 @@ class DatabaseNotice:
         """Whoever heard of it hears that it is over, once."""
         if self._since is None:
             return
-        since, told, key = self._since, self._told, self._id
-        self._since, self._told, self._id, self._tried_at = None, set(), "", None
+        if self._back_at is None:
+            self._back_at, self._tried_at = now, None
+            self._refused.clear()
+        if self._is_just_tried(now):
+            return
+        self._tried_at = now
+        message = database_back(
+            host=socket.gethostname(), since=self._since, at=self._back_at, id=self._id, timezone=self._timezone
+        )
+        self._told &= set(self._urls)
+        self._told -= await self._send(list(self._told), message, over=True)
+        if not self._told:
+            self._forget()
+
+    def _is_just_tried(self, now: datetime) -> bool:
+        return self._tried_at is not None and timedelta(0) <= now - self._tried_at < AGAIN
+
+    def _forget(self) -> None:
+        self._since, self._back_at, self._tried_at, self._told, self._id = None, None, None, set(), ""
         self._refused.clear()
-        message = database_back(host=socket.gethostname(), since=since, at=now, id=key, timezone=self._timezone)
-        await self._send([name for name in told if name in self._urls], message, over=True)
 
     async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
         """The channels that took it."""

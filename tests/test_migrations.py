@@ -189,6 +189,18 @@ def test_a_migration_that_orphans_rows_is_undone(sqlite_url, tmp_path):
     engine.dispose()
 
 
+@pytest.mark.parametrize("gap", [1, 5, 4000])
+def test_many_days_and_then_a_gap_are_migrated(engine, gap):
+    fill(engine)
+    with transaction(engine) as connection:
+        far = [Snapshot(NOON + days * 24 * HOUR, Decimal(5000 - days)) for days in (*range(1, 1003), 1002 + gap)]
+        keep_snapshots(connection, [(2, one) for one in far])
+    before = rows(engine)["balance_days"]
+    step(engine, "0001")
+    migrate.upgrade(engine)
+    assert rows(engine)["balance_days"] == before
+
+
 def test_a_newer_schema_that_ends_older_programs_is_left_alone(engine, tmp_path):
     ends = """op.execute("UPDATE compatibility SET oldest = '0003'")"""
     migrate.upgrade(engine, scripts=next_version(tmp_path, ends))

@@ -101,6 +101,18 @@ async def test_who_never_heard_of_it_does_not_hear_of_its_end():
         assert [title.split(":")[0] for title in titles(dead)] == ["CRITICAL"]
 
 
+async def test_that_it_is_over_is_said_until_it_is_taken():
+    async with web("ok", "500", "ok") as receiver:
+        case = Case(receiver)
+        case.since = NOON
+        await case.look(5)
+        case.since = None
+        for minutes in (1, 0.5, 1, 1):
+            await case.look(minutes)
+        assert [title.split(":")[0] for title in titles(receiver)] == ["CRITICAL", "RESOLVED", "RESOLVED"]
+        assert len({identity(said) for said in receiver.said}) == 1
+
+
 async def test_a_second_outage_is_another_message():
     async with web() as receiver:
         case = Case(receiver)

@@ -110,8 +110,9 @@ def _fold(organization_id: int) -> None:
     before: tuple[int, int] | None = None
     for point in _points(organization_id):
         today = point[0] // DAY * DAY
-        if len(days) > DAYS_AT_ONCE:
-            _write(organization_id, {start: days.pop(start) for start in list(days) if start < today - DAY})
+        if before and len(days) > DAYS_AT_ONCE:
+            begun = before[0] // DAY * DAY  # has its part of the change to this point still to come
+            _write(organization_id, {start: days.pop(start) for start in list(days) if start < begun})
         _see(days.setdefault(today, _empty()), *point)
         for start, change in _shared(before, point) if before else ():
             day = days.setdefault(start, _empty())

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
@@ -235,7 +236,7 @@ class _Assembly:
     def _database_url(self) -> str:
         url = self.tables.database.url
         if url is None:
-            return f"sqlite:///{self._state_directory() / 'credit-monitor.db'}"
+            return f"sqlite:///{quote(str(self._state_directory() / 'credit-monitor.db'))}"
         scheme, _, path = url.partition(":///")
         return f"sqlite:///{self._path(('database', 'url'), path)}" if scheme == "sqlite" else url
 

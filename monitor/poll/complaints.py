@@ -40,7 +40,9 @@ class Complaints:
                 log.warning("account %s: also %s: %s", *words, extra={"account": self._account})
         for cause in self._standing.keys() - self._now.keys():
             log.info("account %s: no longer: %s", self._account, cause, extra={"account": self._account})
-        self._standing, self._now = self._now, {}
+        # Whom a cause concerned before counts as said until the cause is gone: failures may take turns.
+        self._standing = {cause: self._standing[cause] | concerned for cause, concerned in self._now.items()}
+        self._now = {}
 
 
 def _cause(error: FetchError) -> str:

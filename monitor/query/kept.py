@@ -34,6 +34,7 @@ def kept(tx: sa.Connection, ids: Sequence[int]) -> dict[int, Kept]:
     c = organizations.c
     question = sa.select(
         c.id,
+        _earliest(balance_days, balance_days.c.starts_at),
         _earliest(balance_days, balance_days.c.first_at),
         c.newest_at,
         _earliest(snapshots, snapshots.c.taken_at),
@@ -54,7 +55,10 @@ def _earliest(table: sa.Table, column: sa.Column[datetime]) -> sa.ScalarSelect[d
     return sa.select(column).where(mine).order_by(by_time).limit(1).scalar_subquery()
 
 
-def _kept(first_at: datetime, newest_at: datetime, raw_at: datetime | None, hour_at: datetime | None) -> Kept:
+def _kept(
+    day: datetime, first_at: datetime, newest_at: datetime, raw_at: datetime | None, hour_at: datetime | None
+) -> Kept:
+    first_at = max(first_at, day)  # where days were removed the first that stays is marked just before its beginning
     raw_at = raw_at or newest_at
     if raw_at <= first_at:
         return Kept(first_at, newest_at, ALWAYS, ALWAYS)

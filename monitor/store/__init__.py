@@ -6,7 +6,7 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 from monitor.store.backup import copy_pages, page_count, seal, whole_file
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
-from monitor.store.engines import LONGEST_STEP, open_reader, sqlite_file, translated
+from monitor.store.engines import LONGEST_STEP, open_reader, sqlite_file, sqlite_url, translated
 from monitor.store.hold import Hold, acquire, open_hold
 from monitor.store.identity import (
     AccountRow,
@@ -126,6 +126,7 @@ __all__ = [
     "snapshot_before",
     "snapshots_after",
     "sqlite_file",
+    "sqlite_url",
     "standing_rows",
     "standing_silences",
     "take_time",

@@ -81,6 +81,11 @@ def place(url: sa.URL) -> str:
     return f"PostgreSQL database {url.database or ''} at {host}" + (f":{url.port}" if url.port else "")
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
 def sqlite_path(url: sa.URL) -> Path:
     """The file of a SQLite database; `DatabaseError` for one in memory, which keeps nothing."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):

@@ -76,6 +76,9 @@ class FileLock:
         except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError as error:
+            os.close(descriptor)
+            raise DatabaseError(f"{self._path}: cannot be locked: {error.strerror}") from None
         self._descriptor = descriptor
         return True
 

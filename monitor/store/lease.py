@@ -84,7 +84,7 @@ class Lease:
         with transaction(self._engine) as tx:
             self._appear(tx)
             row = tx.execute(_WHO).one()
-            if not row.over and not is_dead(row.daemon):
+            if not row.over and row.daemon != self.id and not is_dead(row.daemon):
                 self.leader = row.host
                 return False
         with transaction(self._engine) as tx:
