@@ -31,7 +31,7 @@ async def replacement(reread: Callable[[], Settings], current: Settings) -> Sett
         raise ConfigError(mistakes)
     for warning in settings.warnings:
         log.warning("%s", warning)
-    return with_secrets(settings)
+    return _with_read(settings)
 
 
 def _fixed(current: Settings, settings: Settings) -> list[Mistake]:
@@ -46,6 +46,11 @@ def with_secrets(settings: Settings) -> Settings:
     """The same with every key and URL read, so that none is missing later; `ConfigError` names each that is."""
     if mistakes := secret_mistakes(settings):
         raise ConfigError(mistakes)
+    return _with_read(settings)
+
+
+def _with_read(settings: Settings) -> Settings:
+    settings = replace(settings, keys={name: replace(one, proven=True) for name, one in settings.keys.items()})
     keys = {name: replace(secret, value=settings.api_key(name)) for name, secret in settings.keys.items()}
     urls = {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()}
     heartbeat = replace(settings.heartbeat, value=settings.heartbeat_url())
