@@ -7,7 +7,7 @@ forecast knows the history.
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from heapq import nsmallest
@@ -24,6 +24,7 @@ from monitor.poll.forecasts import MEMORY
 from monitor.shares import EPOCH, MICROSECOND
 from monitor.store import Engine, Store, Transaction
 
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # what is older stands for "no date" in some program
 FUTURE: Final = timedelta(days=1)  # ahead of now an instant may lie, for clocks differ
 SHOWN: Final = 20  # mistakes
 CHUNK: Final = 10_000  # balances put in at a time
@@ -104,8 +105,9 @@ def look_through(
             continue
         try:
             place = of_all or places.find(*one.names)
-            if one.taken_at > now + FUTURE:
-                raise UsageError("taken_at: lies in the future")  # noqa: TRY301
+            if not EARLIEST <= one.taken_at <= now + FUTURE:
+                when = "in the future" if one.taken_at > now else "before the year 2000; is it an instant at all?"
+                raise UsageError(f"taken_at: lies {when}")  # noqa: TRY301
         except UsageError as error:
             mistakes.add(one.line, str(error))
             continue

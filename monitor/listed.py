@@ -86,6 +86,9 @@ def read_rows(
         also = f"; it has {seen}" if seen else ""
         yield Wrong(1, f"there is no column {missing[0]} in the first line{also}")
         return
+    if twice := [column for column in (*COLUMNS, *NAMES) if names.count(column) > 1]:
+        yield Wrong(1, f"there are two columns {twice[0]} in the first line")
+        return
     places = [names.index(column) if column in names else -1 for column in (*COLUMNS, *NAMES)]
     for row in _rows(reader):
         try:

@@ -135,6 +135,9 @@ SOON = "2999-01-01T00:00:00+00:00"
             "2: credits: '999999999999.9999999' is too much to be a balance",
         ),
         (HEAD + f"video,{SOON},5", "2: taken_at: lies in the future"),
+        (HEAD + "video,0001-01-01T00:00:00Z,5", "2: taken_at: lies before the year 2000"),
+        (HEAD + "video,1970-01-01T00:00:00Z,5", "2: taken_at: lies before the year 2000"),
+        ("taken_at,credits,organization,credits\n", "1: there are two columns credits in the first line"),
         (HEAD + "render-farm,2026-11-23T12:00:00.123456Z,5", "2: credits: of this instant 148.200001 is recorded"),
         (
             HEAD + "video,2026-11-20T10:00:00Z,5\n\nvideo,2026-11-20T11:00:00+01:00,6",

@@ -179,3 +179,26 @@ def test_nothing_goes_where_everything_is_kept(engine):
     kept = retention.cutoffs(Retention(None, None, None), LATER)
     with transaction(engine) as tx:
         assert list(store.removable(tx, kept)) == []
+
+
+def test_a_change_over_years_is_shared_out_over_its_hours_a_little_at_a_time(engine, monkeypatch):
+    """A machine that began in 1970, before its clock was set."""
+    fill(engine)
+    kept: list[int] = []
+    add = stretches.Stretches.add_to
+
+    def watched(self, tx, table):
+        kept.append(len(self.found))
+        add(self, tx, table)
+
+    monkeypatch.setattr(stretches.Stretches, "add_to", watched)
+    hours = 30_000
+    with transaction(engine) as tx:
+        far = [taken(-60.0 * hours, 60), taken(0, 0), taken(1, 0)]
+        stretches.keep_snapshots(tx, far)
+        kept.clear()
+        before = by_hour(tx)
+        assert store.remove(tx, store.Portion(Sort.SNAPSHOTS, NOON, 1, VIDEO)) == 1
+        assert by_hour(tx) == before
+        assert sum(used for used, _ in before.values()) == 60
+    assert max(kept) <= pruning.SLICE

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monitor.config import Settings
     from monitor.store import Engine
 
-UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
@@ -71,9 +71,9 @@ class When(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        if parts := re.fullmatch(r"(\d{1,6})([smhdw])", value.strip()):
+        if parts := re.fullmatch(r"(\d{1,6})([smhdwy])", value.strip()):
             try:
-                return datetime.now(UTC) - timedelta(**{UNITS[parts[2]]: int(parts[1])})
+                return datetime.now(UTC) - timedelta(seconds=SECONDS[parts[2]] * int(parts[1]))
             except OverflowError:
                 self.fail(f"{value!r} lies before all calendars", param, ctx)
         try:
@@ -96,10 +96,10 @@ class Duration(click.ParamType[timedelta]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        parts = re.fullmatch(r"(\d{1,6})([smhdw])", value.strip())
+        parts = re.fullmatch(r"(\d{1,6})([smhdwy])", value.strip())
         if not parts or int(parts[1]) == 0:
             self.fail(f"{value!r} is not a length of time such as 90s, 5m, 1h or 7d", param, ctx)
-        return timedelta(**{UNITS[parts[2]]: int(parts[1])})
+        return timedelta(seconds=SECONDS[parts[2]] * int(parts[1]))
 
 
 class Zone(click.ParamType["ZoneInfo"]):

@@ -10,12 +10,12 @@ from monitor.store.engines import transaction
 from monitor.tables import daemons as table
 from monitor.tables import leases
 
-SEEN_WITHIN: Final = timedelta(seconds=60)
+SEEN_WITHIN: Final = timedelta(seconds=15)  # each says every few seconds that it is there
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonRow:
-    """A daemon that was seen within the last minute; `leads_since` is None for one that stands by."""
+    """A daemon that was seen within the last seconds; `leads_since` is None for one that stands by."""
 
     host: str
     pid: int

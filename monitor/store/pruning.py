@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.model import DeliveryState, Snapshot
-from monitor.shares import DAY, HOUR, MICROSECOND, floor
+from monitor.shares import DAY, HOUR, MICROSECOND, floor, parts
 from monitor.store.stretches import Stretches, lock_rows
 from monitor.store.writer import Transaction
 from monitor.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
@@ -100,8 +100,13 @@ def _remove_snapshots(tx: Transaction, organization_id: int, before: datetime) -
     mine = sa.select(c.taken_at, c.credits).where(c.organization_id == organization_id)
     oldest = [Snapshot(*row) for row in tx.execute(mine.order_by(c.taken_at).limit(SLICE + 1))]
     hours, going = Stretches(HOUR), []
+    if len(oldest) > 1 and oldest[0].taken_at < before and oldest[1].taken_at - oldest[0].taken_at > SLICE * HOUR:
+        _share_out_far(tx, organization_id, *oldest[:2])
+        tx.execute(snapshots.delete().where(c.organization_id == organization_id, c.taken_at <= oldest[0].taken_at))
+        return 1
     for snapshot, following in pairwise(oldest):
-        if snapshot.taken_at >= before or len(hours.found) >= SLICE:  # those far apart concern many hours
+        is_far = following.taken_at - snapshot.taken_at > SLICE * HOUR
+        if snapshot.taken_at >= before or len(hours.found) >= SLICE or is_far:  # those far apart concern many hours
             break
         going.append(snapshot.taken_at)
         hours.see(organization_id, snapshot)
@@ -113,6 +118,20 @@ def _remove_snapshots(tx: Transaction, organization_id: int, before: datetime) -
     hours.add_to(tx, balance_hours)
     tx.execute(snapshots.delete().where(c.organization_id == organization_id, c.taken_at <= going[-1]))
     return len(going)
+
+
+def _share_out_far(tx: Transaction, organization_id: int, before: Snapshot, after: Snapshot) -> None:
+    """A change over years (a machine began in 1970, before its clock was set), in little memory."""
+    hours = Stretches(HOUR)
+    hours.see(organization_id, before)
+    for starts_at, used, topped_up in parts(before, after, HOUR):
+        if used or topped_up:
+            hour = hours.at(organization_id, starts_at)
+            hour.used, hour.topped_up = hour.used + used, hour.topped_up + topped_up
+        if len(hours.found) >= SLICE:
+            hours.add_to(tx, balance_hours)
+            hours = Stretches(HOUR)
+    hours.add_to(tx, balance_hours)
 
 
 def _remove_hours(tx: Transaction, organization_id: int, before: datetime) -> int:
