@@ -222,6 +222,37 @@ def test_a_session_that_stalls_in_a_pipeline_is_ended_because_no_timeout_of_the_
         process.kill()
 
 
+DEAF = """
+import sys, time
+import psycopg
+with psycopg.connect(sys.argv[1], autocommit=True) as one:
+    one.execute("BEGIN")
+    one.execute(sys.argv[2])
+    one.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
+    one.pgconn.flush()
+    print("sent", flush=True)
+    time.sleep(60)
+"""
+WRITING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'ClientWrite'"
+
+
+@pytest.mark.parametrize(
+    ("first", "left"), [("SELECT term FROM leases FOR KEY SHARE", 0), ("SELECT term FROM leases", 1)]
+)
+def test_a_leader_that_takes_no_answer_is_ended_and_a_slow_reader_is_not(
+    lead, postgres, postgres_url, monkeypatch, first, left
+):
+    command = [sys.executable, "-c", DEAF, postgres_url, first]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        wait_until(lambda: postgres.execute(WRITING) == (1,))
+        monkeypatch.setattr(lease, "_END_STALLED", lease._END_STALLED.bindparams(limit=0))
+        assert lead.acquire()
+        assert postgres.execute(WRITING) == (left,)
+        process.kill()
+
+
 # --- a holder that has died -------------------------------------------------------------------------------------------
 
 HOLDER = """

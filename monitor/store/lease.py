@@ -34,12 +34,14 @@ _WHO: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <=
     leases.outerjoin(daemons, daemons.c.id == leases.c.daemon)
 )
 
-# A session that waits for its client in the middle of a pipeline (many rows in one go) is no idle transaction to
-# PostgreSQL, and no statement of it is under way: no time-out ends it, whatever it has locked.
+# A session that waits for its client in the middle of a pipeline (many rows in one go), or to take an answer, is no
+# idle transaction to PostgreSQL: no time-out ends it, whatever it has locked.  Who only reads may take answers slowly.
 _END_STALLED: Final = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
-    " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
+    " AND state = 'active' AND (wait_event = 'ClientRead' AND query NOT ILIKE 'copy%' OR wait_event = 'ClientWrite'"
+    " AND EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = pg_stat_activity.pid AND l.relation = 'leases'::regclass"
+    " AND l.mode <> 'AccessShareLock'))"
     " AND state_change < clock_timestamp() - make_interval(secs => :limit)"
 ).bindparams(limit=IDLE_LIMIT)
 
