@@ -43,7 +43,7 @@ bench-capacity: $(VENV)/installed  ## how many organizations one daemon can watc
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
 	$(BIN)/python -m benchmarks.crash_proof
 
-test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; 3 minutes)
+test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; about four minutes)
 	@$(BIN)/python tests/systemd
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)

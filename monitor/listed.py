@@ -42,6 +42,11 @@ class Wrong(NamedTuple):
     problem: str
 
 
+def shown(path: Path) -> str:
+    """What messages call it."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
     """The text of a file, or of standard input for `-`; `UsageError` when it cannot be read or is no text."""
@@ -53,9 +58,9 @@ def opened(path: Path) -> Iterator[TextIO]:
             with path.open(encoding="utf-8-sig", newline="") as source:
                 yield source
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
+        raise UsageError(f"{shown(path)}: cannot be read: {(error.strerror or type(error).__name__).lower()}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not UTF-8 text") from None
+        raise UsageError(f"{shown(path)}: is not UTF-8 text") from None
 
 
 def read_snapshots(path: Path) -> list[Snapshot]:
@@ -67,7 +72,7 @@ def read_snapshots(path: Path) -> list[Snapshot]:
 def _sound(found: Iterable[Listed | Wrong], path: Path) -> Iterator[Snapshot]:
     for one in found:
         if isinstance(one, Wrong):
-            raise UsageError(f"{path}:{one.line}: {one.problem}")
+            raise UsageError(f"{shown(path)}:{one.line}: {one.problem}")
         yield Snapshot(one.taken_at, one.credits)
 
 

@@ -247,3 +247,10 @@ async def test_a_key_alone_is_a_working_configuration(shell, vendor):
     assert database.stat().st_mode & 0o077 == 0
     assert shell("status", **environ).code == 0
     assert KEY not in answer.out + answer.err
+
+
+@pytest.mark.parametrize("group", [(), ("db",), ("config",)])
+def test_no_summary_of_a_command_is_cut(shell, group):
+    answer = shell(*group, "--help")
+    _, commands = answer.out.split("Commands:")
+    assert not [line for line in commands.splitlines() if line.endswith(("...", "\u2026"))]

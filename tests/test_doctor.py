@@ -111,8 +111,17 @@ async def test_a_healthy_monitor_is_called_healthy_and_nothing_is_sent(ward: War
     assert said["account studio"] == f"{ward.vendor.url} takes the key; it sees 1 organization"
     assert said["channel ops"] == "Apprise takes its URL; nothing was sent"
     assert said["telling"] == "1 channel would be told"
-    assert {"database files", "disk", "clock", "time zones", "bytecode", "systemd"} <= said.keys()
+    path = ward.url.removeprefix("sqlite:///")
+    assert said["database files"] == f"{path}: the database's files are for their owner alone"
+    assert said["time zones"] == "data are here; messages give times in UTC"
+    assert {"disk", "clock", "bytecode", "systemd"} <= said.keys()
     assert ward.receiver.attempts == 0
+
+
+async def test_a_zone_of_ones_own_stands_beside_utc(ward: Ward) -> None:
+    ward.text = f'timezone = "Europe/Berlin"\n{ward.text}'
+    found = of(await ward.examine(), "time zones").found
+    assert found == "data are here; messages give times in UTC and in Europe/Berlin"
 
 
 async def test_a_test_message_is_sent_only_when_asked_for(ward: Ward) -> None:

@@ -112,7 +112,13 @@ def test_standard_input(filled, monkeypatch):
     )
     monkeypatch.setattr(sys, "stdin", text)
     done = filled("db", "import", "-")
-    assert (done.code, done.out) == (0, "-: 1 balance of 1 organization imported, 0 there already\n")
+    assert (done.code, done.out) == (0, "standard input: 1 balance of 1 organization imported, 0 there already\n")
+
+
+def test_a_mistake_in_standard_input_is_told_with_its_line(filled, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((HEAD + "video,soon,50\n").encode())))
+    done = filled("db", "import", "-")
+    assert (done.code, done.err.startswith("standard input:2: taken_at: ")) == (64, True), done
 
 
 SOON = "2999-01-01T00:00:00+00:00"

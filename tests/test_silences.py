@@ -224,6 +224,13 @@ def test_a_silence_is_begun_listed_and_lifted(desk, command):
     assert command("silences", "--all", "--format", "csv")[1].splitlines()[1].startswith("1,a,a,studio,,warning,20")
 
 
+@pytest.mark.parametrize("key", ["deploy", "-1", "9" * 19])
+def test_lifting_wants_a_number(command, key):
+    code, _, err = command("silences", f"--lift={key}")
+    assert code == 64
+    assert f"expected the ID that `silences` shows, not '{key}'" in err
+
+
 def test_the_author_is_whoever_is_behind_sudo(desk, command, monkeypatch):
     monkeypatch.setenv("SUDO_USER", "carla")
     desk.check(a=900)

@@ -48,7 +48,7 @@ def upgrade(config_file: Path | None) -> None:
     click.echo(f"{settings.database.shown_url}: {change} {done.after}")
 
 
-@db.command()
+@db.command(short_help="Print the schema's version.")
 @config_option
 def current(config_file: Path | None) -> None:
     """Print the schema's version; exit 75 when it is not the one this version needs."""
@@ -66,7 +66,7 @@ def current(config_file: Path | None) -> None:
 # --- retention --------------------------------------------------------------------------------------------------------
 
 
-@db.command()
+@db.command(short_help="Remove now what retention does not keep.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @asking
 def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:

@@ -19,7 +19,7 @@ COLUMNS = ("state", "what", "found", "todo")
 EXIT_CODES = {"problem": 2, "warning": 1, "ok": 0}  # worst first
 
 
-@click.command()
+@click.command(short_help="Look over everything, and say what to do.")
 @click.option("--send", is_flag=True, help="Send a test message to every channel.")
 @asking
 def doctor(config_file: Path | None, style: str, *, send: bool) -> None:

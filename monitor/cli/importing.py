@@ -16,30 +16,29 @@ from monitor.cli.progress import progress
 LINES_AT_ONCE: Final = 1000
 
 
-@click.command("import")
+@click.command("import", short_help="Add balances of a CSV file to the history.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--organization", metavar="NAME", help="Whose balances all of these are, whatever the file says.")
 @config_option
 def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
     """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""
-    from monitor import importing  # noqa: PLC0415
+    from monitor import importing, listed  # noqa: PLC0415
     from monitor.app import open_database  # noqa: PLC0415
-    from monitor.listed import opened as open_listed  # noqa: PLC0415
 
-    settings = load(config_file)
-    with open_listed(file) as source:
+    settings, name = load(config_file), listed.shown(file)
+    with listed.opened(file) as source:
         opened = open_database(settings)
         try:
             with reading(settings) as engine, progress("reading", _size(source)) as done:
                 found = importing.look_through(
-                    _told(source, done), str(file), settings, engine, organization=organization, now=datetime.now(UTC)
+                    _told(source, done), name, settings, engine, organization=organization, now=datetime.now(UTC)
                 )
             with progress("importing", found.count) as done:
                 count = importing.put_in(opened, settings, found, done)
         finally:
             opened.close()
     where = _count(len(found.balances), "organization")
-    click.echo(f"{file}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
+    click.echo(f"{name}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
     if found.naive:
         click.echo(f"taken as UTC: {_count(found.naive, 'instant')} without an offset", err=True)
 

@@ -25,7 +25,7 @@ def _bar(label: str) -> "Iterator[Begin]":
         yield begin
 
 
-@click.command()
+@click.command(short_help="Write all of it to a new SQLite file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @config_option
 def backup(file: Path, config_file: Path | None) -> None:
@@ -38,7 +38,7 @@ def backup(file: Path, config_file: Path | None) -> None:
     click.echo(f"{file}: {_rows(done)}, verified")
 
 
-@click.command()
+@click.command(short_help="Move all of it to another, empty database.")
 @click.option("--to", "url", required=True, metavar="URL", help="An empty database: postgresql://… or sqlite:///….")
 @config_option
 def copy(url: str, config_file: Path | None) -> None:

@@ -102,6 +102,17 @@ class Duration(click.ParamType[timedelta]):
         return timedelta(seconds=SECONDS[parts[2]] * int(parts[1]))
 
 
+class SilenceId(click.ParamType[int]):
+    """The number of a silence."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", str(value).strip()):
+            self.fail(f"expected the ID that `silences` shows, not {value!r}", param, ctx)
+        return int(value)
+
+
 class Zone(click.ParamType["ZoneInfo"]):
     """A time zone such as Europe/Berlin."""
 

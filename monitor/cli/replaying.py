@@ -22,7 +22,7 @@ NO_HISTORY: Final = "No history to replay."
 Replay = tuple[Iterator["Said"], Callable[[], int]]  # what would have been said, and of how many checks so far
 
 
-@click.command()
+@click.command(short_help="What rules would have said of your history.")
 @click.argument("organization", required=False)
 @click.option("--since", type=When(), help="Judge from this instant, date or time ago (30d) on.")
 @click.option("--until", type=When(), help="Before this instant, date or time ago.")

@@ -40,7 +40,7 @@ def run(config_file: Path | None, *, verbose: bool) -> None:
 
 
 @click.command()
-@click.argument("organizations", nargs=-1, metavar="[ORG]...")
+@click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...")
 @click.option("--dry-run", is_flag=True, help="Store nothing, send nothing.")
 @asking
 def check(organizations: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool) -> None:
@@ -96,7 +96,7 @@ def _worst(report: "CheckReport") -> int:
     return next(code for state, code in EXIT_CODES.items() if state in states)
 
 
-@click.command()
+@click.command(short_help="Send a test message to channels.")
 @click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
 @config_option
 def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
@@ -114,7 +114,7 @@ def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
         raise click.exceptions.Exit(DeliveryError.exit_code)
 
 
-@click.command()
+@click.command(short_help="The real daemon against a simulated vendor.")
 @click.option("--for", "length", type=Duration(), help="End by itself after so long (30s).")
 def demo(length: timedelta | None) -> None:
     """Watch the real daemon against a simulated vendor, in this terminal; Ctrl-C ends it."""

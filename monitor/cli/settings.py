@@ -19,7 +19,7 @@ def config() -> None:
     """Begin, validate or show a configuration."""
 
 
-@config.command()
+@config.command(short_help='List every mistake, or say "valid".')
 @config_option
 def validate(config_file: Path | None) -> None:
     """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
@@ -43,7 +43,7 @@ def _count(settings: "Settings") -> str:
     return ", ".join(f"{len(those)} {what}{'s' * (len(those) > 1)}" for what, those in parts.items() if those)
 
 
-@config.command()
+@config.command(short_help="Print every setting and its source.")
 @asking
 def show(config_file: Path | None, style: str) -> None:
     """Print every setting in force and where it comes from; secrets are shown as ***."""
@@ -54,7 +54,7 @@ def show(config_file: Path | None, style: str) -> None:
     print_rows(rows, ("key", "value", "source"), style=style)
 
 
-@config.command()
+@config.command(short_help="Write a configuration with every setting.")
 @click.argument("file", type=click.Path(path_type=Path), default=Path("config.toml"))
 def init(file: Path) -> None:
     """Write a commented configuration with every setting to FILE (default: config.toml), unless FILE exists."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.options import Duration, asking, config_option, load, reading
+from monitor.cli.options import Duration, SilenceId, asking, config_option, load, reading
 from monitor.cli.output import Row, instant, show
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
@@ -36,7 +36,7 @@ def _writer(config_file: Path | None) -> "Iterator[Store]":
         opened.close()
 
 
-@click.command()
+@click.command(short_help="Say nothing of an organization or account.")
 @click.argument("name")
 @click.option("--rule", type=RULES, help="This rule alone; `credential` is silenced only so.")
 @click.option("--for", "length", type=Duration(), help="For so long: 30m, 2h, 7d.")
@@ -95,7 +95,9 @@ def _rules(rule: Rule | None) -> str:
 
 @click.command()
 @click.option("--all", "ended_too", is_flag=True, help="Those that have ended, too.")
-@click.option("--lift", type=int, metavar="ID", help="End this one now; what still stands is said by the next check.")
+@click.option(
+    "--lift", type=SilenceId(), metavar="ID", help="End this one now; what still stands is said by the next check."
+)
 @asking
 def silences(lift: int | None, config_file: Path | None, style: str, *, ended_too: bool) -> None:
     """The silences that stand."""

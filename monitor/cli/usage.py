@@ -22,7 +22,7 @@ SHARED_OUT: Final = "gap, shared out by time"
 UNKNOWN: Final = "gap, not known"
 
 
-@click.command()
+@click.command(short_help="Credits used, topped up, and their cost.")
 @click.argument("organization", required=False)
 @click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="One row for each of these.")
 @click.option("--since", type=When(local=True), help="From the bucket on that holds this instant, date or time ago.")

@@ -40,7 +40,7 @@ def _files(url: str, path: Path) -> Iterator[Finding]:
         found += 1
         yield odd
     if not found:
-        yield ok(what, f"{path.parent} and what is in it are for their owner alone")
+        yield ok(what, f"{path}: the database's files are for their owner alone")
 
 
 def _ownership(path: Path) -> Finding | None:

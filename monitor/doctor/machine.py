@@ -19,8 +19,8 @@ def look_at_time_zones(settings: Settings | None) -> Iterator[Finding]:
     except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
         yield problem("time zones", "there are no data of time zones", "install tzdata: apt install tzdata")
         return
-    used = settings.timezone.key if settings else "UTC"
-    yield ok("time zones", f"data are here; messages give times in UTC and in {used}")
+    used = dict.fromkeys(("UTC", settings.timezone.key if settings else "UTC"))
+    yield ok("time zones", f"data are here; messages give times in {' and in '.join(used)}")
 
 
 def look_at_bytecode() -> Iterator[Finding]:
