@@ -31,11 +31,11 @@ def cutoffs(kept: Retention, now: datetime) -> Cutoffs:
     return Cutoffs(*(None if age is None else floor(now - age, DAY) for age in ages))
 
 
-def removable(settings: Settings, now: datetime) -> list[Portion]:
-    """What would go now."""
+def removable(settings: Settings, now: datetime, *, most: int | None = None) -> list[Portion]:
+    """What would go now; no more than `most` rows of each portion are counted."""
     reader = store.open_reader(settings.database.url)
     try:
-        return store.read(reader, lambda tx: list(store.removable(tx, cutoffs(settings.retention, now))))
+        return store.read(reader, lambda tx: list(store.removable(tx, cutoffs(settings.retention, now), most=most)))
     finally:
         reader.dispose()
 
@@ -45,7 +45,7 @@ def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Po
     went = 1
     while went:
         went = 0
-        for portion in removable(settings, now):  # what snapshots leave behind is seen by the next look
+        for portion in removable(settings, now, most=1):  # what snapshots leave behind is seen by the next look
             while rows := opened.write_now(partial(store.remove, portion=portion)):
                 went += rows
                 yield portion, rows
@@ -76,7 +76,7 @@ class Pruner:
 
     async def _remove(self, now: datetime) -> bool:
         """Whether all of it went."""
-        portions, total = await asyncio.to_thread(removable, self._settings, now), 0
+        portions, total = await asyncio.to_thread(removable, self._settings, now, most=1), 0
         clock = asyncio.get_running_loop().time
         ends = clock() + BUDGET
         for portion in portions:

@@ -1,6 +1,7 @@
 """Old balances go, and what they add up to stays: by day as it was, by hour from what took their place."""
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -172,6 +173,17 @@ def test_failed_checks_and_attempts_go_too_but_not_those_of_a_delivery_under_way
         assert [row.ended_at for row in rows(tx, checks)] == [NOON + 5 * DAY, NOON + 6 * DAY]
         pending = tx.execute(sa.select(deliveries.c.id).where(deliveries.c.state == "pending")).scalars().all()
         assert {row.delivery_id for row in rows(tx, attempts) if row.ended_at < NOON + 5 * DAY} == set(pending)
+
+
+def test_who_only_asks_whether_there_is_something_to_remove_counts_no_rows(engine):
+    fill(engine)
+    with transaction(engine) as tx:
+        stretches.keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
+        cut = Cutoffs(NOON + 5 * DAY, None, NOON + 5 * DAY)
+        counted, seen = list(store.removable(tx, cut)), list(store.removable(tx, cut, most=1))
+    assert {one.rows for one in seen} == {1}
+    assert max(one.rows for one in counted) > 1
+    assert [replace(one, rows=1) for one in counted] == seen
 
 
 def test_nothing_goes_where_everything_is_kept(engine):

@@ -52,16 +52,18 @@ class Portion:
     last_id: int = 0  # of failed checks and attempts: none of them is behind it
 
 
-def removable(tx: Transaction, cutoffs: Cutoffs) -> Iterator[Portion]:
-    """Everything that is to go now.  What snapshots leave behind in hours is not counted before it is there."""
+def removable(tx: Transaction, cutoffs: Cutoffs, *, most: int | None = None) -> Iterator[Portion]:
+    """Everything that is to go now.  What snapshots leave behind in hours is not counted before it is there.
+
+    `most`: how many rows of each portion are counted at most, for those who only want to know whether there are any.
+    """
     for organization_id in tx.execute(sa.select(organizations.c.id).order_by(organizations.c.id)).scalars().all():
-        yield from _of_organization(tx, organization_id, cutoffs)
+        yield from _of_organization(tx, organization_id, cutoffs, most)
     for sort in (Sort.CHECKS, Sort.ATTEMPTS):
         if cutoffs.raw:
             table, old = _old(sort, cutoffs.raw)
-            question = sa.select(sa.func.count(), sa.func.max(table.c.id)).where(old)
-            rows, last_id = tx.execute(question).one()
-            if rows:
+            if rows := _count(tx, table, old, most):
+                last_id = tx.execute(sa.select(sa.func.max(table.c.id)).where(old)).scalar_one()
                 yield Portion(sort, cutoffs.raw, rows, last_id=last_id)
 
 
@@ -78,7 +80,7 @@ def remove(tx: Transaction, portion: Portion) -> int:
 # --- balances ---------------------------------------------------------------------------------------------------------
 
 
-def _of_organization(tx: Transaction, organization_id: int, cutoffs: Cutoffs) -> Iterator[Portion]:
+def _of_organization(tx: Transaction, organization_id: int, cutoffs: Cutoffs, most: int | None) -> Iterator[Portion]:
     newest = tx.execute(_end(sa.func.max, snapshots.c.taken_at, organization_id)).scalar_one()
     if newest is None:
         return
@@ -90,9 +92,13 @@ def _of_organization(tx: Transaction, organization_id: int, cutoffs: Cutoffs) ->
     for sort, at, before in limits:
         if before is not None:
             mine = at.table.c.organization_id == organization_id
-            rows = tx.execute(sa.select(sa.func.count()).select_from(at.table).where(mine, at < before)).scalar_one()
-            if rows:
+            if rows := _count(tx, at.table, mine & (at < before), most):
                 yield Portion(sort, before, rows, organization_id)
+
+
+def _count(tx: Transaction, table: Any, old: sa.ColumnElement[bool], most: int | None) -> int:
+    found = sa.select(sa.literal(1)).select_from(table).where(old).limit(most).subquery()
+    return tx.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
 
 
 def _remove_snapshots(tx: Transaction, organization_id: int, before: datetime) -> int:
