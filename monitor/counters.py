@@ -36,7 +36,6 @@ class Counters:
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)  # by account and outcome
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by channel and outcome of an attempt
     polls: dict[str, Durations] = field(default_factory=dict)  # completed ones, by account
-    turned: dict[str, float] = field(default_factory=dict)  # loop -> the event loop's time at its last turn
 
     def checked(self, account: str, outcome: Snapshot | Failure) -> None:
         """Count a check that ended."""

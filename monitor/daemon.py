@@ -28,6 +28,7 @@ from monitor.report import Outage, Report
 from monitor.store import Hold, Store
 from monitor.systemd import ServiceManager
 from monitor.term import STOP_AFTER, Term
+from monitor.unseen import Unseen
 from monitor.validation import channel_mistakes, replacement, require_accounts, with_secrets
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
@@ -92,10 +93,18 @@ class Daemon:
         self._ending = asyncio.Event()  # of the present term
         self._asked = asyncio.Event()  # for a reload
         self._report = Report(manager, self.hold, term=lambda: self._term, outage=self._outage, clock=wall_clock)
-        self._outside = Outside(settings, self.hold, self._outage, patience=self._patience, clock=wall_clock)
+        self._outside = Outside(
+            settings,
+            self.hold,
+            self._outage,
+            patience=self._patience,
+            hanging=self._report.hanging,
+            clock=wall_clock,
+        )
 
     async def run(self) -> None:
         """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
+        asyncio.get_running_loop().set_exception_handler(Unseen())
         async with self._outside.served():
             await self._run()
 
@@ -118,7 +127,7 @@ class Daemon:
                 pass
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
-            mistakes = verifying.result() if verifying.done() else []
+            mistakes = verifying.result() if verifying.done() and not verifying.cancelled() else []
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
@@ -266,14 +275,13 @@ class Daemon:
             self._manager.reloading()
             try:
                 settings = await replacement(self._reread, self._settings)
+                await self._database_answers()
+                await self._adopt(settings)
             except ConfigError as error:
                 self._refuse(error)
             except Exception:
-                log.exception("the configuration could not be read again; the old one stays in force")
+                log.exception("the configuration could not be reloaded; the old one stays in force")
                 self._manager.ready()
-            else:
-                await self._database_answers()
-                await self._adopt(settings)
 
     async def _database_answers(self) -> None:
         """Wait for it: a term begins with a write, and meanwhile the present one goes on fetching."""
@@ -295,9 +303,9 @@ class Daemon:
 
     async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader in a new term, which says when it is ready."""
+        await self._outside.take(settings)
         log.info("the configuration was reloaded")
         self._settings, self._report.refused = settings, None
-        await self._outside.take(settings)
         if self._term:
             self._ending.set()
         else:
@@ -318,7 +326,11 @@ class Daemon:
     async def _verify(self) -> list[Mistake]:
         """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
         checked = self._settings
-        mistakes = await channel_mistakes(checked)
+        try:
+            mistakes = await channel_mistakes(checked)
+        except Exception:
+            log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
+            return []
         if not mistakes or checked is not self._settings:  # mended meanwhile, by a reload
             return []
         self._stop()

@@ -66,7 +66,7 @@ class Deliverer:
         """Deliver until cancelled; then children under way are killed."""
         try:
             while True:
-                self.turned_at = self._counters.turned["deliver"] = time.monotonic()
+                self.turned_at = time.monotonic()
                 self._woken.clear()
                 await self._start_due()
                 await self._wait()

@@ -5,7 +5,7 @@ Refuses to hold up a poll, to call more often than once a minute, and to repeat 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -48,19 +48,33 @@ class Heartbeat:
 
     def poll_ended(self, account: str, problem: str | None, *, seconds: float = 0.0) -> None:
         """An account's poll is over, and was of use or was not; returns at once."""
-        if self.url is None:
-            return
         self._problems[account] = problem
         self._seconds = seconds
-        self._due, self._tries = True, 0
-        if self._calling is None or self._calling.done():
-            self._calling = asyncio.get_running_loop().create_task(self._call_when_due(self.url), name="heartbeat")
+        self._due, self._tries = self.url is not None, 0
+        self._call_soon()
+
+    def keep(self, accounts: Collection[str]) -> None:
+        """Forget what was wrong with others, which nobody polls any more."""
+        self._problems = {name: problem for name, problem in self._problems.items() if name in accounts}
+
+    async def call_instead(self, url: str | None) -> None:
+        """Call there from now on, and no more where it was, with what was still to be told."""
+        if url == self.url:
+            return
+        self._due = url is not None and self._calling is not None and not self._calling.done()
+        await self.stop()
+        self.url, self._called_at, self._failures, self._tries = url, None, 0, 0
+        self._call_soon()
 
     async def stop(self) -> None:
         """Call no more."""
         if self._calling:
             self._calling.cancel()
             await asyncio.gather(self._calling, return_exceptions=True)
+
+    def _call_soon(self) -> None:
+        if self.url and self._due and (self._calling is None or self._calling.done()):
+            self._calling = asyncio.get_running_loop().create_task(self._call_when_due(self.url), name="heartbeat")
 
     async def _call_when_due(self, url: str) -> None:
         now = asyncio.get_running_loop().time

@@ -30,9 +30,10 @@ class Outside:
         outage: Outage,
         *,
         patience: Callable[[], timedelta],
+        hanging: Callable[[], str | None],
         clock: Callable[[], datetime],
     ) -> None:
-        """`patience`: how long the database may be away until the channels are told."""
+        """`patience`: how long the database may be away until the channels are told; `hanging`: what hangs, if any."""
         self.counters = Counters()
         self.heart = Heartbeat(settings.heartbeat_url())
         self.notice = DatabaseNotice(
@@ -40,21 +41,24 @@ class Outside:
         )
         self._settings = settings
         self._hold = hold
+        self._hanging = hanging
         self._clock = clock
         self._serving = AsyncExitStack()
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[None]:
         """Answer over HTTP meanwhile, where that is switched on; `ListenError` when it cannot be."""
-        async with self._serving:
-            await self._serve()
-            yield
-        await self.heart.stop()
+        try:
+            async with self._serving:
+                await self._serve()
+                yield
+        finally:
+            await self.heart.stop()
 
     async def take(self, settings: Settings) -> None:
         """Go on with other settings; an address that cannot be had is no reason to stop watching."""
         self._settings = settings
-        self.heart = Heartbeat(settings.heartbeat_url())
+        await self.heart.call_instead(settings.heartbeat_url())
         self.notice.tell_instead(_channel_urls(settings), timezone=settings.timezone)
         await self._serving.aclose()
         try:
@@ -63,7 +67,13 @@ class Outside:
             log.error("nothing is served: %s", error)  # noqa: TRY400 -- it is one line
 
     async def _serve(self) -> None:
-        served = serving(self._settings, self.counters, clock=self._clock, leading=lambda: self._hold.leads)
+        served = serving(
+            self._settings,
+            self.counters,
+            clock=self._clock,
+            leading=lambda: self._hold.leads,
+            hanging=self._hanging,
+        )
         await self._serving.enter_async_context(served)
 
 

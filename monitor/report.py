@@ -82,13 +82,17 @@ class Report:
             self.tell()
             await asyncio.sleep(every.total_seconds())
 
+    def hanging(self) -> str | None:
+        """The part of the leader that hangs now; None while all turn, and while another one leads."""
+        term = self._term()
+        return term.hanging(time.monotonic()) if term else None
+
     def tell(self) -> None:
         """How things stand now."""
         self._manager.status(wedged_line(self._hanging) if self._hanging else self._sentence())
 
     def _look(self) -> None:
-        term = self._term()
-        before, self._hanging = self._hanging, term.hanging(time.monotonic()) if term else None
+        before, self._hanging = self._hanging, self.hanging()
         if self._hanging and self._hanging != before:
             log.critical("%s", wedged_line(self._hanging))
 

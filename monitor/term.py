@@ -6,7 +6,6 @@ Polls, deliveries, digests and retention, on their schedule.  Refuses to take th
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -68,7 +67,7 @@ class Term:
 
     async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
         """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
-        self.counters.turned["deliver"] = time.monotonic()  # an earlier term's turns do not count
+        self.heart.keep(self.settings.accounts)
         parts = await self._open_parts(held)
         delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
         looking = asyncio.create_task(self._look(), name="look at the lease")

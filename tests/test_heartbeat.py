@@ -230,6 +230,32 @@ async def test_a_server_that_hangs_holds_up_neither_polls_nor_the_stop(switch: S
     assert len(switch.requests) == 1
 
 
+async def test_another_address_is_told_what_was_known_and_the_old_one_nothing_more(switch: Switch, beating) -> None:
+    heart = beating(pause=30)
+    heart.poll_ended("studio", "nothing could be fetched")
+    await switch.heard(1)
+    heart.poll_ended("studio", "nothing could be fetched")  # waits for its minute
+    await heart.call_instead(f"{switch.url}/new")
+    assert (await switch.heard(2))[1] == f"/{CANARY}/new/fail"
+    heart.pause = 0.05
+    heart.poll_ended("lab", None)
+    assert (await switch.heard(3))[2] == f"/{CANARY}/new/fail"
+    heart.keep(["lab"])
+    heart.poll_ended("lab", None)
+    assert (await switch.heard(4))[3] == f"/{CANARY}/new"
+
+
+async def test_an_address_that_was_taken_away_is_called_no_more(switch: Switch, beating) -> None:
+    switch.answer = Reply(500)
+    heart = beating(pause=0.1)
+    heart.poll_ended("studio", None)
+    await switch.heard(1)
+    await heart.call_instead(None)
+    heart.poll_ended("studio", None)
+    await asyncio.sleep(0.3)
+    assert len(switch.requests) == 1
+
+
 async def test_without_an_address_nobody_is_called() -> None:
     heart = Heartbeat(None)
     heart.poll_ended("studio", None)

@@ -142,6 +142,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
     hangs = "the delivery loop hangs; waiting for the service manager to restart this process"
     assert caplog.messages == [hangs]
     assert manager.recv(200).decode() == f"STATUS={hangs}"
+    assert report.hanging() == "the delivery loop"
     term._turning = None
     await asyncio.sleep(0.1)
     assert manager.recv(200) == b"WATCHDOG=1"

@@ -21,10 +21,12 @@ async def serving(
     *,
     clock: Callable[[], datetime],
     leading: Callable[[], bool] = lambda: True,
+    hanging: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve meanwhile, if `[web]` says so; `ListenError` when the address cannot be had.
 
-    `leading` says whether this process polls and delivers, or stands by for one that does.
+    `leading` says whether this process polls and delivers, or stands by for one that does;
+    `hanging` gives the part of it that hangs, as the watchdog sees it.
     """
     if settings.web is None:
         yield
@@ -36,7 +38,7 @@ async def serving(
     token = settings.web_token()
     reader = Reader(settings)
     try:
-        app = open_app(settings.web, reader, counters, token=token, clock=clock, leading=leading)
+        app = open_app(settings.web, reader, counters, token=token, clock=clock, leading=leading, hanging=hanging)
         async with listening(app, settings.web):
             yield
     finally:

@@ -32,6 +32,7 @@ class Site:
     counters: Counters = field(default_factory=Counters)
     now: datetime = NOON
     leads: bool = True
+    hangs: str | None = None
 
     @property
     def port(self) -> int:
@@ -40,7 +41,13 @@ class Site:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Site"]:
-        async with serving(self.settings, self.counters, clock=lambda: self.now, leading=lambda: self.leads):
+        async with serving(
+            self.settings,
+            self.counters,
+            clock=lambda: self.now,
+            leading=lambda: self.leads,
+            hanging=lambda: self.hangs,
+        ):
             yield self
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
