@@ -80,20 +80,11 @@ def open_parts(
     counts = counters or Counters()
     opened.fence = hold.fence if hold else None
     accesses = {name: access(settings, name) for name in settings.accounts}
-    urls = {name: settings.channel_url(name) for name in settings.channels}
+    deliverer = _deliverer(settings, opened, clock, counts, hold)
     forecasts = Forecasts()
     tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
     rows = opened.write_now(store.account_rows)
     watch = Watch(settings, opened.write_now(store.identities))
-    deliverer = Deliverer(
-        opened,
-        urls,
-        fallbacks(settings),
-        timezone=settings.timezone,
-        clock=clock,
-        counters=counts,
-        until=lambda: hold.until if hold else None,
-    )
 
     def settled(said: list[Notification]) -> None:
         tell_about(said)
@@ -120,6 +111,19 @@ def open_parts(
     ]
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, ledger, deliverer, tuple(polls), tuple(providers.values()), due)
+
+
+def _deliverer(settings: Settings, opened: Store, clock: Clock, counters: Counters, hold: Hold | None) -> Deliverer:
+    """Reads the channels' URLs; what is sent with a hold is sent while that lasts."""
+    return Deliverer(
+        opened,
+        {name: settings.channel_url(name) for name in settings.channels},
+        fallbacks(settings),
+        timezone=settings.timezone,
+        clock=clock,
+        counters=counters,
+        until=lambda: hold.until if hold else None,
+    )
 
 
 def fallbacks(settings: Settings) -> dict[str, Fallback]:
