@@ -16,6 +16,7 @@ from typing import Final
 from monitor import store
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
+from monitor.config.units import written
 from monitor.counters import Counters
 from monitor.digest import Digests
 from monitor.errors import DatabaseError
@@ -75,7 +76,7 @@ class Term:
         schedule.start()
         self._turning = lambda: Pulse(schedule.turned_at, parts.deliverer.turned_at, self.store.turned_at)
         self._next_poll = lambda: schedule.next_at("poll ")
-        log.info("watching %d account(s), polling every %s", len(parts.polls), self.settings.poll.every)
+        log.info("watching %d account(s), polling every %s", len(parts.polls), written(self.settings.poll.every))
         if held:
             await parts.ledger.flush()
         await self._count()
