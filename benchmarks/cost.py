@@ -71,7 +71,7 @@ async def bare(url: str, organizations: int) -> float:
     import httpx
     from httpx_aiohttp import AiohttpTransport
 
-    from monitor.poll.account import IN_FLIGHT
+    from monitor.poll.poller import IN_FLIGHT
 
     async with httpx.AsyncClient(transport=AiohttpTransport(verify=False)) as client:
 
@@ -96,7 +96,7 @@ async def ours(url: str, organizations: int) -> float:
     """CPU seconds a check of ours: fetch, record, judge, on SQLite."""
     from monitor import app
     from monitor import config as configuration
-    from monitor.daemon import wall_clock
+    from monitor.daemon.process import wall_clock
 
     with tempfile.TemporaryDirectory() as folder:
         settings = configuration.load(config(Path(folder), url, "5m", organizations), environment())

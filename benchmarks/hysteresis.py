@@ -15,8 +15,8 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
+from monitor.backtest import Course, replay_snapshots
 from monitor.model import Reason, Rules, Rung, Severity, Snapshot
-from monitor.replay import Course, replay_snapshots
 
 LEVEL = Decimal(1000)
 DAYS = 15  # that 3,000 credits would last at the usual use

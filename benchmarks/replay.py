@@ -18,12 +18,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from monitor import config, migrate, replay, store
+from monitor import backtest, config, store
 from monitor.config import Settings
 from monitor.model import Snapshot
 from monitor.poll import rules_of
+from monitor.store import migrate
 from monitor.store.engines import open_writer, transaction
-from monitor.tables import snapshots
+from monitor.store.tables import snapshots
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=5)
@@ -80,15 +81,15 @@ def fill(configured: Settings, days: int) -> None:
 
 def from_database(configured: Settings) -> tuple[int, int]:
     engine = store.open_reader(configured.database.url)
-    led = replay.courses(engine, configured)
-    said = sum(1 for _ in replay.replay(engine, led))
+    led = backtest.courses(engine, configured)
+    said = sum(1 for _ in backtest.replay(engine, led))
     engine.dispose()
     return sum(course.judged for course in led.values()), said
 
 
 def from_snapshots(configured: Settings, known: Iterable[Snapshot]) -> tuple[int, int]:
-    course = replay.Course.begin("farm", rules_of(configured, "farm"))
-    said = sum(1 for _ in replay.replay_snapshots(course, known))
+    course = backtest.Course.begin("farm", rules_of(configured, "farm"))
+    said = sum(1 for _ in backtest.replay_snapshots(course, known))
     return course.judged, said
 
 
@@ -124,7 +125,7 @@ def main() -> None:
         path.write_text("taken_at,credits\n" + "".join(f"{s.taken_at.isoformat()},{s.credits}\n" for s in known))
         fill(configured, 100)
         measure("deciding alone", lambda: from_snapshots(configured, known))
-        measure("from a CSV file", lambda: from_snapshots(configured, replay.read_snapshots(path)))
+        measure("from a CSV file", lambda: from_snapshots(configured, backtest.read_snapshots(path)))
         measure("from a SQLite database", lambda: from_database(configured))
         confirming = settings(folder, confirm=3)
         measure("the same, confirm_checks = 3", lambda: from_database(confirming))

@@ -37,18 +37,19 @@ def run_fast(path: Path, speed: float) -> None:
     """Be the daemon, with a wall clock that runs so many times as fast."""
     import logging
 
-    from monitor import config, daemon
-    from monitor.cli.running import log_to_stderr
+    from monitor import config
+    from monitor.cli.run import log_to_stderr
+    from monitor.daemon import process
 
-    plain, began = daemon.wall_clock, time.monotonic()
+    plain, began = process.wall_clock, time.monotonic()
 
     def fast() -> object:
         ahead = max(time.monotonic() - began - CALM, 0) * (speed - 1)
         return plain() + timedelta(seconds=ahead)
 
-    daemon.wall_clock = fast
+    process.wall_clock = fast
     log_to_stderr(logging.INFO)
-    daemon.run(config.load(path, os.environ))
+    process.run(config.load(path, os.environ))
 
 
 async def start(folder: Path, speed: float) -> asyncio.subprocess.Process:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor import channels, judge, migrate, store
+from monitor import channels, judge, store
 from monitor.config import Settings
 from monitor.counters import Counters
-from monitor.deliver import Deliverer
 from monitor.errors import ConfigError, DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import Check, Notification, Organization, Severity, Subject, VendorOrganization
+from monitor.notify.delivery import Deliverer
 from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
-from monitor.store import Fallback, Hold, Store, Transaction
+from monitor.store import Fallback, Hold, Store, Transaction, migrate
 
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)

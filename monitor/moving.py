@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor import migrate, store
+from monitor import store
 from monitor.config import Database, Settings, database_url
 from monitor.errors import DatabaseError, UsageError
-from monitor.store import Engine, Store, Transaction
+from monitor.store import Engine, Store, Transaction, migrate
 
 Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do; gives what hears of each part done
 

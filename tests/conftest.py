@@ -19,7 +19,7 @@ from command import Shell
 from server import Server
 from story import Story
 
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_reader, open_writer
 
 

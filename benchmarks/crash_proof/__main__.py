@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.crash_proof.proof import prove
 from benchmarks.crash_proof.verdict import FAULTS, Counts
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_writer
 
 
@@ -21,7 +21,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield _migrated(f"sqlite:///{folder / 'monitor.db'}")
         return
-    from tests.server import Server
+    from server import Server
 
     directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
     directory.chmod(0o755)  # started by root, the server runs as another user

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from monitor.store.engines import open_reader, transaction
-from monitor.tables import attempts, deliveries, incidents, notifications, organizations
+from monitor.store.tables import attempts, deliveries, incidents, notifications, organizations
 
 AN_ID = re.compile(r"\b[0-9a-f]{16}\b")
 MARK = "credit-monitor-life"

@@ -13,8 +13,8 @@ from alembic import command
 
 from benchmarks.faults.fault import Cannot, Fault
 from benchmarks.faults.world import Options, World
-from monitor import migrate
 from monitor.errors import DatabaseError
+from monitor.store import migrate
 from monitor.store.engines import open_writer
 
 UNUSABLE = frozenset({DatabaseError.exit_code})

@@ -16,11 +16,11 @@ from benchmarks.faults.fault import Cannot, Fault
 from benchmarks.faults.limits import limited, mounted
 from benchmarks.faults.measure import Said, Sample, logs, said_since
 from benchmarks.faults.world import Options, World, world
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_writer
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from server import Server
 
 FAULTS: list[Fault] = [
     *of_the_vendor.FAULTS,
@@ -145,7 +145,7 @@ def database(kind: str, folder: Path, *, large: bool) -> Iterator[tuple[str, "Se
             _migrate(url)
             yield url, None
         return
-    from tests.server import Server
+    from server import Server
 
     directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
     directory.chmod(0o755)  # started by root, the server runs as another user

@@ -29,7 +29,7 @@ from monitor.model import Failure, Severity
 from monitor.sandbox import Behaviour, SandboxOrganization
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from server import Server
 
 RESTART_AFTER = 1.0  # seconds; the unit waits for five
 PR_CAPBSET_DROP = 24

@@ -12,7 +12,7 @@ from benchmarks import launch as launcher
 from benchmarks.history.stage import Stage
 from benchmarks.history.year import BEGIN, END, Year
 from benchmarks.measure import table
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_writer
 
 ROWS = 1_000_000

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 import monitor
 from benchmarks.history.incidents import fill_incidents
 from benchmarks.history.year import EPOCH, Row, Year
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_writer, transaction
 
 SCRIPTS = Path(monitor.__file__).parents[1] / "migrations"
@@ -139,7 +139,7 @@ def _into_postgres(url: str, statement: str, rows: Iterator[str]) -> None:
 
 def _check(tx: sa.Connection, year: Year) -> None:
     """Current rows; and the days of every organization add up to its year, to the millionth."""
-    from monitor.tables import balance_days, organizations, snapshots
+    from monitor.store.tables import balance_days, organizations, snapshots
 
     days, rows = balance_days.c, []
     count = tx.execute(sa.select(sa.func.count()).select_from(snapshots)).scalar_one()
@@ -159,7 +159,7 @@ def _check(tx: sa.Connection, year: Year) -> None:
 
 def newest(url: str) -> datetime:
     """When the last balance was taken."""
-    from monitor.tables import organizations
+    from monitor.store.tables import organizations
 
     engine = open_writer(url)
     with transaction(engine) as tx:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.history.year import BEGIN, END, Year
-from monitor.tables import attempts, deliveries, incidents, notifications
+from monitor.store.tables import attempts, deliveries, incidents, notifications
 
 OF_EACH = 20
 AT_ONCE = 1_000

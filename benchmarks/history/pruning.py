@@ -13,8 +13,9 @@ from benchmarks.history.stage import Stage
 from benchmarks.history.year import BEGIN
 from benchmarks.measure import table
 from monitor import config as configuration
-from monitor import query, retention, store
+from monitor import query, store
 from monitor.config import Retention, Settings
+from monitor.daemon import retention
 from monitor.model import Check, Snapshot
 from monitor.poll import Forecasts, settle
 from monitor.store import Store
@@ -92,7 +93,7 @@ class Batches:
 def _snapshots(url: str, until: datetime) -> int:
     from sqlalchemy import func, select
 
-    from monitor.tables import snapshots
+    from monitor.store.tables import snapshots
 
     reader = store.open_reader(url)
     count = store.read(

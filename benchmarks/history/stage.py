@@ -99,7 +99,7 @@ def _on_postgres(folder: Path, server: Any, year: Year, took: Took) -> Stage:
 
 @contextmanager
 def _server(directory: Path) -> Iterator[Any]:
-    from tests.server import Server
+    from server import Server
 
     directory.mkdir(mode=0o755, exist_ok=True)
     shutil.rmtree(directory / "runtime", ignore_errors=True)

@@ -10,18 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
+from server import Server
+
 from benchmarks.crash_proof.verdict import FAULTS as OF_WORDS
 from benchmarks.standby_proof.stage import DAEMONS, Stage, stage
 from benchmarks.standby_proof.strikes import STRIKES
 from benchmarks.standby_proof.verdict import FAULTS, Verdict, weigh
-from monitor import migrate
+from monitor.store import migrate
 from monitor.store.engines import open_writer
-from tests.server import Server
 
 # What the proof has to notice: put into the daemons, before they run, by `--fault`.
 ON_PURPOSE = {
     "no-fence": (  # and a leader that does not notice that it has lost the lead: the fence alone stands against it
-        "from monitor.store.lease import Lease; from monitor.term import Term; Lease.fence = lambda self, tx: None; "
+        "from monitor.store.lease import Lease; from monitor.daemon.leadership import Term; "
+        "Lease.fence = lambda self, tx: None; "
         "Lease.drop = lambda self: None; Term._is_lost = lambda self: False"
     ),
     "no-idle-limit": (

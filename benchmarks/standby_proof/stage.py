@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
+from server import Server
 
 import monitor
 from benchmarks.crash_proof.evidence import Arrival, Records, ids_in
@@ -24,7 +25,6 @@ from monitor import config
 from monitor.errors import DatabaseError
 from monitor.model import Severity
 from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
-from tests.server import Server
 
 SOURCE = Path(monitor.__file__).parents[1]
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}

@@ -10,18 +10,18 @@ import traceback
 import click
 
 from monitor import __version__
-from monitor.cli.asking import incidents, organizations
-from monitor.cli.database import db
-from monitor.cli.examining import doctor
+from monitor.cli.backtest import backtest
+from monitor.cli.config import config
+from monitor.cli.db import db
+from monitor.cli.doctor import doctor
 from monitor.cli.history import history
-from monitor.cli.plain import lines
-from monitor.cli.replaying import backtest
-from monitor.cli.running import check, demo, notify, run
-from monitor.cli.settings import config
-from monitor.cli.silencing import silence, silences
-from monitor.cli.standing import status
+from monitor.cli.incidents import incidents, organizations
+from monitor.cli.run import check, demo, notify, run
+from monitor.cli.silence import silence, silences
+from monitor.cli.status import status
 from monitor.cli.usage import usage
 from monitor.errors import MonitorError, UsageError
+from monitor.text import lines
 
 
 class Commands(click.Group):

@@ -22,19 +22,19 @@ LINES_AT_ONCE: Final = 1000
 @config_option
 def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
     """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""
-    from monitor import importing, listed  # noqa: PLC0415
     from monitor.app import open_database  # noqa: PLC0415
+    from monitor.importer import csv, look_through, put_in  # noqa: PLC0415
 
-    settings, name = load(config_file), listed.shown(file)
-    with listed.opened(file) as source:
+    settings, name = load(config_file), csv.shown(file)
+    with csv.opened(file) as source:
         opened = open_database(settings)
         try:
             with reading(settings) as engine, progress("reading", _size(source)) as done:
-                found = importing.look_through(
+                found = look_through(
                     _told(source, done), name, settings, engine, organization=organization, now=datetime.now(UTC)
                 )
             with progress("importing", found.count) as done:
-                count = importing.put_in(opened, settings, found, done)
+                count = put_in(opened, settings, found, done)
         finally:
             opened.close()
     where = _count(len(found.balances), "organization")

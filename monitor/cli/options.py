@@ -47,7 +47,8 @@ def load(config_file: Path | None) -> "Settings":
 @contextmanager
 def reading(settings: "Settings") -> "Iterator[Engine]":
     """The database for reading, of the schema we know; none is made."""
-    from monitor import migrate, store  # noqa: PLC0415
+    from monitor import store  # noqa: PLC0415
+    from monitor.store import migrate  # noqa: PLC0415
 
     engine = store.open_reader(settings.database.url)
     try:

@@ -10,7 +10,7 @@ from itertools import islice
 from math import isinf
 from typing import Any, Final
 
-from monitor.cli.plain import escaped, masked, no_formula
+from monitor.text import escaped, masked, no_formula
 
 Row = Mapping[str, Any]
 

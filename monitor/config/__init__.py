@@ -5,8 +5,7 @@ Secrets are not read here but by the methods of `Settings`.
 
 from pathlib import Path
 
-from monitor.config.assemble import effective_settings, load, load_sound
-from monitor.config.layers import find_file
+from monitor.config.loader import effective_settings, load, load_sound
 from monitor.config.settings import (
     Account,
     Channel,
@@ -20,6 +19,7 @@ from monitor.config.settings import (
     Settings,
     Web,
 )
+from monitor.config.sources import find_file
 from monitor.config.units import database_url
 
 __all__ = [

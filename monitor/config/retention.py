@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from monitor.config.alerting import DigestAt
+from monitor.config.fields import DigestAt
 from monitor.config.schema import RetentionTable
 from monitor.config.settings import Retention
 from monitor.config.units import written

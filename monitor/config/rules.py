@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
 
-from monitor.config.alerting import Share
+from monitor.config.fields import Share
 from monitor.config.schema import Ladder, RulesTable, Spend
 from monitor.model import Rules, Rung, Severity, SpendLimit
 

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from monitor.config import alerting, units
+from monitor.config import fields, units
 from monitor.model import REMINDERS, Generation, RateLimit, Severity
 
 Duration = Annotated[timedelta, BeforeValidator(units.duration)]
 Text = Annotated[str, BeforeValidator(units.text)]
 Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
-Level = Annotated[Decimal, PlainValidator(alerting.level)]  # a share of the last top-up stays one
-Gaps = Annotated[tuple[timedelta, ...], PlainValidator(alerting.gaps)]
+Level = Annotated[Decimal, PlainValidator(fields.level)]  # a share of the last top-up stays one
+Gaps = Annotated[tuple[timedelta, ...], PlainValidator(fields.gaps)]
 Age = Annotated[timedelta | None, BeforeValidator(units.age)]  # None: it is kept for ever
 Hours = Annotated[Decimal, BeforeValidator(units.hours_figure)]
 Figure = TypeVar("Figure")
@@ -73,8 +73,8 @@ class RulesTable(Table):
     runway: Annotated[Ladder[Hours] | None, BeforeValidator(units.levels)] = None
     stale_after: Annotated[timedelta | None, BeforeValidator(units.duration_or_off)] = None
     confirm_checks: Annotated[int, BeforeValidator(units.checks)] = 1
-    spend: Annotated[Spend | None, BeforeValidator(alerting.spend)] = None
-    remind_every: Annotated[Remind, BeforeValidator(alerting.reminders)] = Remind()
+    spend: Annotated[Spend | None, BeforeValidator(fields.spend)] = None
+    remind_every: Annotated[Remind, BeforeValidator(fields.reminders)] = Remind()
 
 
 class AccountTable(Table):
@@ -82,7 +82,7 @@ class AccountTable(Table):
     api_key_file: Text | None = None
     generation: Annotated[Generation, BeforeValidator(units.generation)] = Generation.V1
     base_url: Annotated[str, BeforeValidator(units.base_url)] = "https://api.stability.ai"
-    allow_http: Annotated[bool, BeforeValidator(alerting.yes_or_no)] = False
+    allow_http: Annotated[bool, BeforeValidator(fields.yes_or_no)] = False
     rate_limit: Annotated[RateLimit | None, BeforeValidator(units.rate_limit)] = RateLimit(75, timedelta(seconds=10))
     organizations: Annotated[str, BeforeValidator(units.choice("all"))] | None = None
     proxy: Annotated[str, BeforeValidator(units.proxy)] | None = None
@@ -93,7 +93,7 @@ class OrganizationTable(Table):
     account: Text | None = None
     id: Text | None = None
     notify: Annotated[tuple[str, ...], BeforeValidator(units.names)] | None = None
-    paused: Annotated[bool, BeforeValidator(alerting.yes_or_no)] = False
+    paused: Annotated[bool, BeforeValidator(fields.yes_or_no)] = False
     rules: RulesTable = RulesTable()
 
 
@@ -101,10 +101,10 @@ class ChannelTable(Table):
     url: Text | None = None
     url_file: Text | None = None
     min_severity: Annotated[Severity, BeforeValidator(units.severity)] = Severity.WARNING
-    quiet_hours: Annotated[alerting.Quiet | None, PlainValidator(alerting.quiet_hours)] = None
+    quiet_hours: Annotated[fields.Quiet | None, PlainValidator(fields.quiet_hours)] = None
     fallback: Text | None = None
     fallback_after: Duration = timedelta(minutes=15)
-    digest: Annotated[alerting.DigestAt | None, PlainValidator(alerting.digest)] = None
+    digest: Annotated[fields.DigestAt | None, PlainValidator(fields.digest)] = None
 
 
 class WebTable(Table):

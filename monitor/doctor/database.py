@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from monitor import migrate, query, store
+from monitor import query, store
 from monitor.config import Settings
 from monitor.doctor.findings import Finding, State, apart, ok, problem, warning
 from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store import Engine
-from monitor.tables import SCHEMA
+from monitor.store import Engine, migrate
+from monitor.store.tables import SCHEMA
 
 CHECKED_FOR: Final = 10.0  # seconds
 UPGRADE: Final = "credit-monitor db upgrade"

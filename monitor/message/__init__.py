@@ -11,12 +11,12 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import figures
+from monitor.message.alert import headline, lead
+from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
-from monitor.message.headlines import headline, lead
-from monitor.message.letter import COLOURS, RESOLVED, Letter, Phrase, Section, write
+from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, write
 from monitor.message.runway import format_runway
 from monitor.message.standing import away_line, leads_line, refused_line, stands_by_line, wedged_line
-from monitor.message.trouble import database_away, database_back
 from monitor.message.words import format_change, format_credits, format_duration, format_instant, harmless
 from monitor.model import Message, Notification, Reason, Severity
 

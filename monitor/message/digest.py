@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from zoneinfo import ZoneInfo
 
-from monitor.message.letter import COLOURS, RESOLVED, Letter, Phrase, Section, Table, write
+from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, Table, write
 from monitor.message.rules import WORDING
 from monitor.message.runway import format_runway
 from monitor.message.words import CENT, format_duration, format_instant, harmless

@@ -11,12 +11,12 @@ from monitor.config import Settings
 from monitor.judge import end
 from monitor.judge import reconcile as reconcile_rules
 from monitor.model import Notification, OpenIncident, Organization, Rule, Subject
-from monitor.poll.facts import account_facts, organization_facts
-from monitor.poll.forecasts import Forecasts
+from monitor.notify.facts import account_facts, organization_facts
+from monitor.notify.notifier import About, Teller, still
+from monitor.notify.routing import rules_of
+from monitor.poll.forecast_cache import Forecasts
 from monitor.poll.placement import Placement
-from monitor.poll.routes import rules_of
 from monitor.poll.settle import announce, outlook_of
-from monitor.poll.telling import About, Teller, still
 from monitor.store import Transaction
 
 

@@ -24,10 +24,10 @@ from monitor.model import (
     Subject,
     Verdict,
 )
-from monitor.poll.facts import Outlook, account_facts, organization_facts
-from monitor.poll.forecasts import Folded, Forecasts
-from monitor.poll.routes import rules_of
-from monitor.poll.telling import About, Teller, still
+from monitor.notify.facts import Outlook, account_facts, organization_facts
+from monitor.notify.notifier import About, Teller, still
+from monitor.notify.routing import rules_of
+from monitor.poll.forecast_cache import Folded, Forecasts
 from monitor.store import LastCheck, Transaction
 
 Incidents = dict[Rule, OpenIncident]

@@ -9,8 +9,8 @@ from typing import Any, Never
 
 from monitor.errors import ProviderUnavailable, UnexpectedAnswer
 from monitor.model import VendorOrganization
+from monitor.providers.http import Answer
 from monitor.providers.redaction import is_sendable, quotable, redact
-from monitor.providers.wire import Answer
 
 _PLACES = Decimal("0.000001")
 _EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)

@@ -8,8 +8,8 @@ from typing import Final
 
 import httpx
 
+from monitor.providers.http import open_client
 from monitor.providers.mishaps import explain
-from monitor.providers.wire import open_client
 
 DEADLINE: Final = 10.0  # seconds
 USER_AGENT: Final = "credit-monitor"

@@ -19,8 +19,8 @@ from monitor.errors import (
     UnexpectedAnswer,
 )
 from monitor.providers.answers import parse
+from monitor.providers.http import Answer
 from monitor.providers.redaction import quotable, redact
-from monitor.providers.wire import Answer
 
 _ERROR_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _SHORTEST_PAUSE = 60.0  # the vendor's time-out; a longer one is believed up to an hour

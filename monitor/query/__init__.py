@@ -3,12 +3,12 @@
 Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
 """
 
-from monitor.query.calendar import By, begin
+from monitor.query.buckets import By, begin
 from monitor.query.daemons import DaemonRow, daemons
 from monitor.query.history import HistoryRow, history, history_with_runway
 from monitor.query.incidents import IncidentRow, incidents
 from monitor.query.left import Removed, expected_rows, removed
-from monitor.query.names import OrganizationRow, find_organizations, organizations
+from monitor.query.organizations import OrganizationRow, find_organizations, organizations
 from monitor.query.recorded import recorded
 from monitor.query.runways import Used, runways, used_within
 from monitor.query.silences import SilenceRow, silences

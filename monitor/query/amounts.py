@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from monitor.model import Snapshot
+from monitor.proration import DAY, HOUR, MICROSECOND, floor, share
 from monitor.query import periods
 from monitor.query.periods import Period
-from monitor.shares import DAY, HOUR, MICROSECOND, floor, share
-from monitor.tables import balance_days, balance_hours, organizations, snapshots
+from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
 
 SUMS_AT_ONCE: Final = 20_000  # in memory
 ROWS_AT_ONCE: Final = 1_000

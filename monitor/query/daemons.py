@@ -7,8 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from monitor.store.engines import transaction
-from monitor.tables import daemons as table
-from monitor.tables import leases
+from monitor.store.tables import daemons as table
+from monitor.store.tables import leases
 
 SEEN_WITHIN: Final = timedelta(seconds=15)  # each says every few seconds that it is there
 

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from monitor.forecast import Runway, Unknown, Usage
 from monitor.model import Snapshot
-from monitor.query.names import OrganizationRow, wanted_organizations
+from monitor.query.organizations import OrganizationRow, wanted_organizations
 from monitor.query.runways import MEMORY
 from monitor.store.engines import transaction
-from monitor.tables import EPOCH, snapshots
+from monitor.store.tables import EPOCH, snapshots
 
 ROWS_AT_ONCE: Final = 1000
 

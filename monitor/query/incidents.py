@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from monitor.model import DeliveryState, Rule, Severity, Subject
-from monitor.query.names import find_organizations
+from monitor.query.organizations import find_organizations
 from monitor.store.engines import transaction
-from monitor.tables import accounts, deliveries, organizations
-from monitor.tables import incidents as table
+from monitor.store.tables import accounts, deliveries, organizations
+from monitor.store.tables import incidents as table
 
 
 @dataclass(frozen=True, slots=True)

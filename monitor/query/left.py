@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from monitor.query.kept import Kept, kept
-from monitor.query.names import wanted_organizations
-from monitor.shares import DAY, floor
+from monitor.proration import DAY, floor
+from monitor.query.coverage import Kept, kept
+from monitor.query.organizations import wanted_organizations
 from monitor.store.engines import transaction
-from monitor.tables import balance_days
+from monitor.store.tables import balance_days
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from monitor.tables import EPOCH, MICROSECOND, Instant
+from monitor.store.tables import EPOCH, MICROSECOND, Instant
 
 
 class Period(NamedTuple):

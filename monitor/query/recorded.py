@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from monitor.model import Check, Failure, FailureKind, Snapshot
 from monitor.store.engines import transaction
-from monitor.tables import MICROSECOND, checks, snapshots
+from monitor.store.tables import MICROSECOND, checks, snapshots
 
 STRETCH: Final = timedelta(days=7)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from monitor import store
 from monitor.forecast import Runway, Unknown, Usage
+from monitor.proration import DAY, HOUR, floor
 from monitor.query.amounts import by_days
-from monitor.query.kept import Kept, kept
-from monitor.shares import DAY, HOUR, floor
+from monitor.query.coverage import Kept, kept
 from monitor.store.engines import transaction
-from monitor.tables import organizations
+from monitor.store.tables import organizations
 
 MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is made from when nothing of it is kept
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from monitor.model import Rule, Severity, Subject
 from monitor.store.engines import transaction
-from monitor.tables import accounts, organizations
-from monitor.tables import silences as table
+from monitor.store.tables import accounts, organizations
+from monitor.store.tables import silences as table
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from monitor.model import DeliveryState, FailureKind, Rule, Severity, Subject
 from monitor.store.engines import transaction
-from monitor.tables import accounts, deliveries, incidents, notifications
-from monitor.tables import organizations as table
+from monitor.store.tables import accounts, deliveries, incidents, notifications
+from monitor.store.tables import organizations as table
 
 
 @dataclass(frozen=True, slots=True)

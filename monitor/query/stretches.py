@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 from monitor.errors import UsageError
 from monitor.forecast import Runway, Unknown
+from monitor.proration import DAY, HOUR, floor
+from monitor.query.coverage import Kept, kept
 from monitor.query.history import history_with_runway, stream
-from monitor.query.kept import Kept, kept
-from monitor.query.names import OrganizationRow, wanted_organizations
-from monitor.shares import DAY, HOUR, floor
+from monitor.query.organizations import OrganizationRow, wanted_organizations
 from monitor.store.engines import transaction
-from monitor.tables import balance_days, balance_hours, snapshots
+from monitor.store.tables import balance_days, balance_hours, snapshots
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ SQLAlchemy's home, with `tables` and `migrate`.  Functions take a `Transaction`;
 """
 
 from monitor.store.backup import copy_pages, page_count, seal, whole_file
+from monitor.store.copy import move_rows, require_equal, row_counts, take_time
 from monitor.store.copying import insert_rows, standing_rows
 from monitor.store.digests import last_digest
 from monitor.store.engines import LONGEST_STEP, open_reader, sqlite_file, sqlite_url, translated
-from monitor.store.hold import Hold, acquire, open_hold
-from monitor.store.identity import (
+from monitor.store.incidents import carry_out, open_incidents, owe, troubled
+from monitor.store.integrity import damage, is_locked, lax_modes
+from monitor.store.leader_lock import Hold, acquire, open_hold
+from monitor.store.lease import boot_clock
+from monitor.store.organizations import (
     AccountRow,
     Identity,
     account_rows,
@@ -20,9 +24,6 @@ from monitor.store.identity import (
     rename,
     watched_counts,
 )
-from monitor.store.incidents import carry_out, open_incidents, owe, troubled
-from monitor.store.lease import boot_clock
-from monitor.store.moving import move_rows, require_equal, row_counts, take_time
 from monitor.store.outbox import (
     GATHERING,
     Fallback,
@@ -37,7 +38,9 @@ from monitor.store.outbox import (
     withdraw,
 )
 from monitor.store.pruning import Cutoffs, Portion, Sort, removable, remove
-from monitor.store.recording import (
+from monitor.store.rollups import hold_history, kept_since, merge_snapshots
+from monitor.store.silences import add_silence, end_silence, standing_silences
+from monitor.store.snapshots import (
     LastCheck,
     account_failures,
     amounts_between,
@@ -53,9 +56,6 @@ from monitor.store.recording import (
     snapshot_before,
     snapshots_after,
 )
-from monitor.store.silences import add_silence, end_silence, standing_silences
-from monitor.store.soundness import damage, is_locked, lax_modes
-from monitor.store.stretches import hold_history, kept_since, merge_snapshots
 from monitor.store.writer import Engine, Store, Transaction, Trouble, read
 
 __all__ = [

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from monitor.store.tables import accounts, incidents, organizations, silences
 from monitor.store.writer import Transaction
-from monitor.tables import accounts, incidents, organizations, silences
 
 STANDING: Final = (accounts, organizations, incidents, silences)
 

@@ -5,8 +5,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from monitor.model import Reason
+from monitor.store.tables import deliveries, notifications
 from monitor.store.writer import Transaction
-from monitor.tables import deliveries, notifications
 
 
 def last_digest(tx: Transaction, channel: str) -> datetime | None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store.file import identity
+from monitor.store.sqlite_file import identity
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL

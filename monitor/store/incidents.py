@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from monitor.judge import begun, carried
 from monitor.model import OpenIncident, Reason, Rule, Severity, Subject, Verdict
+from monitor.store.tables import incidents
 from monitor.store.writer import Transaction
-from monitor.tables import incidents
 
 _ALL_OPEN: Final = sa.select(
     *(incidents.c[name] for name in ("subject_id", "id", "rule", "severity", "opened_at", "topped_up_before")),

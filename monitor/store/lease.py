@@ -21,8 +21,8 @@ from monitor import __version__
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import IDLE_LIMIT, open_writer, place, transaction
 from monitor.store.process import is_dead, own_id
+from monitor.store.tables import daemons, leases
 from monitor.store.writer import insert
-from monitor.tables import daemons, leases
 
 LEASE: Final = timedelta(seconds=15)
 RENEW_EVERY: Final = 3.0  # seconds

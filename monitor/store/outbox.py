@@ -27,8 +27,8 @@ from monitor.model import (
     Severity,
     Subject,
 )
+from monitor.store.tables import attempts, deliveries, incidents, notifications
 from monitor.store.writer import Transaction
-from monitor.tables import attempts, deliveries, incidents, notifications
 
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LEAST_ATTEMPTS: Final = 24  # a machine that slept for a day has not tried for a day

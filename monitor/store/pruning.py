@@ -14,10 +14,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.model import DeliveryState, Snapshot
-from monitor.shares import DAY, HOUR, MICROSECOND, floor, parts
-from monitor.store.stretches import Stretches, lock_rows
+from monitor.proration import DAY, HOUR, MICROSECOND, floor, parts
+from monitor.store.rollups import Stretches, lock_rows
+from monitor.store.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
 from monitor.store.writer import Transaction
-from monitor.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
 
 SLICE: Final = 500  # rows in one transaction: about 20 ms, which is how long a poll's results may have to wait
 

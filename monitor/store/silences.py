@@ -6,8 +6,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from monitor.model import Rule, Severity, Silence, Subject
+from monitor.store.tables import silences
 from monitor.store.writer import Transaction
-from monitor.tables import silences
 
 
 def add_silence(tx: Transaction, silence: Silence) -> int:

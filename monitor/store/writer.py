@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import SILENT_AFTER, open_writer, sever, transaction
-from monitor.store.file import OpenedFile
+from monitor.store.sqlite_file import OpenedFile
 
 Engine = sa.Engine
 Transaction = sa.Connection  # with a transaction begun; committed when the work returns

@@ -31,8 +31,8 @@ async def serving(
     if settings.web is None:
         yield
         return
-    from monitor.web.figures import Reader  # noqa: PLC0415
     from monitor.web.pages import open_app  # noqa: PLC0415
+    from monitor.web.reader import Reader  # noqa: PLC0415
     from monitor.web.server import listening  # noqa: PLC0415
 
     token = settings.web_token()

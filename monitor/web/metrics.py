@@ -20,7 +20,7 @@ from monitor import __version__
 from monitor.config import Settings
 from monitor.counters import BOUNDS, FETCHED, Counters, Durations
 from monitor.model import FailureKind, Rule, Severity
-from monitor.web.figures import Figures
+from monitor.web.reader import Figures
 
 PREFIX: Final = "credit_monitor_"
 CHECKED: Final = (FETCHED, *(kind.value for kind in FailureKind))

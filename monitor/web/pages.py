@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 from monitor.config import Web
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.web.figures import Reader
 from monitor.web.guard import Guard, plain
 from monitor.web.health import late_polls
 from monitor.web.metrics import Scrape, render
+from monitor.web.reader import Reader
 
 log = logging.getLogger(__name__)
 

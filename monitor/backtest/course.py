@@ -1,0 +1,93 @@
+"""One organization on its way through a history, in memory."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Self
+
+from monitor.forecast import Runway
+from monitor.judge import advance, begun, carried, judge, judge_account
+from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot, Verdict
+from monitor.notify.facts import Outlook
+from monitor.poll.forecast_cache import Folded
+from monitor.poll.settle import outlook_of
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What would have been sent; `runway` in hours is None when unknown, infinite when nothing is used."""
+
+    at: datetime
+    organization: str
+    rule: Rule
+    reason: Reason
+    severity: Severity
+    credits: Decimal | None  # the last known balance
+    runway: float | None
+
+
+@dataclass(slots=True)
+class Course:
+    """What stands between two checks of one organization: whoever keeps it can cut a history anywhere."""
+
+    rules: Rules
+    organization: Organization
+    folded: Folded
+    incidents: dict[Rule, OpenIncident] = field(default_factory=dict)
+    key: dict[Rule, OpenIncident] = field(default_factory=dict)  # incidents of its account, as far as its checks tell
+    judged: int = 0  # checks
+
+    @classmethod
+    def begin(cls, name: str, rules: Rules) -> Self:
+        """Before the first check."""
+        return cls(rules, Organization(0, name, name, ""), Folded.nothing(rules))
+
+    def foresee(self, check: Check) -> None:
+        """Take a check as known before the beginning: it feeds the forecast and is not judged."""
+        self._outlook(check)
+        self.organization = advance(self.organization, check)
+
+    def settle(self, check: Check) -> list[Said]:
+        """Judge one check as the daemon does; gives what would have been said."""
+        self.judged += 1
+        outlook = self._outlook(check)
+        judged = judge(
+            self.organization,
+            check,
+            incidents=self.incidents,
+            rules=self.rules,
+            explained=self._explained(check),
+            runway=outlook.runway,
+            spent=outlook.spent,
+        )
+        self.organization = judged.organization
+        return [self._said(verdict, check, outlook) for verdict in judged.verdicts]
+
+    def _outlook(self, check: Check) -> Outlook:
+        if isinstance(check.outcome, Snapshot):
+            if check.outcome == self.organization.snapshot:
+                return Outlook()
+            self.folded.add(check.outcome)
+        return outlook_of(self.folded)
+
+    def _explained(self, check: Check) -> bool:
+        """Whether a rejected key explains a silence: that is the account's incident, which is not told here."""
+        if self.key or isinstance(check.outcome, Failure):
+            for verdict in judge_account(self.key, check.outcome, rules=self.rules, at=check.ended_at):
+                self._carry_out(verdict, self.key, check.ended_at)
+        return bool(self.key)
+
+    def _carry_out(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], at: datetime) -> None:
+        if verdict.reason is Reason.OPENED:
+            incidents[verdict.rule] = begun(verdict, id=0, at=at, topped_up=self.organization.topped_up)
+        elif verdict.reason is Reason.RESOLVED:
+            del incidents[verdict.rule]
+        else:
+            incidents[verdict.rule] = carried(verdict, incidents[verdict.rule], at=at)
+
+    def _said(self, verdict: Verdict, check: Check, outlook: Outlook) -> Said:
+        self._carry_out(verdict, self.incidents, check.ended_at)
+        one = self.organization
+        balance = one.snapshot.credits if one.snapshot else None
+        runway = outlook.runway.likely if isinstance(outlook.runway, Runway) else None
+        return Said(check.ended_at, one.name, verdict.rule, verdict.reason, verdict.severity, balance, runway)

@@ -1,0 +1,74 @@
+"""Leads organizations through what was recorded of them: from the database, or from a list of snapshots."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Final
+
+from monitor import query, store
+from monitor.backtest.course import Course, Said
+from monitor.config import Settings
+from monitor.model import Check, Snapshot
+from monitor.notify.routing import rules_of
+from monitor.poll.forecast_cache import MEMORY
+from monitor.poll.placement import Placement
+from monitor.store import Engine
+
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + MEMORY
+
+
+def courses(engine: Engine, settings: Settings, organization: str | None = None) -> dict[int, Course]:
+    """A course for each recorded organization that the configuration watches, or for the one of a name or vendor's id.
+
+    Each has the name and the rules that the configuration gives it.  One without accounts watches all.  `UsageError`
+    with the nearest names for an unknown organization.
+    """
+    placement = Placement(settings)
+    placed = {known.id: placement.of_known(known) for known in store.read(engine, store.identities)}
+    if organization is None:
+        wanted = [id_ for id_, (_, _, watched) in placed.items() if watched or not settings.accounts]
+    else:
+        renamed = [id_ for id_, (name, _, _) in placed.items() if name == organization]
+        wanted = renamed or [row.id for row in query.find_organizations(engine, organization)]
+    names = sorted((placed[id_][0], id_) for id_ in wanted)
+    return {id_: Course.begin(name, rules_of(settings, name)) for name, id_ in names}
+
+
+def replay(
+    engine: Engine, led: Mapping[int, Course], *, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[Said]:
+    """What would have been said of checks with `since` <= instant < `until`, by time.
+
+    The four weeks before `since` are known to the forecast, as they would be to a daemon.
+    """
+    found = query.recorded(engine, list(led), since=_known_from(since), until=until)
+    for _, stretch in groupby(found, key=itemgetter(0)):
+        said = [one for _, id_, checks in stretch for one in _follow(led[id_], checks, since)]
+        yield from sorted(said, key=attrgetter("at"))
+
+
+def replay_snapshots(
+    course: Course, snapshots: Iterable[Snapshot], *, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[Said]:
+    """The same of one organization's snapshots, which come by time."""
+    begins = _known_from(since)
+    checks = (
+        Check(0, 0, one.taken_at, one)
+        for one in snapshots
+        if (begins is None or one.taken_at >= begins) and (until is None or one.taken_at < until)
+    )
+    return _follow(course, checks, since)
+
+
+def _known_from(since: datetime | None) -> datetime | None:
+    """From when on history is known to what begins at `since`."""
+    return max(since, EARLIEST) - MEMORY if since else None
+
+
+def _follow(course: Course, checks: Iterable[Check], since: datetime | None) -> Iterator[Said]:
+    for check in checks:
+        if since is not None and check.ended_at < since:
+            course.foresee(check)
+        else:
+            yield from course.settle(check)

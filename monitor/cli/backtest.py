@@ -1,0 +1,103 @@
+"""What rules would have said: backtest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from monitor.cli.options import When, asking, load, reading, require_period
+from monitor.cli.output import Row, hours, show
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.backtest import Said
+    from monitor.config import Settings
+
+COLUMNS: Final = ("at", "organization", "rule", "reason", "severity", "credits", "runway_hours")
+NO_HISTORY: Final = "No history to replay."
+Replay = tuple[Iterator["Said"], Callable[[], int]]  # what would have been said, and of how many checks so far
+
+
+@click.command(short_help="What rules would have said of your history.")
+@click.argument("organization", required=False)
+@click.option("--since", type=When(), help="Judge from this instant, date or time ago (30d) on.")
+@click.option("--until", type=When(), help="Before this instant, date or time ago.")
+@click.option(
+    "--input",
+    "listed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A CSV file with the columns taken_at and credits, instead of the database.",
+)
+@click.option("--organization", "named", metavar="NAME", help="The organization; with --input, whose rules are taken.")
+@asking
+def backtest(
+    organization: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    listed: Path | None,
+    named: str | None,
+    config_file: Path | None,
+    style: str,
+) -> None:
+    """What the rules of a configuration would have said of recorded history; sends and keeps nothing."""
+    require_period(since, until)
+    if organization and named and organization != named:
+        raise UsageError(f"two organizations are named, {organization} and {named}; name one")
+    name = named or organization
+    settings = load(config_file)
+    if listed is None:
+        with _recorded(settings, name, since, until) as replay:
+            _show(replay, style)
+    elif name is None:
+        raise UsageError("--input needs --organization NAME: whose balances these are")
+    else:
+        _show(_listed(settings, listed, name, since, until), style)
+
+
+@contextmanager
+def _recorded(
+    settings: "Settings", name: str | None, since: datetime | None, until: datetime | None
+) -> Iterator[Replay]:
+    from monitor import backtest  # noqa: PLC0415
+
+    with reading(settings) as engine:
+        led = backtest.courses(engine, settings, name)
+        said = backtest.replay(engine, led, since=since, until=until)
+        yield said, lambda: sum(course.judged for course in led.values())
+
+
+def _listed(settings: "Settings", path: Path, name: str, since: datetime | None, until: datetime | None) -> Replay:
+    from monitor import backtest  # noqa: PLC0415
+    from monitor.poll import rules_of  # noqa: PLC0415
+
+    course = backtest.Course.begin(name, rules_of(settings, name))
+    said = backtest.replay_snapshots(course, backtest.read_snapshots(path), since=since, until=until)
+    return said, lambda: course.judged
+
+
+def _show(replay: Replay, style: str) -> None:
+    said, judged = replay
+    first = list(islice(said, 1))  # only then is it known whether there is any history
+    empty = f"Nothing would have been said of {judged():,} checks." if judged() else NO_HISTORY
+    show(map(_row, chain(first, said)), COLUMNS, style=style, empty=empty)
+    if not judged() and style != "table":
+        click.echo(NO_HISTORY, err=True)
+    elif first:
+        click.echo(f"{judged():,} checks replayed.", err=True)
+
+
+def _row(one: "Said") -> Row:
+    return {
+        "at": one.at,
+        "organization": one.organization,
+        "rule": one.rule.value,
+        "reason": one.reason.value,
+        "severity": one.severity.label,
+        "credits": one.credits,
+        "runway_hours": hours(one.runway),
+    }

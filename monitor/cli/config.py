@@ -1,0 +1,71 @@
+"""`credit-monitor config`: validate, show, init."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.options import asking, config_option, load
+from monitor.cli.output import show as print_rows
+from monitor.errors import UsageError
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+
+
+@click.group()
+def config() -> None:
+    """Begin, validate or show a configuration."""
+
+
+@config.command(short_help='List every mistake, or say "valid".')
+@config_option
+def validate(config_file: Path | None) -> None:
+    """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor.config.checks import mistakes_in, require_accounts  # noqa: PLC0415
+    from monitor.errors import ConfigError  # noqa: PLC0415
+
+    settings = load(config_file)
+    require_accounts(settings)
+    if not settings.channels:
+        click.echo("warning: channels: there is none, so nobody will be told", err=True)
+    if mistakes := asyncio.run(mistakes_in(settings)):
+        raise ConfigError(mistakes)
+    click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
+
+
+def _count(settings: "Settings") -> str:
+    """What is configured: "1 account, 2 channels"."""
+    parts = {"account": settings.accounts, "organization": settings.organizations, "channel": settings.channels}
+    return ", ".join(f"{len(those)} {what}{'s' * (len(those) > 1)}" for what, those in parts.items() if those)
+
+
+@config.command(short_help="Print every setting and its source.")
+@asking
+def show(config_file: Path | None, style: str) -> None:
+    """Print every setting in force and where it comes from; secrets are shown as ***."""
+    from monitor.config import effective_settings  # noqa: PLC0415
+
+    found = effective_settings(config_file, os.environ)
+    rows = ({"key": row.key, "value": row.value, "source": row.source} for row in found)
+    print_rows(rows, ("key", "value", "source"), style=style)
+
+
+@config.command(short_help="Write a configuration with every setting.")
+@click.argument("file", type=click.Path(path_type=Path), default=Path("config.toml"))
+def init(file: Path) -> None:
+    """Write a commented configuration with every setting to FILE (default: config.toml), unless FILE exists."""
+    from monitor.config import example  # noqa: PLC0415
+
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{file}: exists already, and is left as it is") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as target:
+        target.write(example())
+    click.echo(f"{file}: written; edit it, then: credit-monitor config validate --config {file}")

@@ -1,0 +1,50 @@
+"""`credit-monitor doctor`: everything looked over, one line each."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monitor.cli.logs import log_to_stderr
+from monitor.cli.options import asking
+from monitor.cli.output import Row, show
+from monitor.text import masked
+
+if TYPE_CHECKING:
+    from monitor.doctor import Finding
+
+COLUMNS = ("state", "what", "found", "todo")
+EXIT_CODES = {"problem": 2, "warning": 1, "ok": 0}  # worst first
+
+
+@click.command(short_help="Look over everything, and say what to do.")
+@click.option("--send", is_flag=True, help="Send a test message to every channel.")
+@asking
+def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
+    """Look over everything; exit 0 all is well, 1 warnings, 2 problems. Asks the vendor; sends only with --send."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor.daemon import process  # noqa: PLC0415
+    from monitor.doctor import examine  # noqa: PLC0415
+
+    log_to_stderr(logging.CRITICAL)  # what is wrong is found, and said once
+    findings = asyncio.run(examine(config_file, os.environ, clock=process.wall_clock, send=send))
+    if style == "table":
+        for finding in findings:
+            click.echo(_line(finding))
+    else:
+        show(map(_row, findings), COLUMNS, style=style)
+    states = {finding.state.value for finding in findings}
+    raise click.exceptions.Exit(next(code for state, code in EXIT_CODES.items() if state in states))
+
+
+def _line(finding: "Finding") -> str:
+    """`warning  clock: 75 s behind the vendor's → set the clock`; columns would be too wide for a screen."""
+    todo = f" → {finding.todo}" if finding.todo else ""
+    return masked(f"{finding.state.value:<7}  {finding.what}: {finding.found}{todo}")
+
+
+def _row(finding: "Finding") -> Row:
+    return {"state": finding.state.value, "what": finding.what, "found": finding.found, "todo": finding.todo}

@@ -1,0 +1,87 @@
+"""The questions: incidents, organizations."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from monitor.cli.options import asking, load, reading
+from monitor.cli.output import Row, show
+from monitor.errors import FetchError
+
+
+@click.command()
+@click.argument("organization", required=False)
+@click.option("--open", "open_only", is_flag=True, help="Only those that stand.")
+@asking
+def incidents(organization: str | None, config_file: Path | None, style: str, *, open_only: bool) -> None:
+    """What went wrong, the newest last."""
+    from monitor import query  # noqa: PLC0415
+
+    with reading(load(config_file)) as engine:
+        rows = query.incidents(engine, open_only=open_only, organization=organization)
+        columns = (
+            "id",
+            "subject",
+            "rule",
+            "worst_severity",
+            "opened_at",
+            "resolved_at",
+            "credits",
+            "pending",
+            "given_up",
+        )
+        show(map(_incident_row, rows), columns, style=style, empty="No incident.")
+
+
+def _incident_row(row: Any) -> Row:
+    return {
+        "id": row.id,
+        "subject": row.organization or f"account {row.account}",
+        "organization": row.organization,
+        "account": row.account,
+        "rule": row.rule.value,
+        "severity": row.severity.label,
+        "worst_severity": row.worst_severity.label,
+        "opened_at": row.opened_at,
+        "credits": row.opened_credits,
+        "resolved_at": row.resolved_at,
+        "resolved_credits": row.resolved_credits,
+        "reason": row.resolved_reason or "opened",
+        "delivered": row.delivered,
+        "pending": row.pending,
+        "given_up": row.given_up,
+    }
+
+
+@click.command()
+@asking
+def organizations(config_file: Path | None, style: str) -> None:
+    """What each account's key sees, asked of the vendor now."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor.app import seen_organizations  # noqa: PLC0415
+    from monitor.config.checks import require_accounts  # noqa: PLC0415
+
+    settings = load(config_file)
+    require_accounts(settings)
+    seen = asyncio.run(seen_organizations(settings))
+    names = {o.id: o.name for o in settings.organizations.values() if o.id}
+    rows = [
+        {
+            "account": account,
+            "id": one.id,
+            "title": one.name,
+            "default": one.is_default,
+            "organization": names.get(one.id, one.id),
+        }
+        for account, found in seen.items()
+        if not isinstance(found, FetchError)
+        for one in found
+    ]
+    show(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
+    failed = {account: found for account, found in seen.items() if isinstance(found, FetchError)}
+    for account, error in failed.items():
+        click.echo(f"account {account}: {error}", err=True)
+    if failed:
+        raise click.exceptions.Exit(69)

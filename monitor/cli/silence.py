@@ -1,0 +1,137 @@
+"""`credit-monitor silence` and `silences`: say "not now", look who did, and take it back."""
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monitor.cli.options import Duration, SilenceId, asking, config_option, load, reading
+from monitor.cli.output import Row, instant, show
+from monitor.errors import UsageError
+from monitor.model import Rule, Severity
+
+if TYPE_CHECKING:
+    from monitor.notify.silences import Silenced
+    from monitor.store import Store
+
+RULES = click.Choice([rule.value for rule in Rule])
+
+
+@contextmanager
+def _writer(config_file: Path | None) -> "Iterator[Store]":
+    """The database for one short transaction beside the daemon; none is made, and no secret is read."""
+    from monitor import store  # noqa: PLC0415
+
+    settings = load(config_file)
+    with reading(settings):
+        opened = store.Store(settings.database.url)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@click.command(short_help="Say nothing of an organization or account.")
+@click.argument("name")
+@click.option("--rule", type=RULES, help="This rule alone; `credential` is silenced only so.")
+@click.option("--for", "length", type=Duration(), help="For so long: 30m, 2h, 7d.")
+@click.option("--until-resolved", is_flag=True, help="Acknowledge: until it is over or gets worse.")
+@click.option("--reason", required=True, help="Why.")
+@click.option("--author", help="Who.  [default: your login name]")
+@config_option
+def silence(
+    name: str,
+    rule: str | None,
+    length: timedelta | None,
+    reason: str,
+    author: str | None,
+    config_file: Path | None,
+    *,
+    until_resolved: bool,
+) -> None:
+    """Say nothing of an organization or account NAME, up to the severity it has now."""
+    if (length is not None) == until_resolved:
+        raise UsageError("either --for LENGTH or --until-resolved is needed")
+    from monitor.notify import silences  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    wish = silences.Wish(name, Rule(rule) if rule else None, now + length if length else None, _who(author), reason)
+    with _writer(config_file) as opened:
+        begun = opened.write_now(lambda tx: silences.begin(tx, wish, at=now))
+    for one in begun:
+        click.echo(_begun(one))
+
+
+def _who(author: str | None) -> str:
+    """The person at the keyboard, also behind sudo."""
+    try:
+        found = author or os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        found = ""
+    if not found.strip():
+        raise UsageError("--author: say who you are; there is no login name")
+    return found.strip()
+
+
+def _begun(one: "Silenced") -> str:
+    """What was silenced and what was not, in a line or two."""
+    said = one.silence
+    standing = ", ".join(f"{i.rule.value} {i.severity.label}" for i in one.incidents) or "nothing"
+    until = f"until {instant(said.until.replace(microsecond=0))}" if said.until else "until resolved or worse"
+    line = f"silence {said.id}: {one.name}, {_rules(said.rule)}, up to {said.up_to.label}, {until} (open: {standing})"
+    if said.up_to < Severity.CRITICAL:
+        line += "\nA critical one will still be told."
+    return line
+
+
+def _rules(rule: Rule | None) -> str:
+    return rule.value if rule else "every rule but credential"
+
+
+@click.command()
+@click.option("--all", "ended_too", is_flag=True, help="Those that have ended, too.")
+@click.option(
+    "--lift", type=SilenceId(), metavar="ID", help="End this one now; what still stands is said by the next check."
+)
+@asking
+def silences(lift: int | None, config_file: Path | None, style: str, *, ended_too: bool) -> None:
+    """The silences that stand."""
+    if lift is not None:
+        _lift(lift, config_file)
+        return
+    from monitor import query  # noqa: PLC0415
+
+    with reading(load(config_file)) as engine:
+        rows = query.silences(engine, at=datetime.now(UTC), standing_only=not ended_too)
+    columns = ("id", "subject", "rule", "up_to", "until", "author", "reason", "created_at")
+    rows_ = (_row(row, table=style == "table") for row in rows)
+    show(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")
+
+
+def _lift(silence_id: int, config_file: Path | None) -> None:
+    from monitor.notify import silences  # noqa: PLC0415
+
+    with _writer(config_file) as opened:
+        lifted = opened.write_now(lambda tx: silences.lift(tx, silence_id, at=datetime.now(UTC)))
+    click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")
+
+
+def _row(row: Any, *, table: bool) -> Row:
+    return {
+        "id": row.id,
+        "subject": row.organization or f"account {row.account}",
+        "organization": row.organization,
+        "account": row.account,
+        "rule": _rules(row.rule) if table else row.rule and row.rule.value,
+        "up_to": row.up_to.label,
+        "until": row.until or ("resolved" if table else None),
+        "author": row.author,
+        "reason": row.reason,
+        "created_at": row.created_at,
+        "ended_at": row.ended_at,
+    }

@@ -1,0 +1,148 @@
+"""`credit-monitor status`: how everything stands, and below it what is wrong or kept quiet."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from monitor.cli.options import asking, load, reading
+from monitor.cli.output import hours, instant, show
+from monitor.model import Rule, Subject
+from monitor.text import masked
+
+if TYPE_CHECKING:
+    from monitor.config import Settings
+    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow
+
+RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
+COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
+
+
+@click.command()
+@asking
+def status(config_file: Path | None, style: str) -> None:
+    """How every organization stands, as last recorded."""
+    from monitor import query  # noqa: PLC0415
+
+    settings = load(config_file)
+    now = datetime.now(UTC)
+    with reading(settings) as engine:
+        organizations = query.status(engine)
+        runways = query.runways(engine, [one.id for one in organizations])
+        silences = query.silences(engine, at=now)
+        accounts = query.account_incidents(engine)
+        queues = query.channels(engine, since=now - RECENT)
+        daemons = query.daemons(engine)
+    rows = [
+        _row(one, now)
+        | _runway(runways.get(one.id), table=style == "table")
+        | _quiet(silences, one)
+        | {"paused": _is_paused(settings, one.name)}
+        for one in organizations
+    ]
+    show(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
+    for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
+        click.echo(masked(line), err=style != "table")
+    if not settings.channels:
+        line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
+        click.echo(line, err=style != "table")
+
+
+def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
+    return {
+        "organization": one.name,
+        "id": one.vendor_id,
+        "title": one.title,
+        "account": one.account,
+        "credits": one.credits,
+        "change": one.change,
+        "taken_at": one.taken_at,
+        "age_seconds": int((now - one.taken_at).total_seconds()) if one.taken_at else None,
+        "state": one.state,
+        "severity": one.incidents[0].severity.label if one.incidents else None,
+        "open": [i.rule.value for i in one.incidents],
+        "checked_at": one.checked_at,
+        "failure": one.failure.value if one.failure else None,
+        "failure_message": one.failure_message,
+        "failing_since": one.failing_since,
+    }
+
+
+def _runway(runway: Any, *, table: bool) -> dict[str, Any]:
+    """The forecast: hours for programs, words for people."""
+    low, likely, high = (getattr(runway, key, None) for key in ("low", "likely", "high"))
+    if table:
+        return {"runway": _in_words(likely, low, high, getattr(runway, "missing", None))}
+    return {"runway_hours": hours(likely), "runway_low_hours": hours(low), "runway_high_hours": hours(high)}
+
+
+def _in_words(likely: float | None, low: float | None, high: float | None, missing: timedelta | None) -> str:
+    from monitor.message import format_runway  # noqa: PLC0415
+
+    if missing is not None:
+        return f"unknown ({ceil(missing / timedelta(hours=1))} h more)"
+    return "none" if hours(likely) == "none" else format_runway(likely, low, high)
+
+
+def _quiet(silences: "Sequence[SilenceRow]", one: "OrganizationStatus") -> dict[str, Any]:
+    """Whether any silence stands, and until when; `silenced_until` is null for an acknowledgement."""
+    mine = [row for row in silences if (row.subject, row.subject_id) == (Subject.ORGANIZATION, one.id)]
+    ends = [row.until for row in mine]
+    last = max((end for end in ends if end), default=None)
+    return {"silenced": bool(mine), "silenced_until": None if None in ends else last}
+
+
+def _is_paused(settings: "Settings", name: str) -> bool:
+    configured = settings.organizations.get(name)
+    return configured is not None and configured.paused
+
+
+# --- below the rows ---------------------------------------------------------------------------------------------------
+
+
+def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
+    for one in incidents:
+        what = "the key is rejected" if one.incident.rule is Rule.CREDENTIAL else "no organization's balance can be had"
+        who = f"account {one.account}" if one.account else "every account"
+        yield f"{one.incident.severity.label.upper()}: {who}: {what} since {one.incident.opened_at:%Y-%m-%d %H:%M}Z"
+
+
+def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
+    """What did not reach its receivers, and what waits."""
+    for queue in queues:
+        channel, tried = f"channel {queue.channel}", queue.pending - queue.held
+        if queue.refusal:
+            yield f"{channel}: refused for good: {queue.refusal} ({tried} waiting, tried on every 5 minutes)"
+        elif queue.retrying:
+            yield f"{channel}: {tried} waiting, last error: {queue.last_error}"
+        if queue.given_up:
+            yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
+        if queue.held_until:
+            yield f"{channel}: {queue.held} held until quiet hours end at {instant(queue.held_until)}"
+
+
+def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
+    """Who leads and who stands by, where several daemons can."""
+    if daemons is None:
+        return
+    leader = next((one for one in daemons if one.leads_since), None)
+    if leader and leader.leads_since:
+        yield f"leader: {leader.host} (process {leader.pid}) since {leader.leads_since:%Y-%m-%d %H:%M}Z"
+    else:
+        yield "NOBODY LEADS: no daemon polls and delivers now"
+    if standbys := ", ".join(f"{one.host} (process {one.pid})" for one in daemons if one is not leader):
+        yield f"standing by: {standbys}"
+
+
+def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Iterator[str]:
+    for row in silences:
+        who = row.organization or f"account {row.account}"
+        what = f" {row.rule.value}" if row.rule else ""
+        until = f"until {row.until:%Y-%m-%d %H:%M}Z" if row.until else "until resolved or worse"
+        yield masked(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
+    for name, organization in settings.organizations.items():
+        if organization.paused:
+            yield f"paused in the configuration: {name}"

@@ -1,0 +1,101 @@
+"""Collects every mistake of one load, each with its place, and finds the words for it.
+
+No message repeats a value: a key in the wrong setting is still a key.
+"""
+
+import difflib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from monitor.config.locate import Key
+from monitor.config.schema import ANY, known_settings, names_in
+from monitor.config.sources import PREFIX, Layer, Origin, variable
+from monitor.errors import ConfigError, Mistake
+
+
+@dataclass(slots=True)
+class Mistakes:
+    """What is wrong, and the layers (strongest first) that tell where."""
+
+    layers: Sequence[Layer]
+    found: list[Mistake] = field(default_factory=list)
+    _keys: set[Key] = field(default_factory=set)
+    _holders: set[Key] = field(default_factory=set)
+
+    def origin(self, key: Key) -> Origin | None:
+        """Where a setting was given, the strongest first; None for a default."""
+        return next((found for layer in self.layers if (found := layer.origin(key))), None)
+
+    def place(self, key: Key) -> tuple[str | None, int | None]:
+        """File (or variable) and line of a setting, else of what should hold it."""
+        origins = (self.origin(key[:length]) for length in range(len(key), 0, -1))
+        origin = next((one for one in origins if one), None)
+        return (origin.place, origin.line) if origin else (None, None)
+
+    def add(self, key: Key, problem: str) -> None:
+        """Keep a mistake, unless one is known that it may follow from."""
+        if self.is_sound(key):
+            self._keys.add(key)
+            self._holders.update(key[:length] for length in range(1, len(key) + 1))
+            dotted = "".join(c if c.isprintable() else "?" for c in ".".join(key))
+            self.found.append(Mistake(dotted, problem, *self.place(key)))
+
+    def is_sound(self, key: Key) -> bool:
+        """Whether nothing is wrong with a setting, with what it holds and with what holds it."""
+        return key not in self._holders and not any(key[:length] in self._keys for length in range(1, len(key)))
+
+    @property
+    def is_table_wrong(self) -> bool:
+        """Whether a whole table is misspelt or no table."""
+        return any(len(key) == 1 for key in self._keys)
+
+    def add_shapes(self, error: ValidationError) -> list[Key]:
+        """Keep what pydantic complains about; gives the keys, which are those of the merged layers."""
+        keys = []
+        for one in error.errors(include_url=False, include_context=False, include_input=False):
+            keys.append(tuple(str(part) for part in one["loc"]))
+            self.add(keys[-1], self._problem(one["type"], one["msg"], keys[-1]))
+        return keys
+
+    def raise_if_any(self) -> None:
+        """`ConfigError` with every mistake, in the order of the file."""
+        if self.found:
+            raise ConfigError(self.in_order())
+
+    def in_order(self) -> list[Mistake]:
+        """Every mistake, in the order of the file."""
+        return sorted(self.found, key=lambda one: (one.file or "", one.line or 0))
+
+    def _problem(self, kind: str, message: str, key: Key) -> str:
+        if kind == "extra_forbidden":
+            return f"unknown setting; {self._nearest(key)}"
+        if kind in {"model_type", "model_attributes_type", "dict_type"}:
+            return "expected a table"
+        return message.removeprefix("Value error, ")
+
+    def _nearest(self, key: Key) -> str:
+        place, line = self.place(key)
+        is_variable = place and line is None and PREFIX in place.upper()
+        near = _nearest_variables(place.upper().rpartition(PREFIX)[2]) if place and is_variable else ()
+        return f"did you mean {near[0]}?" if near else hint(key[-1], names_in(key[:-1]))
+
+
+def _nearest_variables(written: str) -> Sequence[str]:
+    """The nearest known variable, if any; it may differ in any of its parts, and in the underscores between them."""
+    parts = written.split("__")
+    own = parts[1] if len(parts) > len(("TABLE", "NAME")) else "NAME"
+    known = {
+        variable(key).removeprefix(PREFIX).replace(ANY, own): variable(key).replace(ANY, own)
+        for key in known_settings()
+    }
+    return [known[near] for near in difflib.get_close_matches(written, known, 1, 0.7)]
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """The nearest known name, else all of them."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"expected {'one of ' if len(known) > 1 else ''}{', '.join(known)}" if known else "nothing is expected here"

@@ -1,0 +1,1 @@
+"""The daemon: the process, its leadership, and what tells of it outside."""

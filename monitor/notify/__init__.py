@@ -1,0 +1,1 @@
+"""Who hears of a verdict, and how it gets there."""

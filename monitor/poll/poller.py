@@ -1,0 +1,174 @@
+"""One pass over one account's organizations: fetch each, hand the result to the ledger.
+
+Refuses to record or judge.  A failed fetch is a result like any other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from monitor import store
+from monitor.counters import Counters
+from monitor.errors import DatabaseError, FetchError
+from monitor.model import Check, Snapshot, VendorOrganization
+from monitor.poll.assignment import Watch
+from monitor.poll.batch import Ledger
+from monitor.poll.failure_log import Complaints
+from monitor.providers import Provider
+from monitor.store import AccountRow, Identity, Store, Transaction
+
+IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
+IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """How a poll went: checks that gave a balance, requests that failed, and whether the database took the results."""
+
+    fetched: int
+    failed: int
+    recorded: bool
+    seconds: float
+
+    @property
+    def problem(self) -> str | None:
+        """What makes the poll worthless; None when it was of use, or there was nothing to fetch."""
+        if not self.recorded:
+            return "its results could not be recorded"
+        return "nothing could be fetched" if self.failed and not self.fetched else None
+
+
+class AccountPoll:
+    """Polls one account: `run` once for every poll, never twice at once."""
+
+    def __init__(
+        self,
+        row: AccountRow,
+        provider: Provider,
+        watch: Watch,
+        *,
+        ledger: Ledger,
+        store: Store,
+        clock: Callable[[], datetime],
+        balances: dict[int, Decimal],
+        counters: Counters,
+    ) -> None:
+        """`balances` has the last known one of each organization, and is kept up."""
+        self.name = row.name
+        self._id = row.id
+        self._provider = provider
+        self._watch = watch
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._balances = balances
+        self._counters = counters
+        self._complaints = Complaints(row.name)
+        self._resolved = False
+        self._fetched = self._failed = 0  # in the poll under way
+
+    async def run(self, only: Collection[str] | None = None) -> PollResult:
+        """Check every organization of the account (or only those of these names) and settle the results."""
+        began, started = self._clock(), asyncio.get_running_loop().time()
+        self._fetched = self._failed = 0
+        known = self._wanted(self._watch.of(self.name), only)
+        async with asyncio.TaskGroup() as group:
+            # The account endpoint may hang or fail: what is known already is checked meanwhile.
+            found = group.create_task(self._discover())
+            group.create_task(self._check_all(known))
+        seen = {one.id for one in known}
+        await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
+        if only is None:
+            self._ledger.polled(self._id, began)
+            self._complaints.sum_up()
+        await self._ledger.flush()
+        seconds = asyncio.get_running_loop().time() - started
+        self._counters.polled(self.name, seconds)
+        return PollResult(self._fetched, self._failed, not self._ledger.failing, seconds)
+
+    def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
+        return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
+
+    async def _check_all(self, identities: Iterable[Identity]) -> None:
+        wanted = list(identities)
+        waiting = iter(wanted)
+
+        async def work() -> None:
+            for one in waiting:
+                await self._check(one)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(IN_FLIGHT, len(wanted))):
+                group.create_task(work())
+
+    async def _check(self, one: Identity) -> None:
+        try:
+            balance = await self._fetch(one)
+        except FetchError as error:
+            self._complaints.hear(one.name, error)
+            self._failed += 1
+            self._keep(Check(self._id, one.id, self._clock(), error.failure))
+            return
+        now = self._clock()
+        self._fetched += 1
+        self._keep(Check(self._id, one.id, now, Snapshot(now, balance)))
+
+    def _keep(self, check: Check) -> None:
+        self._counters.checked(self.name, check.outcome)
+        self._ledger.add(check)
+
+    async def _fetch(self, one: Identity) -> Decimal:
+        """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
+        before = self._balances.get(one.id, Decimal(0))
+        balance = await self._provider.fetch_balance(one.vendor_id)
+        if before > 1 and balance <= before * IMPLAUSIBLE:
+            log.warning("%s: fell from %s to %s credits at once; asking again", one.name, before, balance)
+            balance = await self._provider.fetch_balance(one.vendor_id)
+        self._balances[one.id] = balance
+        return balance
+
+    async def _discover(self) -> list[Identity]:
+        """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""
+        if not self._watch.asks_account(self.name, resolved=self._resolved):
+            return []
+        try:
+            listed = await self._provider.fetch_organizations()
+        except FetchError as error:
+            self._complaints.hear(f"account {self.name}", error)
+            self._failed += 1
+            self._ledger.add(Check(self._id, None, self._clock(), error.failure))
+            return []
+        try:
+            # Two accounts may list the same organization at the same moment; only one of them is to watch it.
+            async with self._watch.turn:
+                rows = await self._take_in(self._watch.news(self.name, listed))
+        except DatabaseError as error:
+            log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
+            return []
+        self._resolved = True
+        return rows
+
+    async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[Identity]:
+        def ensure(tx: Transaction) -> list[Identity]:
+            for old in displaced:
+                store.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
+            return store.ensure_organizations(tx, wanted)
+
+        base_url = self._watch.base_url(self.name)
+        displaced = self._watch.displaced(self.name, news)
+        wanted = [
+            {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name or None}
+            for name, one in news
+        ]
+        rows = await self._store.write(ensure) if news else []
+        for row, (_, one) in zip(rows, news, strict=True):
+            self._watch.take(row, one.name)
+        for name in self._watch.unresolved(self.name):
+            log.warning("%s: account %s names no default organization; set `id`", name, self.name)
+        return rows

@@ -1,0 +1,182 @@
+"""HTTP with one vendor for one account; httpx and aiohttp as we want them.
+
+Sends what it is given and brings back a bounded answer, or an error of ours that holds nothing of the libraries'.
+Refuses to follow redirects, keep cookies, read the environment, or hold more than the cap of any answer.
+"""
+
+import base64
+import logging
+import ssl
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+
+import aiohttp
+import httpx
+import stamina.instrumentation
+from httpx_aiohttp import AiohttpTransport
+
+from monitor.errors import ConfigError, FetchError, Mistake
+from monitor.providers.base import Access
+from monitor.providers.mishaps import explain
+
+IN_FLIGHT = 64
+_LAST_PORT = 65_535
+_GZIP_OR_ZLIB = 47  # zlib's word for "whichever of the two it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `defect` says why there is no usable body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    defect: str | None = None
+
+
+class Wire:
+    """The open connections of one account."""
+
+    def __init__(self, access: Access) -> None:
+        self.base_url = str(_base_url(access.base_url)).rstrip("/")
+        proxy = _proxy(access.proxy)
+        # A tunnel is asked for with the proxy's own headers; a plain request carries them itself.
+        self._for_proxy = proxy.headers if proxy and self.base_url.startswith("http:") else None
+        self._client = open_client(access.ca_file, proxy)
+        self.date = ""  # as the last answer had it
+
+    async def get(self, url: httpx.URL, headers: httpx.Headers, *, max_bytes: int) -> Answer | FetchError:
+        """One request, one answer; what went wrong is returned, so that no library's error is its context."""
+        try:
+            request = httpx.Request("GET", url, headers=headers)
+            if self._for_proxy:
+                request.headers.update(self._for_proxy)
+            response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+            self.date = response.headers.get("date", "")
+            try:
+                body = await _read(response, max_bytes=max_bytes)
+            finally:
+                await response.aclose()
+        except Exception as error:  # noqa: BLE001 -- whatever the libraries raise over a stranger's bytes
+            return explain(error)
+        coding = response.headers.get("content-encoding", "identity").strip().lower()
+        if body is None:
+            return Answer(response.status_code, response.headers, b"", f"the answer is longer than {max_bytes} bytes")
+        if coding in {"identity", ""}:
+            return Answer(response.status_code, response.headers, body)
+        return _decoded(response, body, coding=coding, max_bytes=max_bytes)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def open_client(ca_file: Path | None = None, proxy: httpx.Proxy | None = None) -> httpx.AsyncClient:
+    """A client of httpx as we want it; whoever uses it sets a deadline above."""
+    context = _tls_context(ca_file, _stamp(ca_file))
+    _quieten_libraries()
+    transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- see above
+
+
+async def _read(response: httpx.Response, *, max_bytes: int) -> bytes | None:
+    """The body as sent, or None when it is longer than allowed."""
+    body = b""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return body
+
+
+def _decoded(response: httpx.Response, body: bytes, *, coding: str, max_bytes: int) -> Answer:
+    """The answer of a server that compresses although it was asked not to."""
+    plain, defect = b"", None
+    if coding in {"gzip", "x-gzip", "deflate"}:
+        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            plain = unpacker.decompress(body, max_bytes + 1)
+        except zlib.error:
+            defect = "the answer is compressed and damaged"
+        if len(plain) > max_bytes:
+            plain, defect = b"", f"the answer is longer than {max_bytes} bytes"
+        elif not unpacker.eof:
+            plain, defect = b"", "the answer is compressed and damaged"
+    else:
+        defect = "the answer has an encoding that was not asked for"
+    return Answer(response.status_code, response.headers, plain, defect)
+
+
+def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=IN_FLIGHT, ssl=context)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_send_once,))
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending again by itself after a broken connection: retries are the check's, and counted."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise aiohttp.ClientConnectionError from error
+
+
+def _stamp(file: Path | None) -> tuple[int, int] | None:
+    """What changes when a file is written anew."""
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino) if found else None
+
+
+@lru_cache(maxsize=32)
+def _tls_context(ca_file: Path | None, _stamp: tuple[int, int] | None) -> ssl.SSLContext:
+    """One context for all accounts that trust the same roots, as they are now: each costs 48 ms and 0.8 MiB."""
+    if ca_file is None:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read as a file of PEM certificates: {ca_file} ({type(error).__name__})"
+    raise ConfigError([Mistake("ca_file", problem)])
+
+
+def _base_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text.rstrip("/"))
+    except (httpx.InvalidURL, UnicodeError):
+        url = httpx.URL()
+    usable = url.scheme in {"http", "https"} and url.host and (url.port or 0) <= _LAST_PORT
+    if usable and not (url.userinfo or url.query or url.fragment):
+        return url
+    problem = "expected an address like https://api.stability.ai, without user, query or fragment"
+    raise ConfigError([Mistake("base_url", problem)])
+
+
+def _proxy(text: str | None) -> httpx.Proxy | None:
+    if text is None:
+        return None
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, UnicodeError):
+        url = httpx.URL()
+    if url.scheme in {"http", "https"} and url.host:
+        login = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
+        headers = {"Proxy-Authorization": f"Basic {login}"} if url.userinfo else None
+        return httpx.Proxy(url.copy_with(username=None, password=None), headers=headers)
+    raise ConfigError([Mistake("proxy", "expected an address like http://proxy.example.org:3128")])
+
+
+@cache
+def _quieten_libraries() -> None:
+    """Failures are recorded by us: no line per request or retry, no retry counters in another's registry."""
+    for name in ("httpx", "aiohttp", "aiohttp.client"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks([])

@@ -1,0 +1,228 @@
+"""Brings the database's schema up to date, one process at a time, in one transaction; a SQLite file is copied before.
+
+Refuses to go down, and to touch a database that a newer version made.  Alembic is imported only when there is
+something to migrate.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from monitor.errors import DatabaseError, SchemaOutdated
+from monitor.store.engines import open_writer, outdated, place, sqlite_path, transaction, translated
+from monitor.store.tables import SCHEMA, compatibility
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+POSTGRES_LOCK: Final = 0x6372_6564_6974_6D6F  # any number nobody else locks: "creditmo"
+PATIENCE: Final = 600  # seconds to wait for another process that is migrating
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What `upgrade` did: the revisions before and after, and the copy it kept of a SQLite file."""
+
+    before: str | None
+    after: str
+    copy: Path | None = None
+
+
+def current(engine: sa.Engine) -> str | None:
+    """The revision of the database's schema; None when it has none yet."""
+    with transaction(engine) as connection:
+        return _revision(connection)
+
+
+def is_current(engine: sa.Engine) -> bool:
+    """Whether the schema is one this version works with: its own, or a newer one that says so."""
+    with transaction(engine) as connection:
+        return _serves(connection, _revision(connection))
+
+
+def require_current(engine: sa.Engine) -> None:
+    """`SchemaOutdated` unless `is_current`; says what to run."""
+    with transaction(engine) as connection:
+        found = _revision(connection)
+        if _serves(connection, found):
+            return
+    raise _too_new(engine, found) if found is not None and found > SCHEMA else outdated(engine.url)
+
+
+def _serves(connection: sa.Connection, found: str | None) -> bool:
+    """Whether this version can work with a schema: during an upgrade it may run beside the next one."""
+    if found is None or found <= SCHEMA:
+        return found == SCHEMA
+    oldest = connection.scalar(sa.select(compatibility.c.oldest).where(compatibility.c.schema == found))
+    return oldest is not None and oldest <= SCHEMA
+
+
+def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
+    """Brings the schema to the newest revision of `scripts` (default: our own); of several processes one does it."""
+    if scripts is None and is_current(engine):
+        found = current(engine) or SCHEMA
+        return Upgrade(before=found, after=found)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # before it is imported: that alone is worth six lines to it
+    from alembic import command  # noqa: PLC0415  # 100 ms and 10 MiB that an up-to-date start does not pay
+
+    with _alone(engine) as connection:
+        config = _config(connection, scripts or _own_scripts())
+        before = _revision(connection)
+        head = _head(config, engine, before)
+        copy = _copy(engine.url, head) if before not in {None, head} else None
+        command.upgrade(config, "head")
+        _check_foreign_keys(connection)
+    return Upgrade(before, head, copy)
+
+
+def upgrade_apart(url: str) -> None:
+    """`upgrade` in a forked child, so that Alembic's 10 MiB do not stay with a daemon; for before there are threads."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os._exit(_upgrade_and_tell(url, writing))
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as told:
+        problem = told.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise DatabaseError(problem or "the child process that migrates the database died")
+
+
+def _upgrade_and_tell(url: str, writing: int) -> int:
+    """The exit code of the child; what went wrong goes to the parent, whatever it is."""
+    try:
+        engine = open_writer(url)
+        upgrade(engine)
+        engine.dispose()
+    except DatabaseError as error:
+        os.write(writing, str(error).encode())
+    except BaseException as error:  # noqa: BLE001 -- nothing of the parent may run on in the child
+        os.write(writing, f"the database could not be migrated: {type(error).__name__}: {error}".encode())
+    else:
+        return 0
+    return 1
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _own_scripts() -> Path:
+    """`migrations/`: inside the package when installed, beside it in the repository."""
+    package = Path(__file__).parents[1]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config(connection: sa.Connection, scripts: Path) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    return config
+
+
+def _head(config: "Config", engine: sa.Engine, before: str | None) -> str:
+    """The newest revision; `SchemaOutdated` when the database is at one that this version has never heard of."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    if before is not None and before not in known:
+        raise _too_new(engine, before)
+    return known[0]
+
+
+def _too_new(engine: sa.Engine, found: str) -> SchemaOutdated:
+    return SchemaOutdated(
+        f"{place(engine.url)}: its schema is {found}, made by a newer version than this one (which knows {SCHEMA}); "
+        "upgrade credit-monitor"
+    )
+
+
+# --- alone, and with a way back ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection in a transaction that no other process can migrate beside, committed at the end."""
+    with translated(engine), engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            with _foreign_keys_off(connection), connection.begin():
+                yield connection
+        else:
+            with connection.begin():
+                _lock_postgres(connection)
+                yield connection
+
+
+@contextmanager
+def _foreign_keys_off(connection: sa.Connection) -> Iterator[None]:
+    """Rebuilding a table must not delete the rows that refer to it; SQLite obeys this only outside a transaction."""
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101  # only a detached connection has none
+    wait = driver.execute("PRAGMA busy_timeout").fetchone()[0]
+    driver.execute("PRAGMA foreign_keys = OFF")
+    driver.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
+        driver.execute(f"PRAGMA busy_timeout = {wait}")
+
+
+def _lock_postgres(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
+
+
+def _check_foreign_keys(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite" and (
+        broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    ):
+        raise DatabaseError(
+            f"{place(connection.engine.url)}: rows of {broken[0]} refer to rows of {broken[2]} that do not exist; "
+            "nothing was migrated"
+        )
+
+
+def _copy(url: sa.URL, head: str) -> Path | None:
+    """A consistent copy of a SQLite file beside it, readable by its owner only; whole or not there at all."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    path = sqlite_path(url)
+    copy = path.with_name(f"{path.name}.before-{head}")
+    part = copy.with_name(f"{copy.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target)
+        _sync(part)
+        part.replace(copy)
+        _sync(path.parent)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise DatabaseError(f"{copy}: the copy before migrating cannot be made: {reason}") from None
+    return copy
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

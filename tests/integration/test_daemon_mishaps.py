@@ -1,0 +1,90 @@
+"""What nobody expected, beside a daemon: it is logged, and neither ends the reloads nor hinders the end."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from story import TOML, configured
+
+from monitor.daemon import process
+from monitor.daemon.process import Daemon
+from monitor.daemon.systemd import ServiceManager
+from monitor.store import Store
+
+
+async def broken(*_: object) -> None:
+    raise RuntimeError("nobody expected this")
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.bind(str(tmp_path / "notify.sock"))
+        one.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify.sock"))
+        yield one
+
+
+@pytest.fixture
+def begun(tmp_path: Path, sqlite_url: str, manager: socket.socket) -> Iterator[Daemon]:
+    settings = configured(tmp_path, TOML, sqlite_url)
+    opened = Store(sqlite_url)
+    yield Daemon(settings, opened, reread=lambda: settings, manager=ServiceManager(os.environ))
+    opened.close()
+
+
+async def heard(manager: socket.socket, start: bytes) -> None:
+    async with asyncio.timeout(5):
+        while not (await asyncio.get_running_loop().sock_recv(manager, 500)).startswith(start):
+            pass
+
+
+@pytest.mark.parametrize("step", ["_database_answers", "_adopt"])
+async def test_a_reload_that_fails_anywhere_is_answered_and_so_is_the_next_one(
+    begun, manager, monkeypatch, caplog, step
+):
+    monkeypatch.setattr(begun, step, broken)
+    monkeypatch.setattr(process, "replacement", lambda *_: asyncio.sleep(0, begun._settings))
+    reloading = asyncio.create_task(begun._reload_when_asked())
+    for _ in range(2):
+        begun._asked.set()
+        await heard(manager, b"RELOADING")
+        await heard(manager, b"READY")
+    reloading.cancel()
+    said = "the configuration could not be reloaded; the old one stays in force"
+    assert [record.message for record in caplog.records if record.exc_info] == [said, said]
+
+
+async def test_channels_that_cannot_be_verified_do_not_stand_in_the_way_of_the_end(begun, monkeypatch, caplog):
+    monkeypatch.setattr(process, "channel_mistakes", broken)
+    before = signal.getsignal(signal.SIGHUP)
+    begun.hold.acquire()
+    running = asyncio.create_task(begun.run())
+    async with asyncio.timeout(10):
+        while not any("could not be found out" in message for message in caplog.messages):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    closed = []
+    monkeypatch.setattr(begun._store, "close", lambda: closed.append(True))
+    begun._stopping.set()  # not by `_stop`, whose last resort would end this process
+    begun._ending.set()
+    await asyncio.wait_for(running, 20)
+    signal.signal(signal.SIGHUP, before)
+    assert closed == [True]
+    begun.hold.release()
+
+
+async def test_the_dead_mans_switch_is_stopped_however_serving_ends(begun, monkeypatch):
+    stopped = []
+
+    async def stop() -> None:
+        stopped.append(True)
+
+    monkeypatch.setattr(type(begun._outside.heart), "stop", lambda _: stop())
+    with pytest.raises(RuntimeError):
+        async with begun._outside.served():
+            await broken()
+    assert stopped == [True]

@@ -1,0 +1,273 @@
+"""What is owed is sent by real children to real receivers: in order, at least once, and no channel holds up another."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from story import TOML, Story
+
+from monitor.sandbox import Behaviour, Received, Receiver
+from monitor.store.tables import attempts, deliveries, notifications
+
+CANARY = "canary-channel-90ab77"
+VIDEO = '[organizations.video]\naccount = "studio"\nid = "org-2"\n'
+EVERYTHING = TOML.replace('min_severity = "critical"\n', "") + VIDEO
+OWN = (TOML.replace('id = "org-1"', 'id = "org-1"\nnotify = ["ops"]') + VIDEO + 'notify = ["boss"]\n').replace(
+    'min_severity = "critical"\n', ""
+)
+
+
+@dataclass
+class Post:
+    """A monitor, and a receiver for each of its channels."""
+
+    story: Story
+    receivers: dict[str, Receiver]
+    received: dict[str, list[Received]] = field(default_factory=dict)
+
+    def titles(self, channel: str) -> list[str]:
+        return [one.title for one in self.received[channel]]
+
+    def ids(self, channel: str) -> list[str]:
+        """The notification's id in each message that arrived."""
+        return [found for one in self.received[channel] for found in re.findall(r"otification (\w{16})", one.message)]
+
+    def states(self, channel: str) -> list[str]:
+        return [row["state"] for row in self.story.rows(deliveries, deliveries.c.channel == channel)]
+
+    async def drain(self, *, later: float = 0) -> None:
+        self.story.now += timedelta(minutes=later)
+        async with asyncio.timeout(20):
+            await self.story.parts.deliverer.drain()
+
+    def run(self) -> asyncio.Task[None]:
+        self.story.now += timedelta(minutes=1)
+        return asyncio.create_task(self.story.parts.deliverer.run())
+
+    async def until(self, condition, seconds: float = 10) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 -- what it waits for is another process
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def database_url(request, sqlite_url) -> str:
+    """SQLite, but where a database goes away: every child costs a second, and the outbox has tests of its own."""
+    return sqlite_url if getattr(request, "param", "sqlite") == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def post(tmp_path, database_url) -> AsyncIterator[Post]:
+    received: dict[str, list[Received]] = {"ops": [], "boss": []}
+    async with AsyncExitStack() as stack:
+        receivers = {
+            name: await stack.enter_async_context(Receiver(messages.append)) for name, messages in received.items()
+        }
+        urls = {name: one.url(CANARY) for name, one in receivers.items()}
+        one = Post(Story(tmp_path, database_url, urls=urls).begin(EVERYTHING), receivers, received)
+        yield one
+        await one.story.end()
+
+
+async def stopped(task: asyncio.Task) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+async def test_draining_sends_what_is_due_and_what_comes_due_by_its_success_in_order(post):
+    for outcome in ["900", "100", "5000"]:
+        await post.story.check(outcome)
+    await post.drain()
+    for channel in ("ops", "boss"):
+        assert [title.split(":")[0] for title in post.titles(channel)] == ["WARNING", "CRITICAL", "RESOLVED"]
+        assert post.states(channel) == ["delivered"] * 3
+    assert post.ids("ops") == post.ids("boss")
+    assert len(set(post.ids("ops"))) == 3
+    await post.drain(later=60)
+    assert len(post.titles("ops")) == 3
+
+
+async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_in_order_when_it_is_back(post, caplog):
+    caplog.set_level("DEBUG")
+    post.receivers["boss"].behaviour = Behaviour.REFUSE
+    for tries, outcome in enumerate(["900", "100"], start=1):
+        await post.story.check(outcome)
+        await post.drain(later=10)
+        assert (len(post.titles("ops")), post.receivers["boss"].attempts) == (tries, tries)
+    assert post.states("boss") == ["pending", "pending"]
+    post.receivers["boss"].behaviour = Behaviour.TAKE
+    await post.drain(later=10)
+    assert post.titles("boss") == post.titles("ops")
+    errors = [row["error"] for row in post.story.rows(attempts, attempts.c.error.is_not(None))]
+    assert len(errors) == 2
+    assert all("503" in error for error in errors)
+    assert CANARY not in caplog.text + str(errors)
+
+
+async def test_what_failed_together_comes_due_together_however_long_keeping_that_takes(post):
+    for name in ("farm", "video"):
+        await post.story.check("900", name, minutes=0)
+    post.receivers["ops"].behaviour = Behaviour.REFUSE
+    seconds = itertools.count()
+    post.story.parts.deliverer._clock = lambda: post.story.now + timedelta(minutes=1, seconds=next(seconds))
+    await post.drain()
+    rows = post.story.rows(deliveries, deliveries.c.channel == "ops")
+    assert [row["attempts"] for row in rows] == [1, 1]
+    assert len({row["next_attempt_at"] for row in rows}) == 1
+
+
+async def test_incidents_that_begin_together_are_told_together_with_all_their_ids(post):
+    for name in ("farm", "video"):
+        await post.story.check("900", name, minutes=0)
+    await post.drain()
+    (message,) = post.received["ops"]
+    kept = [row["id"] for row in post.story.rows(notifications)]
+    assert all(one in message.message for one in kept)
+    assert post.states("ops") == ["delivered", "delivered"]
+
+
+async def test_what_is_owed_to_no_channel_of_ours_is_left_alone(post):
+    await post.story.check("900")
+    change = deliveries.update().where(deliveries.c.channel == "boss").values(channel="elsewhere")
+    post.story.write(lambda tx: tx.execute(change))
+    await post.drain()
+    assert (len(post.titles("ops")), post.titles("boss")) == (1, [])
+    assert post.states("elsewhere") == ["pending"]
+
+
+# --- hanging and stopping ---------------------------------------------------------------------------------------------
+
+
+async def test_a_channel_that_hangs_holds_up_itself_alone_and_is_cut_short_by_a_stop(post):
+    post.receivers["boss"].behaviour = Behaviour.HANG
+    await post.story.check("900")
+    running = post.run()
+    await post.until(lambda: post.receivers["boss"].attempts == 1 and post.states("ops") == ["delivered"])
+    await post.story.check("100")
+    post.story.now += timedelta(minutes=1)
+    post.story.parts.deliverer.wake()
+    await post.until(lambda: len(post.titles("ops")) == 2)
+    async with asyncio.timeout(2):
+        await post.story.parts.deliverer.finish(timeout=0.2)
+        await stopped(running)
+    assert post.states("boss") == ["pending", "pending"]
+    assert post.story.rows(attempts, attempts.c.error.is_not(None)) == []
+
+
+async def test_nothing_is_begun_after_the_finish(post):
+    running = post.run()
+    await asyncio.sleep(0.1)
+    await post.story.parts.deliverer.finish(timeout=1)
+    await post.story.check("100")
+    post.story.now += timedelta(minutes=1)
+    post.story.parts.deliverer.wake()
+    await asyncio.sleep(0.5)
+    await stopped(running)
+    assert post.received == {"ops": [], "boss": []}
+    assert post.states("ops") == ["pending"]
+
+
+async def test_what_was_left_pending_is_sent_after_a_restart(post):
+    await post.story.check("900")
+    await post.story.restart(EVERYTHING)
+    await post.drain(later=1)
+    assert len(post.titles("ops")) == len(post.titles("boss")) == 1
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+
+@both_databases
+async def test_a_crash_between_sending_and_marking_doubles_the_message_with_the_same_id(post, outage):
+    await post.story.restart(OWN)  # one message, to one channel
+    await post.story.check("900")
+    writer = post.story.parts.store.engine
+    post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
+    running = post.run()
+    await post.until(lambda: post.titles("ops"))
+    await stopped(running)  # it never came to mark anything
+    outage.end(writer)
+    post.receivers["ops"]._on_message = post.received["ops"].append
+    await post.story.restart(OWN)
+    await post.drain(later=1)
+    first, second = post.ids("ops")
+    assert first == second
+    assert post.titles("ops")[0] == post.titles("ops")[1]
+    assert post.states("ops") == ["delivered"]
+
+
+@both_databases
+async def test_what_was_sent_while_the_database_went_away_is_marked_when_it_is_back_and_not_sent_again(post, outage):
+    await post.story.restart(OWN)  # one message, to one channel
+    await post.story.check("900")
+    writer = post.story.parts.store.engine
+    post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
+    running = post.run()
+    await post.until(lambda: post.titles("ops"))
+    await asyncio.sleep(0.5)
+    outage.end(writer)
+    await post.until(lambda: post.states("ops") == ["delivered"])
+    await stopped(running)
+    assert len(post.titles("ops")) == 1
+    assert post.receivers["ops"].attempts == 1
+
+
+def _then(first, second):
+    def both(message: Received) -> None:
+        first(message)
+        second()
+
+    return both
+
+
+@both_databases
+async def test_while_the_database_is_away_nothing_is_sent_and_nothing_breaks(post, outage):
+    await post.story.restart(OWN)
+    await post.story.check("900")
+    outage.begin(post.story.parts.store.engine)
+    running = post.run()
+    await asyncio.sleep(0.3)
+    assert not running.done()
+    outage.end(post.story.parts.store.engine)
+    post.story.parts.deliverer.wake()
+    await post.until(lambda: len(post.titles("ops")) == 1)
+    await stopped(running)
+
+
+async def test_a_message_that_cannot_be_read_is_complained_of_and_holds_up_no_other_channel(post, caplog):
+    await post.story.restart(OWN)
+    await post.story.check("900", "video")
+    post.story.write(lambda tx: tx.execute(notifications.update().values(facts=sa.literal("{"))))
+    await post.story.check("900")
+    await post.drain()
+    assert (len(post.titles("ops")), post.titles("boss")) == (1, [])
+    assert "boss: what is due could not be sent" in caplog.text
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_channel_that_takes_nothing_for_an_hour_is_complained_of_once(post, caplog):
+    caplog.set_level("INFO", "monitor.notify.delivery")
+    post.receivers["boss"].behaviour = Behaviour.REFUSE
+    await post.story.check("900")
+    for _ in range(3):
+        await post.drain(later=20)
+    post.receivers["boss"].behaviour = Behaviour.TAKE
+    await post.drain(later=20)
+    about_boss = [line for line in caplog.messages if line.startswith("boss: ")]
+    assert len(about_boss) == 3
+    assert "not delivered, and tried again until it is: " in about_boss[0]
+    assert about_boss[2] == "boss: takes messages again"

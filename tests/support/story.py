@@ -1,0 +1,166 @@
+"""The monitor's rooms put together on a real database, with a clock in hand: checks go in, alerts come out.
+
+The vendor is not asked here: a story tells what its answers were.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from monitor import config, store
+from monitor.app import Parts, open_parts
+from monitor.config import Settings
+from monitor.model import Attempt, Check, Delivery, Failure, FailureKind, Snapshot
+from monitor.store import Store
+from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor answered 503", 503)
+REJECTED = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key", 401)
+DENIED = Failure(FailureKind.ACCESS_DENIED, "the vendor denies access", 403)
+SPENT = Failure(FailureKind.NO_CREDITS, "the vendor answers: no credits", 402)
+TOML = """
+[rules]
+credits = { warning = 1000, critical = 200 }
+runway = "off"
+stale_after = "30m"
+[accounts.studio]
+base_url = "http://127.0.0.1:9"
+[organizations.farm]
+account = "studio"
+id = "org-1"
+[channels.ops]
+[channels.boss]
+min_severity = "critical"
+"""
+
+Heard = tuple[str, str, str, str]  # channel, rule, reason, severity
+
+
+def key_of(account: str) -> str:
+    """The API key of an account, in the usual form."""
+    return "sk-" + f"canary{account}".replace("-", "").ljust(48, "0")
+
+
+def configured(folder: Path, toml: str, database_url: str, **urls: str) -> Settings:
+    """The settings of a TOML text; every account gets a key, every channel a URL (of `urls`, else a dead one)."""
+    path = folder / "config.toml"
+    path.write_text(f'[database]\nurl = "{database_url}"\n{toml}', encoding="utf-8")
+    environ = {}
+    for table, name in re.findall(r"^\[(accounts|channels)\.([\w-]+)\]", toml, re.MULTILINE):
+        end = "API_KEY" if table == "accounts" else "URL"
+        value = key_of(name) if table == "accounts" else urls.get(name, "json://127.0.0.1:9/dead")
+        environ[f"CREDIT_MONITOR_{table}__{name.replace('-', '_')}__{end}".upper()] = value
+    return config.load(path, environ)
+
+
+@dataclass
+class Story:
+    """A monitor that runs from `begin` to `end`, any number of times, on one database."""
+
+    folder: Path
+    url: str
+    now: datetime = NOON
+    urls: dict[str, str] = field(default_factory=dict)
+    _parts: Parts | None = None
+    _heard: int = 0
+
+    @property
+    def parts(self) -> Parts:
+        assert self._parts is not None
+        return self._parts
+
+    def begin(self, toml: str = TOML) -> "Story":
+        settings = configured(self.folder, toml, self.url, **self.urls)
+        self._parts = open_parts(settings, Store(self.url), clock=lambda: self.now)
+        return self
+
+    async def end(self) -> None:
+        if self._parts is not None:
+            await self._parts.close()
+            self._parts = None
+
+    async def restart(self, toml: str = TOML) -> list[Heard]:
+        """Begin anew with this configuration; gives what is said of it."""
+        await self.end()
+        self.now += timedelta(minutes=1)
+        self.begin(toml)
+        return self.heard()
+
+    async def check(self, outcome: str | Failure, name: str = "farm", *, minutes: float = 5) -> list[Heard]:
+        """A check of one organization, so many minutes after the one before; gives what is said of it."""
+        self.now += timedelta(minutes=minutes)
+        self.parts.ledger.add(self.result(outcome, name))
+        await self.parts.ledger.flush()
+        return self.heard()
+
+    def result(self, outcome: str | Failure, name: str = "farm") -> Check:
+        row = next(row for row in self.rows(organizations) if row["name"] == name)
+        account = next(one for one in self.rows(accounts) if one["name"] == row["account"])
+        answer = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(outcome))
+        return Check(account["id"], row["id"], self.now, answer)
+
+    def heard(self) -> list[Heard]:
+        """What was put into the outbox since this was asked last."""
+        question = (
+            sa.select(deliveries.c.id, deliveries.c.channel, incidents.c.rule)
+            .add_columns(notifications.c.reason, notifications.c.severity)
+            .join(notifications, notifications.c.id == deliveries.c.notification_id)
+            .join(incidents, incidents.c.id == deliveries.c.incident_id)
+            .where(deliveries.c.id > self._heard)
+            .order_by(deliveries.c.id)
+        )
+        rows = self.write(lambda tx: tx.execute(question).all())
+        self._heard = max((row.id for row in rows), default=self._heard)
+        return [tuple(row)[1:] for row in rows]
+
+    def facts(self) -> dict[str, Any]:
+        """The figures of the last notification."""
+        question = sa.select(deliveries.c.id, notifications.c.facts).join(
+            notifications, notifications.c.id == deliveries.c.notification_id
+        )
+        last = self.write(lambda tx: tx.execute(question.order_by(deliveries.c.id.desc())).first())
+        assert last is not None
+        return dict(json.loads(last.facts))
+
+    def mark(self, channel: str, error: str | None = None, *, times: int = 1) -> None:
+        """Answer for a channel, as its service would: all that is pending, so many times."""
+        pending = (deliveries.c.channel == channel) & (deliveries.c.state == "pending")
+        ids = [row["id"] for row in self.rows(deliveries, pending)]
+        for _ in range(times):
+            for one in ids:
+                self.write(lambda tx, one=one: store.mark(tx, Attempt(one, error), at=self.now))  # type: ignore[misc]
+
+    def give_up(self, channel: str) -> None:
+        """A channel that was dead for longer than anybody tries."""
+        then, self.now = self.now, self.now + timedelta(days=2)
+        self.mark(channel, "nobody answers", times=24)
+        self.now = then
+
+    def rows(self, table: sa.Table, where: Any = None) -> list[dict[str, Any]]:
+        order = [table.c.organization_id, table.c.taken_at] if table is snapshots else [table.c.id]
+        question = sa.select(table).where(sa.true() if where is None else where).order_by(*order)
+        return self.write(lambda tx: [dict(row) for row in tx.execute(question).mappings()])
+
+    def open(self) -> list[tuple[str, str]]:
+        """Rule and severity of every open incident."""
+        return [(row["rule"], row["severity"]) for row in self.rows(incidents, incidents.c.resolved_at.is_(None))]
+
+    def write(self, work: Any) -> Any:
+        return self.parts.store.write_now(work)
+
+
+def due(tx: store.Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
+    """What a channel's service is handed now, whatever goes out together."""
+    return [one for group in store.claim(tx, channel, now, limit=limit) for one in group]
+
+
+def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:
+    """One notification of the rule `credits` for each of these channels."""
+    return [(channel, "credits", reason, severity) for channel in channels]
