@@ -18,11 +18,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from monitor import backtest, config, store
+from monitor import backtest, config
 from monitor.config import Settings
 from monitor.model import Snapshot
 from monitor.poll import rules_of
-from monitor.store import migrate
+from monitor.store import accounts, engines, migrate, organizations
 from monitor.store.engines import open_writer, transaction
 from monitor.store.tables import snapshots
 
@@ -65,8 +65,8 @@ def fill(configured: Settings, days: int) -> None:
     engine = open_writer(configured.database.url)
     migrate.upgrade(engine)
     with transaction(engine) as tx:
-        account = store.ensure_account(tx, "studio", base_url="https://api.stability.ai", generation="v1")
-        store.ensure_organization(
+        account = accounts.ensure_account(tx, "studio", base_url="https://api.stability.ai", generation="v1")
+        organizations.ensure_organization(
             tx,
             base_url="https://api.stability.ai",
             vendor_id="org-farm",
@@ -80,7 +80,7 @@ def fill(configured: Settings, days: int) -> None:
 
 
 def from_database(configured: Settings) -> tuple[int, int]:
-    engine = store.open_reader(configured.database.url)
+    engine = engines.open_reader(configured.database.url)
     led = backtest.courses(engine, configured)
     said = sum(1 for _ in backtest.replay(engine, led))
     engine.dispose()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from monitor import channels, judge, store
+from monitor import channels, judge
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError, DatabaseError, FetchError, UsageError
@@ -19,7 +19,12 @@ from monitor.model import Check, Notification, Organization, Severity, Subject, 
 from monitor.notify.delivery import Deliverer
 from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
-from monitor.store import Fallback, Hold, Store, Transaction, migrate
+from monitor.store import checks, copy, engines, integrity, leader_lock, migrate, organizations, writer
+from monitor.store.accounts import account_rows
+from monitor.store.incidents import open_incidents
+from monitor.store.leader_lock import Hold
+from monitor.store.outbox import Fallback
+from monitor.store.writer import Store, Transaction
 
 Clock = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -53,7 +58,7 @@ class Parts:
 def open_database(settings: Settings) -> Store:
     """The database, its schema up to date or `SchemaOutdated`; made when there is none."""
     opened = Store(settings.database.url)
-    for lax in store.lax_modes(settings.database.url):
+    for lax in integrity.lax_modes(settings.database.url):
         log.warning("%s", lax)
     if migrate.is_current(opened.engine):
         return opened
@@ -83,15 +88,15 @@ def open_parts(
     deliverer = _deliverer(settings, opened, clock, counts, hold)
     forecasts = Forecasts()
     tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
-    rows = opened.write_now(store.account_rows)
-    watch = Watch(settings, opened.write_now(store.identities))
+    rows = opened.write_now(account_rows)
+    watch = Watch(settings, opened.write_now(organizations.identities))
 
     def settled(said: list[Notification]) -> None:
         tell_about(said)
         if said:
             deliverer.wake()
 
-    balances = opened.write_now(store.balances)
+    balances = opened.write_now(organizations.balances)
     since = clock()
     ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts, since=since), settled, held=held)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
@@ -206,7 +211,7 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
         with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
             return await _check(settings, _rehearsal(settings, Path(folder)), names, clock=clock, hold=None)
     opened = open_database(settings)
-    hold = store.acquire(settings.database.url)
+    hold = leader_lock.acquire(settings.database.url)
     try:
         return await _check(settings, opened, names, clock=clock, hold=hold)
     finally:
@@ -216,13 +221,13 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
 
 def _rehearsal(settings: Settings, folder: Path) -> Store:
     """A database for one dry run: what stands in the real one, in a file that is thrown away."""
-    opened = Store(store.sqlite_url(folder / "rehearsal.db"))
+    opened = Store(engines.sqlite_url(folder / "rehearsal.db"))
     migrate.upgrade(opened.engine)
-    reader = store.open_reader(settings.database.url)
+    reader = engines.open_reader(settings.database.url)
     try:
         if migrate.is_current(reader):
-            rows = store.read(reader, store.standing_rows)
-            opened.write_now(lambda tx: store.insert_rows(tx, rows))
+            rows = writer.read(reader, copy.standing_rows)
+            opened.write_now(lambda tx: copy.insert_rows(tx, rows))
     except DatabaseError:
         log.info("there is no database yet: judging without history")
     finally:
@@ -252,12 +257,12 @@ def _report(
     tx: Transaction, settings: Settings, names: Collection[str], began: datetime, *, delivered: bool
 ) -> CheckReport:
     """What stands after the poll, read in one transaction."""
-    wanted = [one for one in store.identities(tx) if one.watched]
+    wanted = [one for one in organizations.identities(tx) if one.watched]
     if names:
         _require_known(names, {one.name for one in wanted} | {one.vendor_id for one in wanted})
         wanted = [one for one in wanted if one.name in names or one.vendor_id in names]
-    rows = store.load(tx, [one.id for one in wanted])
-    incidents = store.open_incidents(tx, Subject.ORGANIZATION)
+    rows = organizations.load(tx, [one.id for one in wanted])
+    incidents = open_incidents(tx, Subject.ORGANIZATION)
     checked = [
         Checked(rows[one.id], judge.level(rows[one.id], incidents.get(one.id, {}), rules_of(settings, one.name)))
         for one in wanted
@@ -274,11 +279,11 @@ def _require_known(names: Collection[str], known: Collection[str]) -> None:
 
 def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> dict[str, tuple[Severity | None, str]]:
     """Accounts whose key is refused, and accounts whose list could not be had in this poll."""
-    rows = {row.id: row.name for row in store.account_rows(tx) if row.name in settings.accounts}
+    rows = {row.id: row.name for row in account_rows(tx) if row.name in settings.accounts}
     troubles: dict[str, tuple[Severity | None, str]] = {
-        rows[key]: (None, message) for key, message in store.account_failures(tx, since=began) if key in rows
+        rows[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in rows
     }
-    for key, open_ones in store.open_incidents(tx, Subject.ACCOUNT, list(rows)).items():
+    for key, open_ones in open_incidents(tx, Subject.ACCOUNT, list(rows)).items():
         worst = max(incident.severity for incident in open_ones.values())
         why = troubles.get(rows[key], (None, "the vendor rejects its API key"))[1]
         troubles[rows[key]] = (worst, why)

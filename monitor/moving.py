@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor import store
 from monitor.config import Database, Settings, database_url
 from monitor.errors import DatabaseError, UsageError
-from monitor.store import Engine, Store, Transaction, migrate
+from monitor.store import engines, leader_lock, migrate, writer
+from monitor.store.backup import copy_pages, page_count, seal, whole_file
+from monitor.store.copy import move_rows, require_equal, row_counts, take_time
+from monitor.store.writer import Engine, Store, Transaction
 
 Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do; gives what hears of each part done
 
@@ -26,8 +28,8 @@ class Moved:
 
 def backup(settings: Settings, path: Path, begin: Begin) -> Moved:
     """Write all of the database as it is now to a new SQLite file, while the daemon runs."""
-    with store.whole_file(path) as part, _reading(settings.database) as reader:
-        rows = store.read(reader, lambda source: _back_up(source, part, begin))
+    with whole_file(path) as part, _reading(settings.database) as reader:
+        rows = writer.read(reader, lambda source: _back_up(source, part, begin))
     return Moved(rows, f"sqlite:///{path}")
 
 
@@ -40,7 +42,7 @@ def copy(settings: Settings, url: str, begin: Begin) -> Moved:
         _writing(target) as opened,
         _alone(target),
     ):
-        rows = store.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, begin)))
+        rows = writer.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, begin)))
     return Moved(rows, target.shown_url)
 
 
@@ -55,29 +57,29 @@ def _target(source: Database, url: str) -> Database:
 
 
 def _back_up(source: Transaction, part: Path, begin: Begin) -> dict[str, int]:
-    url = store.sqlite_url(part)
+    url = engines.sqlite_url(part)
     if source.dialect.name == "sqlite":
-        store.copy_pages(source, part, begin(store.page_count(source)))
+        copy_pages(source, part, begin(page_count(source)))
     else:
         with _writing(Database(url, "auto")) as opened:
             opened.write_now(lambda tx: _fill(source, tx, begin))
-    store.seal(part)
-    copy = store.open_reader(url)
+    seal(part)
+    copy = engines.open_reader(url)
     try:
-        store.read(copy, lambda tx: store.require_equal(source, tx))
+        writer.read(copy, lambda tx: require_equal(source, tx))
     finally:
         copy.dispose()
-    return store.row_counts(source)
+    return row_counts(source)
 
 
 def _fill(source: Transaction, target: Transaction, begin: Begin) -> dict[str, int]:
     for tx in (source, target):
-        store.take_time(tx)
-    for name, count in store.row_counts(target).items():
+        take_time(tx)
+    for name, count in row_counts(target).items():
         if count:
             raise UsageError(f"--to: is not empty (table {name} has {count:,} rows); expected an empty database")
-    rows = store.row_counts(source)
-    store.move_rows(source, target, begin(sum(rows.values())))
+    rows = row_counts(source)
+    move_rows(source, target, begin(sum(rows.values())))
     return rows
 
 
@@ -86,7 +88,7 @@ def _fill(source: Transaction, target: Transaction, begin: Begin) -> dict[str, i
 
 @contextmanager
 def _reading(database: Database) -> Iterator[Engine]:
-    reader = store.open_reader(database.url)
+    reader = engines.open_reader(database.url)
     try:
         migrate.require_current(reader)
         yield reader
@@ -107,7 +109,7 @@ def _writing(database: Database) -> Iterator[Store]:
 @contextmanager
 def _alone(database: Database) -> Iterator[None]:
     """`DatabaseError` while a daemon runs on it; none begins meanwhile."""
-    hold = store.acquire(database.url)
+    hold = leader_lock.acquire(database.url)
     if hold is None:
         raise DatabaseError(f"{database.shown_url}: a credit-monitor runs on this database; stop it first")
     try:

@@ -13,12 +13,13 @@ from benchmarks.history.stage import Stage
 from benchmarks.history.year import BEGIN
 from benchmarks.measure import table
 from monitor import config as configuration
-from monitor import query, store
+from monitor import query
 from monitor.config import Retention, Settings
 from monitor.daemon import retention
 from monitor.model import Check, Snapshot
 from monitor.poll import Forecasts, settle
-from monitor.store import Store
+from monitor.store import engines, writer
+from monitor.store.writer import Store
 
 BATCH = 100
 WARM, ALONE = 20, 200  # batches
@@ -64,7 +65,7 @@ class Batches:
     def __init__(self, opened: Store, settings: Settings, now: datetime) -> None:
         self._store, self._settings, self._now = opened, settings, now
         self._forecasts = Forecasts()
-        reader = store.open_reader(settings.database.url)
+        reader = engines.open_reader(settings.database.url)
         self._ids = [(one.id, one.credits or Decimal(0)) for one in query.status(reader)]
         reader.dispose()
         self._number = 0
@@ -95,8 +96,8 @@ def _snapshots(url: str, until: datetime) -> int:
 
     from monitor.store.tables import snapshots
 
-    reader = store.open_reader(url)
-    count = store.read(
+    reader = engines.open_reader(url)
+    count = writer.read(
         reader, lambda tx: tx.execute(select(func.count()).where(snapshots.c.taken_at <= until)).scalar_one()
     )
     reader.dispose()

@@ -15,8 +15,7 @@ from benchmarks.history.year import BEGIN, END
 from benchmarks.measure import Measured, measure, more, table
 from monitor import query
 from monitor.query import By
-from monitor.store import open_reader
-from monitor.store.engines import transaction
+from monitor.store.engines import open_reader, transaction
 
 DAY = timedelta(days=1)
 ONE = 500  # the organization that is asked about

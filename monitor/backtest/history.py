@@ -6,14 +6,15 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Final
 
-from monitor import query, store
+from monitor import query
 from monitor.backtest.course import Course, Said
 from monitor.config import Settings
 from monitor.model import Check, Snapshot
 from monitor.notify.routing import rules_of
 from monitor.poll.forecast_cache import MEMORY
 from monitor.poll.placement import Placement
-from monitor.store import Engine
+from monitor.store import organizations, writer
+from monitor.store.writer import Engine
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + MEMORY
 
@@ -25,7 +26,7 @@ def courses(engine: Engine, settings: Settings, organization: str | None = None)
     with the nearest names for an unknown organization.
     """
     placement = Placement(settings)
-    placed = {known.id: placement.of_known(known) for known in store.read(engine, store.identities)}
+    placed = {known.id: placement.of_known(known) for known in writer.read(engine, organizations.identities)}
     if organization is None:
         wanted = [id_ for id_, (_, _, watched) in placed.items() if watched or not settings.accounts]
     else:

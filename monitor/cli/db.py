@@ -33,7 +33,8 @@ for command in (import_, backup, copy):
 @config_option
 def upgrade(config_file: Path | None) -> None:
     """Bring the schema up to date; a SQLite file is copied before."""
-    from monitor.store import Store, migrate  # noqa: PLC0415
+    from monitor.store import migrate  # noqa: PLC0415
+    from monitor.store.writer import Store  # noqa: PLC0415
 
     settings = load(config_file)
     opened = Store(settings.database.url)
@@ -51,11 +52,10 @@ def upgrade(config_file: Path | None) -> None:
 @config_option
 def current(config_file: Path | None) -> None:
     """Print the schema's version; exit 75 when it is not the one this version needs."""
-    from monitor import store  # noqa: PLC0415
-    from monitor.store import migrate  # noqa: PLC0415
+    from monitor.store import engines, migrate  # noqa: PLC0415
 
     settings = load(config_file)
-    engine = store.open_reader(settings.database.url)
+    engine = engines.open_reader(settings.database.url)
     try:
         click.echo(f"{settings.database.shown_url}: {migrate.current(engine) or 'empty'}")
         migrate.require_current(engine)
@@ -87,16 +87,16 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
 
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
     """What may be removed at all, and before when; None: never."""
-    from monitor import store  # noqa: PLC0415
     from monitor.daemon import retention  # noqa: PLC0415
+    from monitor.store.pruning import Sort  # noqa: PLC0415
 
     before = retention.cutoffs(settings.retention, now)
     sorts = {
-        store.Sort.SNAPSHOTS: before.raw,
-        store.Sort.HOURS: before.hourly,
-        store.Sort.DAYS: before.daily,
-        store.Sort.CHECKS: before.raw,
-        store.Sort.ATTEMPTS: before.raw,
+        Sort.SNAPSHOTS: before.raw,
+        Sort.HOURS: before.hourly,
+        Sort.DAYS: before.daily,
+        Sort.CHECKS: before.raw,
+        Sort.ATTEMPTS: before.raw,
     }
     return {sort.value: at for sort, at in sorts.items()}
 
@@ -104,7 +104,7 @@ def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
 def _prune(settings: "Settings", now: datetime, expected: int) -> Counter[str]:
     """Remove it; gives how many rows of each sort went."""
     from monitor.daemon import retention  # noqa: PLC0415
-    from monitor.store import Store  # noqa: PLC0415
+    from monitor.store.writer import Store  # noqa: PLC0415
 
     gone: Counter[str] = Counter()
     opened = Store(settings.database.url)

@@ -13,10 +13,12 @@ from typing import Final
 
 import click
 
-from monitor import query, store
+from monitor import query
 from monitor.errors import MonitorError
 from monitor.query import OrganizationStatus
 from monitor.sandbox import DEMO_V1_KEY, DEMO_V1ALPHA_KEY, Received, Receiver, Vendor, demo_vendor, run_scenario
+from monitor.store import engines
+from monitor.store.writer import Engine
 
 LAP: Final = 60.0  # seconds, when nobody says how long
 SETTLING: Final = 3.0  # seconds at the end for the last messages
@@ -123,7 +125,7 @@ async def _until_done(
 async def _watch(database: Path) -> None:
     """Print a line of balances whenever a second has passed and something was recorded."""
     last: list[tuple[object, ...]] = []
-    engine = store.open_reader(f"sqlite:///{database}")
+    engine = engines.open_reader(f"sqlite:///{database}")
     try:
         while True:
             await asyncio.sleep(1)
@@ -136,7 +138,7 @@ async def _watch(database: Path) -> None:
         engine.dispose()
 
 
-def _ask(engine: store.Engine) -> list[OrganizationStatus]:
+def _ask(engine: Engine) -> list[OrganizationStatus]:
     try:
         return query.status(engine)
     except MonitorError:

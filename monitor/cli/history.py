@@ -15,7 +15,7 @@ from monitor.cli.progress import progress
 from monitor.cli.sparkline import Traces
 
 if TYPE_CHECKING:
-    from monitor.store import Engine
+    from monitor.store.writer import Engine
 
 LONG: Final = 1_000  # rows whose export is worth a progress bar
 STEP: Final = 500  # rows between its movements

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from monitor.config import Settings
-    from monitor.store import Engine
+    from monitor.store.writer import Engine
 
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
@@ -47,10 +47,9 @@ def load(config_file: Path | None) -> "Settings":
 @contextmanager
 def reading(settings: "Settings") -> "Iterator[Engine]":
     """The database for reading, of the schema we know; none is made."""
-    from monitor import store  # noqa: PLC0415
-    from monitor.store import migrate  # noqa: PLC0415
+    from monitor.store import engines, migrate  # noqa: PLC0415
 
-    engine = store.open_reader(settings.database.url)
+    engine = engines.open_reader(settings.database.url)
     try:
         migrate.require_current(engine)
         yield engine

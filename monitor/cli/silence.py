@@ -17,7 +17,7 @@ from monitor.model import Rule, Severity
 
 if TYPE_CHECKING:
     from monitor.notify.silences import Silenced
-    from monitor.store import Store
+    from monitor.store.writer import Store
 
 RULES = click.Choice([rule.value for rule in Rule])
 
@@ -25,11 +25,11 @@ RULES = click.Choice([rule.value for rule in Rule])
 @contextmanager
 def _writer(config_file: Path | None) -> "Iterator[Store]":
     """The database for one short transaction beside the daemon; none is made, and no secret is read."""
-    from monitor import store  # noqa: PLC0415
+    from monitor.store.writer import Store  # noqa: PLC0415
 
     settings = load(config_file)
     with reading(settings):
-        opened = store.Store(settings.database.url)
+        opened = Store(settings.database.url)
     try:
         yield opened
     finally:

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from monitor import store
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
 from monitor.config.units import written
@@ -26,7 +25,11 @@ from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
 from monitor.poll import AccountPoll
-from monitor.store import Hold, Store, Transaction, boot_clock
+from monitor.store import incidents
+from monitor.store.leader_lock import Hold
+from monitor.store.lease import boot_clock
+from monitor.store.organizations import watched_counts
+from monitor.store.writer import Store, Transaction
 
 FETCH_GRACE: Final = timedelta(seconds=5)
 STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
@@ -176,8 +179,8 @@ class Term:
 
 
 def _counts(tx: Transaction) -> Counts:
-    watched, failing = store.watched_counts(tx)
-    return Counts(watched, failing, store.troubled(tx))
+    watched, failing = watched_counts(tx)
+    return Counts(watched, failing, incidents.troubled(tx))
 
 
 async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- it is no failure

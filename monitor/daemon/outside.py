@@ -14,7 +14,7 @@ from monitor.daemon.database_alert import DatabaseNotice
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.watchdog import Outage
 from monitor.errors import ListenError
-from monitor.store import Hold
+from monitor.store.leader_lock import Hold
 from monitor.web import serving
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from monitor import store
 from monitor.app import open_database
 from monitor.config import Settings
 from monitor.config.checks import channel_mistakes, replacement, require_accounts, with_secrets
@@ -29,7 +28,9 @@ from monitor.daemon.watchdog import Outage, Report
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Check, Snapshot
-from monitor.store import Hold, Store, migrate
+from monitor.store import leader_lock, migrate, snapshots
+from monitor.store.leader_lock import Hold
+from monitor.store.writer import Store
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
 STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
@@ -83,7 +84,7 @@ class Daemon:
         self._reread = reread
         self._manager = manager
         self._turned_at = time.monotonic()
-        self.hold: Hold = store.open_hold(settings.database.url, alive=self._is_turning)
+        self.hold: Hold = leader_lock.open_hold(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
         self._outage = Outage(self.hold, opened, clock=wall_clock)
         self._led_last = False  # no other daemon was seen to lead since this one did
@@ -256,7 +257,7 @@ class Daemon:
         if not some:
             return False
         try:
-            await self._store.write(partial(store.record, batch=some), fenced=False)
+            await self._store.write(partial(snapshots.record, batch=some), fenced=False)
         except DatabaseError as error:
             log.debug("%d result(s) are still held: %s", len(self._held), error)
             return False

@@ -6,7 +6,7 @@ A turn counts whether it succeeded or not, so that a database that is away is no
 from dataclasses import dataclass
 from typing import Final
 
-from monitor.store import LONGEST_STEP
+from monitor.store.engines import LONGEST_STEP
 
 SCHEDULE_LIMIT: Final = 180.0  # seconds; it looks at its jobs once a minute
 DELIVERY_LIMIT: Final = 60.0  # seconds; it looks into the outbox every five, through the writer

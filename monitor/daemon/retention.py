@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from monitor import store
 from monitor.config import Retention, Settings
 from monitor.errors import DatabaseError
 from monitor.proration import DAY, floor
-from monitor.store import Cutoffs, Portion, Store
+from monitor.store import engines, pruning, writer
+from monitor.store.pruning import Cutoffs, Portion
+from monitor.store.writer import Store
 
 EVERY: Final = timedelta(hours=1)
 BUDGET: Final = 3.0  # seconds of one tick
@@ -33,9 +34,9 @@ def cutoffs(kept: Retention, now: datetime) -> Cutoffs:
 
 def removable(settings: Settings, now: datetime, *, most: int | None = None) -> list[Portion]:
     """What would go now; no more than `most` rows of each portion are counted."""
-    reader = store.open_reader(settings.database.url)
+    reader = engines.open_reader(settings.database.url)
     try:
-        return store.read(reader, lambda tx: list(store.removable(tx, cutoffs(settings.retention, now), most=most)))
+        return writer.read(reader, lambda tx: list(pruning.removable(tx, cutoffs(settings.retention, now), most=most)))
     finally:
         reader.dispose()
 
@@ -46,7 +47,7 @@ def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Po
     while went:
         went = 0
         for portion in removable(settings, now, most=1):  # what snapshots leave behind is seen by the next look
-            while rows := opened.write_now(partial(store.remove, portion=portion)):
+            while rows := opened.write_now(partial(pruning.remove, portion=portion)):
                 went += rows
                 yield portion, rows
                 time.sleep(PAUSE)
@@ -82,7 +83,7 @@ class Pruner:
         for portion in portions:
             rows = 1
             while rows:
-                rows = await self._store.write(partial(store.remove, portion=portion))
+                rows = await self._store.write(partial(pruning.remove, portion=portion))
                 total += rows
                 if clock() > ends:
                     return False

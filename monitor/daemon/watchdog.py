@@ -14,7 +14,8 @@ from monitor.daemon.leadership import Term
 from monitor.daemon.systemd import ServiceManager
 from monitor.errors import DatabaseError
 from monitor.message import away_line, leads_line, refused_line, stands_by_line, wedged_line
-from monitor.store import Hold, Store, Trouble
+from monitor.store.leader_lock import Hold
+from monitor.store.writer import Store, Trouble
 
 EVERY: Final = timedelta(seconds=5)  # or oftener, when the service manager's patience is short
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from monitor import query, store
+from monitor import query
 from monitor.config import Settings
 from monitor.doctor.findings import Finding, State, apart, ok, problem, warning
 from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store import Engine, migrate
+from monitor.store import engines, integrity, migrate
 from monitor.store.tables import SCHEMA
+from monitor.store.writer import Engine
 
 CHECKED_FOR: Final = 10.0  # seconds
 UPGRADE: Final = "credit-monitor db upgrade"
@@ -22,7 +23,7 @@ UPGRADE: Final = "credit-monitor db upgrade"
 
 async def look_at_database(settings: Settings) -> list[Finding]:
     """Schema, soundness, and who runs on it."""
-    path = store.sqlite_file(settings.database.url)
+    path = engines.sqlite_file(settings.database.url)
     if path and not await apart(lambda: os.path.lexists(path)):
         return [await apart(lambda: _not_yet(path))]
     return await apart(lambda: list(_of_database(settings)))
@@ -36,12 +37,12 @@ def _not_yet(path: Path) -> Finding:
 
 
 def _of_database(settings: Settings) -> Iterator[Finding]:
-    engine = store.open_reader(settings.database.url)
+    engine = engines.open_reader(settings.database.url)
     try:
         schema = _schema(engine, settings)
         yield schema
         yield from _soundness(engine, settings.database.shown_url)
-        path = store.sqlite_file(settings.database.url)
+        path = engines.sqlite_file(settings.database.url)
         if path or schema.state is State.OK:
             yield _daemon(engine, path)
     except DatabaseError as error:
@@ -66,7 +67,7 @@ def _soundness(engine: Engine, shown: str) -> Iterator[Finding]:
     if engine.dialect.name != "sqlite":
         return
     try:
-        damage = store.damage(engine, within=CHECKED_FOR)
+        damage = integrity.damage(engine, within=CHECKED_FOR)
     except TimeoutError:
         yield ok(
             "integrity", f"no fault found within {CHECKED_FOR:g} s; the file is larger than can be checked in that time"
@@ -81,7 +82,7 @@ def _soundness(engine: Engine, shown: str) -> Iterator[Finding]:
 def _daemon(engine: Engine, path: Path | None) -> Finding:
     if path:
         try:
-            held = store.is_locked(path)
+            held = integrity.is_locked(path)
         except OSError:
             return warning("daemon", "this user may not see whether one runs", OTHER_USER)
         return ok("daemon", "one runs on this database" if held else "none runs on this database now")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from monitor import store
 from monitor.config import Settings
 from monitor.doctor.findings import Finding, apart, ok, problem, warning
 from monitor.doctor.findings import look as looking
+from monitor.store import engines, integrity
 
 MIB: Final = 1024 * 1024
 LITTLE: Final = 512 * MIB
@@ -19,7 +19,7 @@ TOO_LITTLE: Final = 64 * MIB
 
 async def look(settings: Settings) -> list[Finding]:
     """Permissions, owner and free space; of a PostgreSQL nothing can be said from here."""
-    path = store.sqlite_file(settings.database.url)
+    path = engines.sqlite_file(settings.database.url)
     if path is None:
         return [ok("disk", "the database is on a PostgreSQL server; its disk is not looked at from here")]
     url = settings.database.url
@@ -30,7 +30,7 @@ async def look(settings: Settings) -> list[Finding]:
 def _files(url: str, path: Path) -> Iterator[Finding]:
     what = "database files"
     found = 0
-    for lax in store.lax_modes(url):
+    for lax in integrity.lax_modes(url):
         state, _, mend = lax.partition("; ")
         found += 1
         yield warning(what, state, mend)

@@ -14,7 +14,6 @@ from heapq import nsmallest
 from itertools import pairwise
 from typing import Final
 
-from monitor import store
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.importer.csv import COLUMNS, Listed, Wrong, read_rows
@@ -22,7 +21,8 @@ from monitor.importer.match import Place, Places, settle_place
 from monitor.model import Snapshot
 from monitor.poll.forecast_cache import MEMORY
 from monitor.proration import EPOCH, MICROSECOND
-from monitor.store import Engine, Store, Transaction
+from monitor.store import organizations, snapshots, writer
+from monitor.store.writer import Engine, Store, Transaction
 
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # what is older stands for "no date" in some program
 FUTURE: Final = timedelta(days=1)  # ahead of now an instant may lie, for clocks differ
@@ -95,7 +95,7 @@ def look_through(
     source: Iterable[str], where: str, settings: Settings, engine: Engine, *, organization: str | None, now: datetime
 ) -> Import:
     """What a CSV file has to add to a database; `UsageError` with every mistake, and nothing is locked meanwhile."""
-    places = Places(settings, store.read(engine, store.identities))
+    places = Places(settings, writer.read(engine, organizations.identities))
     of_all = places.find(organization, "", "") if organization is not None else None
     found, mistakes = Import(), Mistakes()
     needed = COLUMNS if of_all else (*COLUMNS, "organization")
@@ -113,7 +113,7 @@ def look_through(
             continue
         found.balances.setdefault(place, Balances()).add(one)
         found.naive += one.is_naive
-    new = {place: store.read(engine, partial(_new, place, those, mistakes)) for place, those in found.balances.items()}
+    new = {place: writer.read(engine, partial(_new, place, those, mistakes)) for place, those in found.balances.items()}
     mistakes.raise_if_any(where)
     found.known = found.count - sum(len(one.instants) for one in new.values())
     found.balances = {place: one for place, one in new.items() if one.instants}
@@ -132,8 +132,8 @@ def _new(place: Place, given: Balances, mistakes: Mistakes, tx: Transaction) -> 
 
 
 def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
-    since = store.kept_since(tx, organization_id)
-    recorded = store.amounts_between(tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1]))
+    since = snapshots.kept_since(tx, organization_id)
+    recorded = snapshots.amounts_between(tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1]))
     new, ahead = Balances(), next(recorded, None)
     for at, amount, line in zip(given.instants, given.amounts, given.lines, strict=True):
         taken_at = _instant(at)
@@ -162,17 +162,17 @@ def put_in(opened: Store, settings: Settings, found: Import, told: Callable[[int
 
 def _put(tx: Transaction, settings: Settings, place: Place, given: Balances, told: Callable[[int], None]) -> int:
     organization_id = settle_place(tx, settings, place)
-    since = store.hold_history(tx, organization_id)
+    since = snapshots.hold_history(tx, organization_id)
     if since and _instant(given.instants[0]) < since:
         raise UsageError(f"{place.name}: retention removed old balances meanwhile; nothing was imported, try again")
     count = 0
     for start in range(0, len(given.instants), CHUNK):
         part = zip(given.instants[start : start + CHUNK], given.amounts[start : start + CHUNK], strict=True)
-        count += store.merge_snapshots(
+        count += snapshots.merge_snapshots(
             tx, organization_id, [Snapshot(_instant(at), _credits(amount)) for at, amount in part]
         )
         told(min(CHUNK, len(given.instants) - start))
-    store.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
+    organizations.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
     return count
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from monitor import store
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.poll.placement import Placement
-from monitor.store import Identity, Transaction
+from monitor.store import accounts, organizations
+from monitor.store.organizations import Identity
+from monitor.store.writer import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,11 @@ def settle_place(tx: Transaction, settings: Settings, place: Place) -> int:
     if place.id is not None:
         return place.id
     account = settings.accounts[place.account]
-    store.ensure_account(tx, place.account, base_url=place.base_url, generation=account.generation.value)
-    known = store.ensure_organization(
+    accounts.ensure_account(tx, place.account, base_url=place.base_url, generation=account.generation.value)
+    known = organizations.ensure_organization(
         tx, base_url=place.base_url, vendor_id=place.vendor_id, name=place.name, account=place.account, title=None
     )
     name, owner, watched = Placement(settings).of_known(known)
     if (name, owner, watched) != (known.name, known.account, known.watched):
-        store.rename(tx, known.id, name=name, account=owner, watched=watched)
+        organizations.rename(tx, known.id, name=name, account=owner, watched=watched)
     return known.id

@@ -14,12 +14,14 @@ from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from monitor import channels, store
+from monitor import channels
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.message import render_group
 from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
-from monitor.store import Fallback, Store, Transaction
+from monitor.store import outbox
+from monitor.store.outbox import GATHERING, Fallback
+from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
 CHILDREN: Final = 16
@@ -75,7 +77,7 @@ class Deliverer:
 
     async def drain(self) -> None:
         """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
-        self._ahead = store.GATHERING
+        self._ahead = GATHERING
         while await self._start_due():
             if not any(await asyncio.gather(*self._busy.values())):
                 return
@@ -97,7 +99,7 @@ class Deliverer:
             return False
         now = self._clock() + self._ahead
         try:
-            waiting = await self._store.write(lambda tx: store.waiting_channels(tx, now))
+            waiting = await self._store.write(lambda tx: outbox.waiting_channels(tx, now))
         except DatabaseError as error:
             log.debug("the outbox cannot be read: %s", error)
             return False
@@ -150,7 +152,7 @@ class Deliverer:
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now = self._clock() + self._ahead
         try:
-            return await self._store.write(lambda tx: store.claim(tx, channel, now, limit=BATCH))
+            return await self._store.write(lambda tx: outbox.claim(tx, channel, now, limit=BATCH))
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -175,7 +177,7 @@ class Deliverer:
 
         def mark(tx: Transaction) -> list[DeliveryState]:
             fallback = self._fallbacks.get(group[0].channel)
-            return [store.mark(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback) for one in group]
+            return [outbox.mark(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback) for one in group]
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
         fenced = attempt.error is not None

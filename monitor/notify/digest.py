@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Final
 
-from monitor import query, store
+from monitor import query
 from monitor.config import DigestTime, Settings
 from monitor.errors import DatabaseError
 from monitor.forecast import Runway
@@ -19,7 +19,8 @@ from monitor.message import render_digest
 from monitor.model import Digest, DigestLine, Message, OpenLine, Subject
 from monitor.notify.routing import channels_of, is_paused
 from monitor.query import OrganizationStatus
-from monitor.store import Engine, Store, Transaction
+from monitor.store import engines, outbox
+from monitor.store.writer import Engine, Store, Transaction
 
 DAYS: Final = 9  # to look back for the last due time: a week, and a day on either side
 MOMENT: Final = timedelta(microseconds=1)
@@ -62,7 +63,7 @@ class Digests:
 
     async def _tick(self, channel: str, when: DigestTime, now: datetime) -> None:
         if channel not in self._last:
-            self._last[channel] = await self._store.write(lambda tx: store.last_digest(tx, channel))
+            self._last[channel] = await self._store.write(lambda tx: outbox.last_digest(tx, channel))
         last, due = self._last[channel], last_due(when, now)
         # The very first one is the next that comes due, not the one before the daemon knew of it.
         if due <= (last or self._started_at):
@@ -75,7 +76,7 @@ class Digests:
         log.info("%s: digest written, due since %s", channel, due.isoformat())
 
     def _compose(self, channel: str, when: DigestTime, since: datetime, until: datetime) -> Message:
-        reader = store.open_reader(self._settings.database.url)
+        reader = engines.open_reader(self._settings.database.url)
         try:
             found = gather(reader, self._settings, channel, weekly=when.weekday is not None, since=since, until=until)
         finally:
@@ -85,9 +86,9 @@ class Digests:
 
 def _enqueue(tx: Transaction, channel: str, message: Message, *, due: datetime, at: datetime) -> None:
     """Keep it, unless a transaction that was thought lost did."""
-    last = store.last_digest(tx, channel)
+    last = outbox.last_digest(tx, channel)
     if last is None or last < due:
-        store.enqueue_words(tx, secrets.token_hex(8), message, channel, at=at)
+        outbox.enqueue_words(tx, secrets.token_hex(8), message, channel, at=at)
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

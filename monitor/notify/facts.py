@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from monitor import store
 from monitor.forecast import Runway, Unknown
 from monitor.model import Facts, Failure, FailureKind, OpenIncident, Organization, Rule, Rules, Snapshot, Verdict
-from monitor.store import Transaction
+from monitor.store import snapshots
+from monitor.store.writer import Transaction
 
 DAY: Final = timedelta(days=1)
 FIGURED: Final = (Rule.CREDITS, Rule.RUNWAY, Rule.SPEND)
@@ -58,7 +58,7 @@ def organization_facts(
 ) -> Facts:
     """The figures of an organization's incident, as they stand now."""
     snapshot, previous, top_up = organization.snapshot, organization.previous, organization.top_up
-    day_ago = store.snapshot_before(tx, organization.id, snapshot.taken_at - DAY) if snapshot else None
+    day_ago = snapshots.snapshot_before(tx, organization.id, snapshot.taken_at - DAY) if snapshot else None
     level, clear = _level(verdict)
     runway = outlook.runway if isinstance(outlook.runway, Runway) else None
     return Facts(

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from monitor import store
 from monitor.config import Settings
 from monitor.model import Facts, Notification, OpenIncident, Reason, Rule, Rules, Silence, Subject, Verdict
 from monitor.notify.routing import channels_of, hearing, held_back, is_paused
 from monitor.notify.silences import covers
-from monitor.store import Transaction
+from monitor.store import outbox, silences
+from monitor.store.incidents import carry_out, open_incidents, owe
+from monitor.store.writer import Transaction
 
 TELLING = (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER)
 
@@ -50,9 +51,7 @@ class Teller:
         """Write the verdict, and keep the open incidents at hand in step with it."""
         subject = (about.subject, about.id)
         standing = incidents.get(verdict.rule)
-        incident = store.carry_out(
-            self.tx, verdict, standing, subject=subject, at=at, credits=credits, topped_up=topped_up
-        )
+        incident = carry_out(self.tx, verdict, standing, subject=subject, at=at, credits=credits, topped_up=topped_up)
         if verdict.reason is Reason.RESOLVED:
             incidents.pop(verdict.rule)
         else:
@@ -61,13 +60,13 @@ class Teller:
 
     def tell(self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts) -> OpenIncident:
         """Say what was decided to those who are to hear it; what a silence suppresses is owed."""
-        store.withdraw(self.tx, incident.id, at=facts.at)
+        outbox.withdraw(self.tx, incident.id, at=facts.at)
         silence = verdict.reason in TELLING and self._silence(verdict, about, facts.at)
         channels = [] if silence else self._audience(verdict, incident, about)
         self._enqueue(verdict, incident, about, facts=facts, channels=channels)
         self._end_acknowledgements(verdict, incident, about, facts.at)
         if verdict.reason in TELLING and silence != incident.owed:
-            return store.owe(self.tx, incident, owed=silence, at=facts.at)
+            return owe(self.tx, incident, owed=silence, at=facts.at)
         return incident
 
     def settle_debt(self, incident: OpenIncident, about: About, *, facts: Facts) -> OpenIncident:
@@ -76,11 +75,11 @@ class Teller:
         if self._silence(verdict, about, facts.at):
             return incident
         self._enqueue(verdict, incident, about, facts=facts, channels=self._audience(verdict, incident, about))
-        return store.owe(self.tx, incident, owed=False, at=facts.at)
+        return owe(self.tx, incident, owed=False, at=facts.at)
 
     def catch_up(self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts) -> None:
         """Say an open incident to channels that are new: those it concerns and that heard nothing of it."""
-        addressed = store.addressed(self.tx, incident.id)
+        addressed = outbox.addressed(self.tx, incident.id)
         concerned = hearing(self.settings, channels_of(self.settings, about.subject, about.name), incident.severity)
         channels = [channel for channel in concerned if channel not in addressed]
         if channels and not self._silence(verdict, about, facts.at):
@@ -94,14 +93,14 @@ class Teller:
         )
         chosen = list(channels)
         held = held_back(self.settings, chosen, verdict.severity, facts.at)
-        store.enqueue(self.tx, notification, chosen, at=facts.at, held=held)
+        outbox.enqueue(self.tx, notification, chosen, at=facts.at, held=held)
         self.said.append(notification)
 
     def _audience(self, verdict: Verdict, incident: OpenIncident, about: About) -> list[str]:
         """Worse goes to whom it concerns; better to exactly those who were told, whatever their minimum severity."""
         if verdict.reason in TELLING:
             return hearing(self.settings, channels_of(self.settings, about.subject, about.name), verdict.severity)
-        told = store.told(self.tx, incident.id)
+        told = outbox.told(self.tx, incident.id)
         if verdict.reason is Reason.EASED:
             told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
         return [channel for channel in self.settings.channels if channel in told]
@@ -119,7 +118,7 @@ class Teller:
 
     def _standing(self, at: datetime) -> list[Silence]:
         if self._silences is None:
-            self._silences = store.standing_silences(self.tx, at=at)
+            self._silences = silences.standing_silences(self.tx, at=at)
         return [one for one in self._silences if one.until is None or one.until > at]
 
     def _end_acknowledgements(self, verdict: Verdict, incident: OpenIncident, about: About, at: datetime) -> None:
@@ -129,11 +128,11 @@ class Teller:
                 continue
             worse = verdict.reason in (Reason.OPENED, Reason.ESCALATED) and verdict.severity > silence.up_to
             if worse or (verdict.reason is Reason.RESOLVED and self._was_last(incident, about, silence)):
-                store.end_silence(self.tx, silence.id, at=at)
+                silences.end_silence(self.tx, silence.id, at=at)
                 self._silences = None
 
     def _was_last(self, incident: OpenIncident, about: About, silence: Silence) -> bool:
-        left = store.open_incidents(self.tx, about.subject, [about.id]).get(about.id, {})
+        left = open_incidents(self.tx, about.subject, [about.id]).get(about.id, {})
         return not any(
             covers(silence, about.subject, about.id, rule) for rule, one in left.items() if one.id != incident.id
         )

@@ -9,10 +9,12 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Final
 
-from monitor import store
 from monitor.errors import UsageError
 from monitor.model import OpenIncident, Rule, Severity, Silence, Subject
-from monitor.store import Transaction
+from monitor.store import organizations, silences
+from monitor.store.accounts import account_rows
+from monitor.store.incidents import open_incidents, owe
+from monitor.store.writer import Transaction
 
 OF_ACCOUNTS: Final = (Rule.CREDENTIAL, Rule.OUTAGE)  # the rules that judge accounts; the others judge organizations
 ALWAYS_CRITICAL: Final = (Rule.CREDENTIAL, Rule.ACCESS)  # a silence of less would keep nothing quiet
@@ -64,18 +66,18 @@ def _begin(tx: Transaction, wish: Wish, subject: Subject, key: int, name: str, *
     reason = wish.reason.strip()
     least = Severity.CRITICAL if wish.rule in ALWAYS_CRITICAL else Severity.WARNING
     silence = Silence(0, subject, key, wish.rule, least, at, wish.until, wish.author, reason)
-    standing = store.open_incidents(tx, subject, [key]).get(key, {})
+    standing = open_incidents(tx, subject, [key]).get(key, {})
     covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
     silence = replace(silence, up_to=max((one.severity for one in covered), default=least))
-    silence = replace(silence, id=store.add_silence(tx, silence))
-    owed = tuple(store.owe(tx, one, owed=True, at=at) for one in covered)
+    silence = replace(silence, id=silences.add_silence(tx, silence))
+    owed = tuple(owe(tx, one, owed=True, at=at) for one in covered)
     return Silenced(silence, name, owed)
 
 
 def _find(tx: Transaction, wish: Wish) -> list[tuple[Subject, int, str]]:
     """What a name means: organizations so named, else an account, else a vendor's id; a rule decides which sort."""
-    known = [one for one in store.identities(tx) if one.watched]
-    accounts = [(Subject.ACCOUNT, row.id, row.name) for row in store.account_rows(tx)]
+    known = [one for one in organizations.identities(tx) if one.watched]
+    accounts = [(Subject.ACCOUNT, row.id, row.name) for row in account_rows(tx)]
     named = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.name == wish.name]
     account = [one for one in accounts if one[2] == wish.name]
     vendors = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.vendor_id == wish.name]
@@ -102,8 +104,8 @@ def _unknown(wish: Wish, words: Sequence[str]) -> UsageError:
 
 def lift(tx: Transaction, silence_id: int, *, at: datetime) -> Silence:
     """End a silence now; `UsageError` when none of this id stands."""
-    for silence in store.standing_silences(tx, at=at):
+    for silence in silences.standing_silences(tx, at=at):
         if silence.id == silence_id:
-            store.end_silence(tx, silence_id, at=at)
+            silences.end_silence(tx, silence_id, at=at)
             return silence
     raise UsageError(f"{silence_id}: no silence of this id stands; see `credit-monitor silences`")

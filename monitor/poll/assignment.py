@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from monitor.config import Settings
 from monitor.model import VendorOrganization
 from monitor.poll.placement import Placement
-from monitor.store import Identity
+from monitor.store.organizations import Identity
 
 
 class Watch:

@@ -12,7 +12,8 @@ from typing import Final
 
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.model import Check, Notification
-from monitor.store import Store, Transaction, mark_polled
+from monitor.store.accounts import mark_polled
+from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 100
 LONGEST_WAIT: Final = 1.0  # seconds

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Self
 
-from monitor import store
 from monitor.forecast import Usage
 from monitor.model import Organization, Rules, Snapshot
 from monitor.proration import MICROSECOND
-from monitor.store import Transaction
+from monitor.store import organizations, snapshots
+from monitor.store.writer import Transaction
 
 MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is rebuilt from when nothing of it is kept
 HOUR: Final = timedelta(hours=1)
@@ -90,11 +90,11 @@ class Forecasts:
         folded = self.at(tx, before, rules)
         if before.snapshot is None:  # it may have a history from elsewhere
             until = snapshot.taken_at - MICROSECOND
-            for one in store.snapshots_after(tx, before.id, snapshot.taken_at - MEMORY, until=until):
+            for one in snapshots.snapshots_after(tx, before.id, snapshot.taken_at - MEMORY, until=until):
                 folded.add(one)
         folded.add(snapshot)
         if folded.usage and (folded.kept_at is None or not folded.kept_at <= snapshot.taken_at < folded.kept_at + HOUR):
-            store.keep_usage(tx, before.id, folded.usage.dump(), snapshot.taken_at)
+            organizations.keep_usage(tx, before.id, folded.usage.dump(), snapshot.taken_at)
             folded.kept_at = snapshot.taken_at
         return folded
 
@@ -105,14 +105,14 @@ def _rebuilt(tx: Transaction, organization: Organization, rules: Rules) -> Folde
     if last is None:
         return folded
     if folded.usage:
-        text, folded.kept_at = store.kept_usage(tx, organization.id)
+        text, folded.kept_at = organizations.kept_usage(tx, organization.id)
         folded.usage = Usage.load(text) if text else folded.usage
         since = folded.kept_at or last.taken_at - MEMORY
-        for snapshot in store.snapshots_after(tx, organization.id, since, until=last.taken_at):
+        for snapshot in snapshots.snapshots_after(tx, organization.id, since, until=last.taken_at):
             folded.usage.add(snapshot)
     if folded.window and folded.length:
         begins = last.taken_at - folded.length - HOUR
-        for snapshot in store.snapshots_after(tx, organization.id, begins, until=last.taken_at):
+        for snapshot in snapshots.snapshots_after(tx, organization.id, begins, until=last.taken_at):
             folded.window.add(snapshot)
     folded.last = last
     return folded

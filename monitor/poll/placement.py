@@ -6,7 +6,7 @@ Refuses to read or write the database.
 from collections import defaultdict
 
 from monitor.config import Organization, Settings
-from monitor.store import Identity
+from monitor.store.organizations import Identity
 
 
 class Placement:

@@ -11,7 +11,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from monitor import store
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError
 from monitor.model import Check, Snapshot, VendorOrganization
@@ -19,7 +18,10 @@ from monitor.poll.assignment import Watch
 from monitor.poll.batch import Ledger
 from monitor.poll.failure_log import Complaints
 from monitor.providers import Provider
-from monitor.store import AccountRow, Identity, Store, Transaction
+from monitor.store import organizations
+from monitor.store.accounts import AccountRow
+from monitor.store.organizations import Identity
+from monitor.store.writer import Store, Transaction
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
@@ -157,8 +159,8 @@ class AccountPoll:
     async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[Identity]:
         def ensure(tx: Transaction) -> list[Identity]:
             for old in displaced:
-                store.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
-            return store.ensure_organizations(tx, wanted)
+                organizations.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
+            return organizations.ensure_organizations(tx, wanted)
 
         base_url = self._watch.base_url(self.name)
         displaced = self._watch.displaced(self.name, news)

@@ -6,7 +6,6 @@ hears, once, of what is open.  With an unchanged configuration it changes nothin
 
 from datetime import datetime
 
-from monitor import store
 from monitor.config import Settings
 from monitor.judge import end
 from monitor.judge import reconcile as reconcile_rules
@@ -17,15 +16,18 @@ from monitor.notify.routing import rules_of
 from monitor.poll.forecast_cache import Forecasts
 from monitor.poll.placement import Placement
 from monitor.poll.settle import announce, outlook_of
-from monitor.store import Transaction
+from monitor.store import accounts, outbox
+from monitor.store.incidents import open_incidents
+from monitor.store.organizations import ensure_organizations, identities, load, rename
+from monitor.store.writer import Transaction
 
 
 def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: datetime) -> list[Notification]:
     """Place every organization where the configuration puts it, end what it ended, tell new channels."""
     for name, account in settings.accounts.items():
-        store.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
+        accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     _place(tx, settings)
-    store.abandon(tx, list(settings.channels), at=at)
+    outbox.abandon(tx, list(settings.channels), at=at)
     teller = Teller(tx, settings, [])
     _reconcile_accounts(teller, at)
     _reconcile_organizations(teller, forecasts, at)
@@ -35,10 +37,10 @@ def reconcile(tx: Transaction, settings: Settings, forecasts: Forecasts, *, at: 
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
     placement = Placement(settings)
-    there = store.identities(tx)
+    there = identities(tx)
     known_already = {(known.base_url, known.vendor_id) for known in there}
     missing = {key: one for key, one in placement.listed().items() if key not in known_already}
-    store.ensure_organizations(
+    ensure_organizations(
         tx,
         [
             {"base_url": base_url, "vendor_id": vendor_id, "name": one.name, "account": one.account, "title": None}
@@ -48,19 +50,19 @@ def _place(tx: Transaction, settings: Settings) -> None:
     for known in there:
         name, account, watched = placement.of_known(known)
         if (name, account, watched) != (known.name, known.account, known.watched):
-            store.rename(tx, known.id, name=name, account=account, watched=watched)
+            rename(tx, known.id, name=name, account=account, watched=watched)
 
 
 def _reconcile_accounts(teller: Teller, at: datetime) -> None:
     """End the incidents of accounts that are gone, and tell new channels of the others."""
-    names = {row.id: row.name for row in store.account_rows(teller.tx)}
+    names = {row.id: row.name for row in accounts.account_rows(teller.tx)}
     standing = [
         (About(Subject.ACCOUNT, key, names[key]), incidents)
-        for key, incidents in store.open_incidents(teller.tx, Subject.ACCOUNT).items()
+        for key, incidents in open_incidents(teller.tx, Subject.ACCOUNT).items()
     ]
     standing += [
         (About(Subject.MONITOR, key, "every account"), incidents)
-        for key, incidents in store.open_incidents(teller.tx, Subject.MONITOR).items()
+        for key, incidents in open_incidents(teller.tx, Subject.MONITOR).items()
     ]
     for about, incidents in standing:
         gone = about.subject is Subject.ACCOUNT and about.name not in teller.settings.accounts
@@ -74,9 +76,9 @@ def _reconcile_accounts(teller: Teller, at: datetime) -> None:
 
 def _reconcile_organizations(teller: Teller, forecasts: Forecasts, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
-    watched = {known.id: known.watched for known in store.identities(teller.tx)}
-    standing = store.open_incidents(teller.tx, Subject.ORGANIZATION)
-    organizations = store.load(teller.tx, list(standing))
+    watched = {known.id: known.watched for known in identities(teller.tx)}
+    standing = open_incidents(teller.tx, Subject.ORGANIZATION)
+    organizations = load(teller.tx, list(standing))
     for key, incidents in standing.items():
         _reconcile_organization(teller, forecasts, organizations[key], incidents, at=at, watched=watched[key])
 

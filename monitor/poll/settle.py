@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor import store
 from monitor.config import Settings
 from monitor.judge import is_overdue, judge, judge_account, judge_outage
 from monitor.model import (
@@ -28,7 +27,11 @@ from monitor.notify.facts import Outlook, account_facts, organization_facts
 from monitor.notify.notifier import About, Teller, still
 from monitor.notify.routing import rules_of
 from monitor.poll.forecast_cache import Folded, Forecasts
-from monitor.store import LastCheck, Transaction
+from monitor.store import checks, snapshots
+from monitor.store.accounts import account_rows
+from monitor.store.incidents import open_incidents
+from monitor.store.organizations import LastCheck, last_checks, load, save
+from monitor.store.writer import Transaction
 
 Incidents = dict[Rule, OpenIncident]
 EVERYTHING = 0  # the monitor's own id as a subject
@@ -47,11 +50,11 @@ def settle(
 
     `since` is when checks began: an organization whose last check is older says nothing of an outage, either way.
     """
-    store.record(tx, batch)
+    snapshots.record(tx, batch)
     settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
     for check in batch:
         settlement.settle(check)
-    store.save(tx, settlement.organizations.values())
+    save(tx, settlement.organizations.values())
     return settlement.teller.said
 
 
@@ -110,10 +113,10 @@ class Settlement:
             settings,
             forecasts,
             Teller(tx, settings, []),
-            store.load(tx, ids),
-            store.open_incidents(tx, Subject.ORGANIZATION, ids),
-            store.open_incidents(tx, Subject.ACCOUNT, accounts),
-            store.open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
+            load(tx, ids),
+            open_incidents(tx, Subject.ORGANIZATION, ids),
+            open_incidents(tx, Subject.ACCOUNT, accounts),
+            open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
             {check.account_id for check in batch if is_rejection(check.outcome)},
             batch,
             since,
@@ -181,7 +184,7 @@ class Settlement:
         name = self._account(check.account_id).name
         if any(last.account == name for last in self._last_failures().values()):
             return False
-        since = store.first_list_failure(self.tx, check.account_id)
+        since = checks.first_list_failure(self.tx, check.account_id)
         return since is not None and check.ended_at - since > allowed
 
     def _overdue(self, check: Check, before: Organization, rules: Rules) -> bool:
@@ -207,7 +210,7 @@ class Settlement:
     def _last_failures(self) -> dict[int, LastCheck]:
         """How the last check of each watched organization failed: that of this batch, where there is one."""
         if self._failures is None:
-            self._failures = store.last_checks(self.tx)
+            self._failures = last_checks(self.tx)
             for check in self.batch:
                 if check.organization_id in self._failures and not check.held:
                     kind = check.outcome.kind if isinstance(check.outcome, Failure) else None
@@ -217,7 +220,7 @@ class Settlement:
 
     def _account(self, account_id: int) -> About:
         if self._names is None:
-            self._names = {row.id: row.name for row in store.account_rows(self.tx)}
+            self._names = {row.id: row.name for row in account_rows(self.tx)}
         return About(Subject.ACCOUNT, account_id, self._names[account_id])
 
     def _say(

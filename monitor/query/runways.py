@@ -9,12 +9,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from monitor import store
 from monitor.forecast import Runway, Unknown, Usage
 from monitor.proration import DAY, HOUR, floor
 from monitor.query.amounts import by_days
 from monitor.query.coverage import Kept, kept
+from monitor.store import snapshots
 from monitor.store.engines import transaction
+from monitor.store.organizations import kept_usage
 from monitor.store.tables import organizations
 
 MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is made from when nothing of it is kept
@@ -37,10 +38,10 @@ def runways(engine: sa.Engine, ids: Collection[int]) -> dict[int, Runway | Unkno
 
 
 def _runway(connection: sa.Connection, organization_id: int, taken_at: datetime) -> Runway | Unknown:
-    text, kept_at = store.kept_usage(connection, organization_id)
+    text, kept_at = kept_usage(connection, organization_id)
     usage = Usage.load(text) if text else Usage()
     since = kept_at if text and kept_at else taken_at - MEMORY
-    for snapshot in store.snapshots_after(connection, organization_id, since, until=taken_at):
+    for snapshot in snapshots.snapshots_after(connection, organization_id, since, until=taken_at):
         usage.add(snapshot)
     return usage.runway()
 
@@ -60,8 +61,8 @@ def used_within(engine: sa.Engine, ids: Collection[int], *, since: datetime, unt
 
 
 def _used(tx: sa.Connection, organization_id: int, since: datetime, until: datetime) -> Used | None:
-    within = store.snapshots_after(tx, organization_id, since, until=until)
-    before = store.snapshot_before(tx, organization_id, since)
+    within = snapshots.snapshots_after(tx, organization_id, since, until=until)
+    before = snapshots.snapshot_before(tx, organization_id, since)
     if not within or before is None or before == within[-1]:
         return None
     changes = [after.credits - earlier.credits for earlier, after in pairwise([before, *within])]

@@ -10,10 +10,20 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
-from monitor.store.bulk import put_rows
 from monitor.store.engines import place
-from monitor.store.tables import Credits, Instant, compatibility, daemons, leases, metadata
-from monitor.store.writer import Transaction
+from monitor.store.tables import (
+    Credits,
+    Instant,
+    accounts,
+    compatibility,
+    daemons,
+    incidents,
+    leases,
+    metadata,
+    organizations,
+    silences,
+)
+from monitor.store.writer import Transaction, put_rows
 
 TABLES: Final = tuple(table for table in metadata.sorted_tables if table not in (compatibility, daemons, leases))
 ROWS_AT_ONCE: Final = 5000
@@ -97,3 +107,25 @@ def _sums(dialect: str, column: sa.Column[Any]) -> Sequence[sa.ColumnElement[Any
         name = f"({whole} * 1000000)::bigint"
     # Whole ones and millionths apart, for the sum of millionths may have more digits than SQLite's integers.
     return [sa.literal_column(f"sum({name} {operator} 1000000)") for operator in "/%"]
+
+
+STANDING: Final = (accounts, organizations, incidents, silences)
+
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def standing_rows(tx: Transaction) -> Rows:
+    """Accounts, organizations and open incidents: all that judging looks at."""
+    still = {incidents: incidents.c.resolved_at.is_(None)}
+    return {
+        table.name: [dict(row) for row in tx.execute(sa.select(table).where(still.get(table, sa.true()))).mappings()]
+        for table in STANDING
+    }
+
+
+def insert_rows(tx: Transaction, rows: Rows) -> None:
+    """Put such rows into an empty database."""
+    for table in STANDING:
+        if rows[table.name]:
+            tx.execute(table.insert(), list(rows[table.name]))

@@ -6,13 +6,17 @@ transaction may idle).  Renewing leaves the key alone and waits for nobody.  A l
 another term, and writes nothing.  Refuses to know what a leader does.
 """
 
+import itertools
 import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,7 +24,6 @@ import sqlalchemy as sa
 from monitor import __version__
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import IDLE_LIMIT, open_writer, place, transaction
-from monitor.store.process import is_dead, own_id
 from monitor.store.tables import daemons, leases
 from monitor.store.writer import insert
 
@@ -177,3 +180,61 @@ class Lease:
         tx.execute(daemons.delete().where(daemons.c.seen_at < _NOW - FORGOTTEN_AFTER))
         others = sa.select(sa.func.count()).where(daemons.c.id != self.id, daemons.c.seen_at > _NOW - GONE_AFTER)
         self.others = tx.execute(others.select_from(daemons)).scalar_one()
+
+
+_NUMBERS: Final = itertools.count(1)  # several of one process are told apart
+
+
+STATE: Final = 0  # fields of /proc/PID/stat after the command's closing bracket
+
+
+STARTED: Final = 19
+
+
+def own_id() -> str:
+    """`machine.pid.started.number`; the machine is a digest of what is unique to this boot and container."""
+    return f"{_machine() or '-'}.{os.getpid()}.{_started(os.getpid()) or '-'}.{next(_NUMBERS)}"
+
+
+def is_dead(process_id: str) -> bool:
+    """Whether the process of an `own_id` is known to have died: it was on this very machine and is not there now."""
+    machine, pid, started, *_ = (*process_id.split("."), "", "", "")
+    if machine != _machine() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    fields = _stat(int(pid))
+    return bool(fields) and (fields[STATE] == "Z" or (started.isdecimal() and fields[STARTED] != started))
+
+
+def _machine() -> str | None:
+    """A digest of machine, boot and process namespace; None where there is nothing to tell it by."""
+    facts = [_text(Path(path)) for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")]
+    if not any(facts):
+        return None
+    with suppress(OSError):
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+        return sha256("\n".join([socket.gethostname(), *facts]).encode()).hexdigest()[:12]
+    return None
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks since boot."""
+    fields = _stat(pid)
+    return fields[STARTED] if fields else None
+
+
+def _stat(pid: int) -> list[str]:
+    fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return fields if len(fields) > STARTED else []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

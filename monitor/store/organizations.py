@@ -1,23 +1,18 @@
 """Who is watched: accounts by name, organizations by (base URL, vendor id).  A rename or removal keeps history."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from monitor.store.tables import accounts, organizations
+from monitor.model import Failure, FailureKind, Organization, Snapshot
+from monitor.store.tables import organizations
 from monitor.store.writer import Transaction, insert
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRow:
-    """An account as it is stored; `polled_at` is when its last completed poll began."""
-
-    id: int
-    name: str
-    polled_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +32,6 @@ IDS_AT_ONCE: Final = 1_000
 _IDENTITIES: Final = sa.select(
     *(organizations.c[name] for name in ("id", "base_url", "vendor_id", "name", "account", "watched", "title"))
 )
-
-
-def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
-    """The account's row, made or brought up to date."""
-    values = {"name": name, "base_url": base_url, "generation": generation}
-    tx.execute(insert(tx.dialect.name, accounts).values(values).on_conflict_do_nothing())
-    tx.execute(accounts.update().where(accounts.c.name == name).values(values))
-    row = tx.execute(sa.select(accounts.c.id, accounts.c.polled_at).where(accounts.c.name == name)).one()
-    return AccountRow(row.id, name, row.polled_at)
-
-
-def account_rows(tx: Transaction) -> list[AccountRow]:
-    """Every account ever configured."""
-    rows = tx.execute(sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at))
-    return [AccountRow(*row) for row in rows]
-
-
-def mark_polled(tx: Transaction, account_id: int, at: datetime) -> None:
-    """Keep when a completed poll began, so that a restart polls when it was due."""
-    tx.execute(accounts.update().where(accounts.c.id == account_id).values(polled_at=at))
 
 
 def identities(tx: Transaction) -> list[Identity]:
@@ -106,3 +81,141 @@ def rename(tx: Transaction, organization_id: int, *, name: str, account: str, wa
     """Give an organization the place the configuration now gives it."""
     values = {"name": name, "account": account, "watched": watched}
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
+
+
+NONE: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+# Built once: a poll of few organizations would spend more on building statements than on running them.
+_CURRENT: Final = tuple(column for column in organizations.c if column.name not in {"usage", "usage_at"})
+
+
+_LOAD: Final = sa.select(*_CURRENT).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+_UPDATE: Final = (
+    organizations.update()
+    .where(organizations.c.id == sa.bindparam("key"))
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "credits",
+                "taken_at",
+                "previous_credits",
+                "previous_at",
+                "used",
+                "topped_up",
+                "top_up_credits",
+                "top_up_at",
+                "checked_at",
+                "failure",
+                "failure_message",
+                "failing_since",
+                "confirmations",
+            )
+        }
+    )
+)
+
+
+def load(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
+    """The current rows of these organizations, as they stand in this transaction."""
+    rows = tx.execute(_LOAD, {"ids": list(ids)})
+    return {row.id: _organization(row) for row in rows}
+
+
+def _organization(row: Any) -> Organization:
+    failure = Failure(FailureKind(row.failure), row.failure_message or "") if row.failure else None
+    return Organization(
+        id=row.id,
+        name=row.name,
+        vendor_id=row.vendor_id,
+        account=row.account,
+        title=row.title,
+        snapshot=_snapshot(row.taken_at, row.credits),
+        previous=_snapshot(row.previous_at, row.previous_credits),
+        used=row.used,
+        topped_up=row.topped_up,
+        top_up=_snapshot(row.top_up_at, row.top_up_credits),
+        checked_at=row.checked_at,
+        failure=failure,
+        failing_since=row.failing_since,
+        confirmations=json.loads(row.confirmations) if row.confirmations else NONE,
+    )
+
+
+def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
+    return Snapshot(at, amount) if at is not None and amount is not None else None
+
+
+def save(tx: Transaction, rows: Iterable[Organization]) -> None:
+    """Make these the current rows."""
+    values = [_values(row) for row in rows]
+    if values:
+        tx.execute(_UPDATE, values)
+
+
+def _values(row: Organization) -> dict[str, Any]:
+    snapshot, previous, top_up, failure = row.snapshot, row.previous, row.top_up, row.failure
+    return {
+        "key": row.id,
+        "credits": snapshot.credits if snapshot else None,
+        "taken_at": snapshot.taken_at if snapshot else None,
+        "previous_credits": previous.credits if previous else None,
+        "previous_at": previous.taken_at if previous else None,
+        "used": row.used,
+        "topped_up": row.topped_up,
+        "top_up_credits": top_up.credits if top_up else None,
+        "top_up_at": top_up.taken_at if top_up else None,
+        "checked_at": row.checked_at,
+        "failure": failure.kind.value if failure else None,
+        "failure_message": failure.message if failure else None,
+        "failing_since": row.failing_since,
+        "confirmations": json.dumps(dict(row.confirmations)) if row.confirmations else None,
+    }
+
+
+def keep_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
+    """Keep what the forecast has folded up to an instant."""
+    row = organizations.update().where(organizations.c.id == organization_id)
+    tx.execute(row.values(usage=usage, usage_at=at))
+
+
+def forget_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
+    """Forget what the forecast has folded of an organization whose last check was before an instant."""
+    c = organizations.c
+    row = organizations.update().where(c.id == organization_id, c.taken_at <= before)
+    tx.execute(row.values(usage=None, usage_at=None))
+
+
+def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
+    """What the forecast had folded, and up to when."""
+    c = organizations.c
+    row = tx.execute(sa.select(c.usage, c.usage_at).where(c.id == organization_id)).one()
+    return row.usage, row.usage_at
+
+
+class LastCheck(NamedTuple):
+    """The last check of an organization: its account, how it failed (None: it did not), and when it ended."""
+
+    account: str
+    kind: FailureKind | None
+    at: datetime | None
+
+
+def last_checks(tx: Transaction) -> dict[int, LastCheck]:
+    """The last check of every watched organization."""
+    c = organizations.c
+    rows = tx.execute(sa.select(c.id, c.account, c.failure, c.checked_at).where(c.watched))
+    return {
+        row.id: LastCheck(row.account, FailureKind(row.failure) if row.failure else None, row.checked_at)
+        for row in rows
+    }
+
+
+def balances(tx: Transaction) -> dict[int, Decimal]:
+    """The last known balance of every watched organization, by its id."""
+    c = organizations.c
+    rows = tx.execute(sa.select(c.id, c.credits).where(c.watched, c.credits.is_not(None)))
+    return {row.id: row.credits for row in rows}

@@ -257,3 +257,18 @@ def abandon(tx: Transaction, configured: Collection[str], *, at: datetime) -> No
     """Give up what waits for channels that are no longer configured."""
     gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
     tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
+
+
+def last_digest(tx: Transaction, channel: str) -> datetime | None:
+    """When a channel's last digest was written; one that it only stood in for does not count."""
+    earlier = deliveries.alias("earlier")
+    first = ~sa.exists().where(
+        earlier.c.notification_id == deliveries.c.notification_id, earlier.c.id < deliveries.c.id
+    )
+    question = (
+        sa.select(sa.func.max(notifications.c.created_at))
+        .join(deliveries, deliveries.c.notification_id == notifications.c.id)
+        .where(notifications.c.reason == Reason.DIGEST.value, deliveries.c.channel == channel, first)
+    )
+    at: datetime | None = tx.execute(question).scalar_one()
+    return at

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from monitor.model import DeliveryState, Snapshot
 from monitor.proration import DAY, HOUR, MICROSECOND, floor, parts
-from monitor.store.rollups import Stretches, lock_rows
+from monitor.store.rollups import Stretches
+from monitor.store.snapshots import lock_rows
 from monitor.store.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
 from monitor.store.writer import Transaction
 

@@ -1,134 +1,38 @@
-"""Snapshots, failed checks and the current row of each organization."""
+"""Snapshots: recorded in order of arrival, each once, and read by their instants.
 
-import json
+Each one recorded adds its share to the days it concerns (`rollups`).
+"""
+
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 import sqlalchemy as sa
 
-from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
-from monitor.store.rollups import keep_snapshots, lock_rows
-from monitor.store.tables import accounts, checks, organizations, snapshots
-from monitor.store.writer import Transaction
+from monitor.model import Check, Snapshot
+from monitor.proration import DAY
+from monitor.store import rollups
+from monitor.store.checks import insert_failures
+from monitor.store.tables import accounts, balance_days, organizations, snapshots
+from monitor.store.writer import Transaction, put_rows
 
 ROWS_AT_ONCE: Final = 5000
-NONE: Final[Mapping[str, int]] = MappingProxyType({})
-
-# Built once: a poll of few organizations would spend more on building statements than on running them.
-_CURRENT: Final = tuple(column for column in organizations.c if column.name not in {"usage", "usage_at"})
-_LOAD: Final = sa.select(*_CURRENT).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
-_UPDATE: Final = (
-    organizations.update()
-    .where(organizations.c.id == sa.bindparam("key"))
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in (
-                "credits",
-                "taken_at",
-                "previous_credits",
-                "previous_at",
-                "used",
-                "topped_up",
-                "top_up_credits",
-                "top_up_at",
-                "checked_at",
-                "failure",
-                "failure_message",
-                "failing_since",
-                "confirmations",
-            )
-        }
-    )
-)
-
-
-def load(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
-    """The current rows of these organizations, as they stand in this transaction."""
-    rows = tx.execute(_LOAD, {"ids": list(ids)})
-    return {row.id: _organization(row) for row in rows}
-
-
-def _organization(row: Any) -> Organization:
-    failure = Failure(FailureKind(row.failure), row.failure_message or "") if row.failure else None
-    return Organization(
-        id=row.id,
-        name=row.name,
-        vendor_id=row.vendor_id,
-        account=row.account,
-        title=row.title,
-        snapshot=_snapshot(row.taken_at, row.credits),
-        previous=_snapshot(row.previous_at, row.previous_credits),
-        used=row.used,
-        topped_up=row.topped_up,
-        top_up=_snapshot(row.top_up_at, row.top_up_credits),
-        checked_at=row.checked_at,
-        failure=failure,
-        failing_since=row.failing_since,
-        confirmations=json.loads(row.confirmations) if row.confirmations else NONE,
-    )
-
-
-def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
-    return Snapshot(at, amount) if at is not None and amount is not None else None
 
 
 def record(tx: Transaction, batch: Sequence[Check]) -> None:
     """Keep every check: snapshots once however often they come, failures as rows of `checks`."""
     lock_rows(tx, accounts, {check.account_id for check in batch})
     lock_rows(tx, organizations, {check.organization_id for check in batch if check.organization_id is not None})
-    taken, failed = [], []
-    for check in batch:
-        if isinstance(check.outcome, Failure):
-            failed.append(_failed(check, check.outcome))
-        elif check.organization_id is not None:
-            taken.append((check.organization_id, check.outcome))
+    taken = [
+        (check.organization_id, check.outcome)
+        for check in batch
+        if check.organization_id is not None and isinstance(check.outcome, Snapshot)
+    ]
     if taken:
         keep_snapshots(tx, taken)
-    if failed:
-        tx.execute(checks.insert(), failed)
-
-
-def _failed(check: Check, failure: Failure) -> dict[str, Any]:
-    return {
-        "account_id": check.account_id,
-        "organization_id": check.organization_id,
-        "ended_at": check.ended_at,
-        "kind": failure.kind.value,
-        "message": failure.message,
-        "status": failure.status,
-        "vendor_error_id": failure.vendor_error_id,
-    }
-
-
-def save(tx: Transaction, rows: Iterable[Organization]) -> None:
-    """Make these the current rows."""
-    values = [_values(row) for row in rows]
-    if values:
-        tx.execute(_UPDATE, values)
-
-
-def _values(row: Organization) -> dict[str, Any]:
-    snapshot, previous, top_up, failure = row.snapshot, row.previous, row.top_up, row.failure
-    return {
-        "key": row.id,
-        "credits": snapshot.credits if snapshot else None,
-        "taken_at": snapshot.taken_at if snapshot else None,
-        "previous_credits": previous.credits if previous else None,
-        "previous_at": previous.taken_at if previous else None,
-        "used": row.used,
-        "topped_up": row.topped_up,
-        "top_up_credits": top_up.credits if top_up else None,
-        "top_up_at": top_up.taken_at if top_up else None,
-        "checked_at": row.checked_at,
-        "failure": failure.kind.value if failure else None,
-        "failure_message": failure.message if failure else None,
-        "failing_since": row.failing_since,
-        "confirmations": json.dumps(dict(row.confirmations)) if row.confirmations else None,
-    }
+    insert_failures(tx, batch)
 
 
 def snapshot_before(tx: Transaction, organization_id: int, at: datetime) -> Snapshot | None:
@@ -146,19 +50,6 @@ def snapshots_after(tx: Transaction, organization_id: int, since: datetime, *, u
     return [Snapshot(*row) for row in tx.execute(sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at))]
 
 
-def keep_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
-    """Keep what the forecast has folded up to an instant."""
-    row = organizations.update().where(organizations.c.id == organization_id)
-    tx.execute(row.values(usage=usage, usage_at=at))
-
-
-def forget_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
-    """Forget what the forecast has folded of an organization whose last check was before an instant."""
-    c = organizations.c
-    row = organizations.update().where(c.id == organization_id, c.taken_at <= before)
-    tx.execute(row.values(usage=None, usage_at=None))
-
-
 def amounts_between(tx: Transaction, organization_id: int, first: datetime, last: datetime) -> Iterator[Snapshot]:
     """The snapshots from an instant up to and with another, by time, in constant memory."""
     c = snapshots.c
@@ -168,47 +59,135 @@ def amounts_between(tx: Transaction, organization_id: int, first: datetime, last
         yield from (Snapshot(*row) for row in part)
 
 
-def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
-    """What the forecast had folded, and up to when."""
-    c = organizations.c
-    row = tx.execute(sa.select(c.usage, c.usage_at).where(c.id == organization_id)).one()
-    return row.usage, row.usage_at
+_C: Final = snapshots.c
 
 
-class LastCheck(NamedTuple):
-    """The last check of an organization: its account, how it failed (None: it did not), and when it ended."""
-
-    account: str
-    kind: FailureKind | None
-    at: datetime | None
+MANY: Final = 1000  # rows that PostgreSQL takes in quicker in another way
 
 
-def last_checks(tx: Transaction) -> dict[int, LastCheck]:
-    """The last check of every watched organization."""
-    c = organizations.c
-    rows = tx.execute(sa.select(c.id, c.account, c.failure, c.checked_at).where(c.watched))
-    return {
-        row.id: LastCheck(row.account, FailureKind(row.failure) if row.failure else None, row.checked_at)
-        for row in rows
-    }
+def keep_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> None:
+    """Keep the snapshots of organizations in order of arrival, each once, and add them to their days.
+
+    One that was taken before others that are kept already (a clock stepped back, a late fact) finds its place among
+    them; one from before all that retention has left is dropped, for nobody knows its neighbours.
+    """
+    newest = _newest(tx, {organization_id for organization_id, _ in taken})
+    days = rollups.Stretches(DAY)
+    rows, late, newer = [], [], {}
+    for organization_id, snapshot in taken:
+        last = newest.get(organization_id)
+        if last is not None and snapshot.taken_at <= last.taken_at:
+            late.append((organization_id, snapshot))
+            continue
+        days.see(organization_id, snapshot)
+        if last is not None:
+            days.share_out(organization_id, last, snapshot)
+        newest[organization_id] = newer[organization_id] = snapshot
+        rows.append((organization_id, snapshot))
+    _insert(tx, rows, newer)
+    days.add_to(tx, balance_days)
+    for organization_id, snapshot in late:
+        since = kept_since(tx, organization_id)
+        if since is None or snapshot.taken_at > since:
+            merge_snapshots(tx, organization_id, [snapshot])
 
 
-def balances(tx: Transaction) -> dict[int, Decimal]:
-    """The last known balance of every watched organization, by its id."""
-    c = organizations.c
-    rows = tx.execute(sa.select(c.id, c.credits).where(c.watched, c.credits.is_not(None)))
-    return {row.id: row.credits for row in rows}
+def merge_snapshots(tx: Transaction, organization_id: int, new: Iterable[Snapshot]) -> int:
+    """Put snapshots into their places among those that are kept, each once; gives how many there were to keep.
+
+    Where one is kept of the same instant, that one stays.
+    """
+    ordered = sorted({one.taken_at: one for one in new}.values(), key=_by_time)
+    if not ordered:
+        return 0
+    before, there, after = _around(tx, organization_id, ordered[0].taken_at, ordered[-1].taken_at)
+    kept = {one.taken_at for one in there}
+    missing = [one for one in ordered if one.taken_at not in kept]
+    days = rollups.Stretches(DAY)
+    for sign, members in ((-1, there), (1, sorted([*there, *missing], key=_by_time))):
+        known = [one for one in (before, *members, after) if one is not None]
+        for earlier, later in pairwise(known):
+            days.share_out(organization_id, earlier, later, sign=sign)
+    for snapshot in missing:
+        days.see(organization_id, snapshot)
+    _insert(tx, [(organization_id, one) for one in missing], {} if after else {organization_id: ordered[-1]})
+    days.add_to(tx, balance_days)
+    return len(missing)
 
 
-def first_list_failure(tx: Transaction, account_id: int) -> datetime | None:
-    """When an account's list could not be had for the first time."""
-    failed = (checks.c.account_id == account_id) & checks.c.organization_id.is_(None)
-    first: datetime | None = tx.execute(sa.select(sa.func.min(checks.c.ended_at)).where(failed)).scalar_one()
-    return first
+def kept_since(tx: Transaction, organization_id: int) -> datetime | None:
+    """The oldest snapshot's instant, where retention has removed older ones; None where it has not."""
+    first = tx.execute(sa.select(sa.func.min(_C.taken_at)).where(_C.organization_id == organization_id)).scalar_one()
+    of_day = balance_days.c
+    question = sa.select(sa.func.min(of_day.first_at)).where(of_day.organization_id == organization_id)
+    oldest = tx.execute(question).scalar_one()
+    return first if first is not None and oldest is not None and oldest < first else None
 
 
-def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
-    """The account endpoint's failures since an instant: account and message, oldest first."""
-    c = checks.c
-    query = sa.select(c.account_id, c.message).where(c.organization_id.is_(None), c.ended_at >= since)
-    return [(row.account_id, row.message) for row in tx.execute(query.order_by(c.id))]
+def hold_history(tx: Transaction, organization_id: int) -> datetime | None:
+    """`kept_since`, which no other process changes before this transaction ends."""
+    lock_rows(tx, organizations, [organization_id])
+    return kept_since(tx, organization_id)
+
+
+def lock_rows(tx: Transaction, table: sa.Table, ids: Collection[int]) -> None:
+    """Keep other processes from settling the same accounts or organizations until this transaction ends.
+
+    SQLite has one writer anyway.
+    """
+    if tx.dialect.name == "postgresql" and ids:
+        tx.execute(
+            sa.select(table.c.id).where(table.c.id.in_(ids)).order_by(table.c.id).with_for_update(key_share=True)
+        )
+
+
+def _by_time(snapshot: Snapshot) -> datetime:
+    return snapshot.taken_at
+
+
+_NEWEST: Final = sa.select(
+    organizations.c.id, organizations.c.newest_at, organizations.c.taken_at, organizations.c.credits
+).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)), organizations.c.newest_at.is_not(None))
+
+
+def _newest(tx: Transaction, ids: Collection[int]) -> dict[int, Snapshot]:
+    """The snapshot of each organization with the latest instant."""
+    found = {}
+    for row in tx.execute(_NEWEST, {"ids": list(ids)}).all():
+        amount = row.credits
+        if row.newest_at != row.taken_at:  # what arrived last was taken earlier
+            amount = tx.execute(_at(row.id, row.newest_at)).scalar_one()
+        found[row.id] = Snapshot(row.newest_at, amount)
+    return found
+
+
+def _at(organization_id: int, at: datetime) -> sa.Select[tuple[Decimal]]:
+    return sa.select(_C.credits).where(_C.organization_id == organization_id, _C.taken_at == at)
+
+
+def _around(
+    tx: Transaction, organization_id: int, first: datetime, last: datetime
+) -> tuple[Snapshot | None, list[Snapshot], Snapshot | None]:
+    """The neighbour before a stretch, what is in it, the neighbour after it."""
+    mine = sa.select(_C.taken_at, _C.credits).where(_C.organization_id == organization_id)
+    before = tx.execute(mine.where(_C.taken_at < first).order_by(_C.taken_at.desc()).limit(1)).first()
+    within = tx.execute(mine.where(_C.taken_at.between(first, last)).order_by(_C.taken_at))
+    there = [Snapshot(*row) for row in within]
+    after = tx.execute(mine.where(_C.taken_at > last).order_by(_C.taken_at).limit(1)).first()
+    return Snapshot(*before) if before else None, there, Snapshot(*after) if after else None
+
+
+_NEWER: Final = (
+    organizations.update().where(organizations.c.id == sa.bindparam("key")).values(newest_at=sa.bindparam("newest_at"))
+)
+
+
+def _insert(tx: Transaction, taken: Sequence[tuple[int, Snapshot]], newest: Mapping[int, Snapshot]) -> None:
+    """Write snapshots, and for each organization in `newest` which one is its latest now."""
+    rows = [{"organization_id": id_, "taken_at": one.taken_at, "credits": one.credits} for id_, one in taken]
+    if len(rows) >= MANY:
+        put_rows(tx, snapshots, [[tuple(row.values()) for row in rows]])
+    elif rows:
+        tx.execute(snapshots.insert(), rows)
+    if newest:
+        tx.execute(_NEWER, [{"key": id_, "newest_at": one.taken_at} for id_, one in newest.items()])

@@ -5,7 +5,7 @@ Refuses to be used from two threads; readers have an engine of their own.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -105,3 +105,25 @@ def read(engine: sa.Engine, question: Callable[[sa.Connection], T]) -> T:
     """Ask a question of an engine that only reads."""
     with transaction(engine) as tx:
         return question(tx)
+
+
+Rows = Sequence[Sequence[Any]]
+
+
+def put_rows(tx: Transaction, table: sa.Table, parts: Iterable[Rows]) -> None:
+    """Insert rows that have every column of a table in its order; memory holds one part at a time."""
+    if tx.dialect.name == "postgresql":
+        _copy_in(tx, table, parts)
+    else:
+        names = [column.name for column in table.columns]
+        for part in parts:
+            tx.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in part])
+
+
+def _copy_in(tx: Transaction, table: sa.Table, parts: Iterable[Rows]) -> None:
+    driver: Any = tx.connection.driver_connection
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
+        for part in parts:
+            for row in part:
+                copy.write_row(row)

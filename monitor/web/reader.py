@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from monitor import query, store
+from monitor import query
 from monitor.config import Settings
 from monitor.errors import DatabaseError
 from monitor.query import AccountIncident, OrganizationStatus, Waiting
-from monitor.store import migrate
+from monitor.store import engines, migrate
 
 PATIENCE: Final = 8.0  # seconds; Prometheus gives up after ten
 FORECAST_TIME: Final = 1.0  # seconds of one answer that go into new forecasts: each costs milliseconds of the daemon's
@@ -42,7 +42,7 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._engine = store.open_reader(settings.database.url)
+        self._engine = engines.open_reader(settings.database.url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="web")
         self._under_way: dict[Callable[[], Any], asyncio.Future[Any]] = {}
         self._runways: dict[int, tuple[datetime, float | None]] = {}  # with the snapshot they start from

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor import config, store
+from monitor import config
 from monitor.config import QuietHours
 from monitor.model import (
     Attempt,
@@ -25,7 +25,11 @@ from monitor.model import (
     Subject,
 )
 from monitor.poll import Forecasts, reconcile, settle
-from monitor.store import Fallback, Store
+from monitor.store import outbox, silences
+from monitor.store.accounts import account_rows
+from monitor.store.organizations import identities
+from monitor.store.outbox import Fallback
+from monitor.store.writer import Store
 
 START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -64,9 +68,9 @@ class Desk:
         self.now = START
         self.forecasts = Forecasts()
         self.reconcile()
-        rows = self.store.write_now(store.identities)
+        rows = self.store.write_now(identities)
         self.ids = {row.name: row.id for row in rows}
-        accounts = {row.name: row.id for row in self.store.write_now(store.account_rows)}
+        accounts = {row.name: row.id for row in self.store.write_now(account_rows)}
         self.account_of = {row.name: accounts[row.account] for row in rows}
 
     def reconcile(self) -> list[Notification]:
@@ -90,7 +94,7 @@ class Desk:
 
     def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)):
         at = self.now + later
-        return self.store.write_now(lambda tx: store.claim(tx, channel, at, limit=20))
+        return self.store.write_now(lambda tx: outbox.claim(tx, channel, at, limit=20))
 
     @staticmethod
     def name(delivery) -> str:
@@ -98,7 +102,7 @@ class Desk:
 
     def mark(self, delivery_id: int, error: str | None, *, retryable: bool = True, fallback: Fallback | None = None):
         attempt = Attempt(delivery_id, error, retryable=retryable)
-        return self.store.write_now(lambda tx: store.mark(tx, attempt, at=self.now, fallback=fallback))
+        return self.store.write_now(lambda tx: outbox.mark(tx, attempt, at=self.now, fallback=fallback))
 
     def deliver(self, channel: str = "ops") -> list[list[str]]:
         """Send everything that is due, successfully."""
@@ -114,7 +118,7 @@ class Desk:
         subject = Subject.ACCOUNT if name in self.settings.accounts else Subject.ORGANIZATION
         key = {**self.ids, "studio": self.account_of["a"]}[name]
         one = Silence(0, subject, key, None, Severity.WARNING, self.now, None, "anna", "maintenance")
-        return self.store.write_now(lambda tx: store.add_silence(tx, replace(one, **values)))
+        return self.store.write_now(lambda tx: silences.add_silence(tx, replace(one, **values)))
 
 
 @pytest.fixture
@@ -228,14 +232,14 @@ def test_an_acknowledgement_ends_on_escalation(desk):
     assert desk.deliver() == []
     desk.check(a=100)
     assert desk.deliver() == [["a credits escalated"]]
-    assert desk.store.write_now(lambda tx: store.standing_silences(tx, at=desk.now)) == []
+    assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
 
 
 def test_an_acknowledgement_ends_when_it_is_over(desk):
     desk.check(a=900)
     desk.silence("a")
     desk.check(a=5000)
-    assert desk.store.write_now(lambda tx: store.standing_silences(tx, at=desk.now)) == []
+    assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
     assert desk.deliver() == [["a credits opened"], ["a credits resolved"]]
 
 

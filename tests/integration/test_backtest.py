@@ -15,12 +15,14 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import backtest, config, store
+from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
 from monitor.poll import Forecasts, reconcile, rules_of, settle
-from monitor.store import Store
+from monitor.store import engines, organizations
+from monitor.store.snapshots import record
 from monitor.store.tables import incidents, notifications
+from monitor.store.writer import Store
 
 START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -114,7 +116,7 @@ def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, confirm
     recorder.store.close()
     written = recorder.said()
     assert {row[1] for row in written} >= {"credits", "spend", "runway"}
-    engine = store.open_reader(sqlite_url)
+    engine = engines.open_reader(sqlite_url)
     said = list(backtest.replay(engine, backtest.courses(engine, rules_file)))
     engine.dispose()
     assert [brief(one) for one in said] == written
@@ -153,13 +155,13 @@ def test_a_replay_that_begins_later_knows_the_weeks_before(tmp_path):
 def test_every_organization_has_its_own_rules_and_name_and_all_come_by_time(database_url, tmp_path):
     more = '[organizations.video]\nid = "org-video"\nrules.credits = "off"\nrules.spend = "off"\n'
     recorder = Recorder(configured(tmp_path, database_url, more=more))
-    ids = {row.vendor_id: row.id for row in recorder.store.write_now(store.identities)}
+    ids = {row.vendor_id: row.id for row in recorder.store.write_now(organizations.identities)}
     for one in (ids["org-farm"], ids["org-video"]):
         checks = [Check(1, one, c.ended_at, c.outcome) for c in history(9)]
-        recorder.store.write_now(lambda tx, checks=checks: store.record(tx, checks))
+        recorder.store.write_now(lambda tx, checks=checks: record(tx, checks))
     recorder.store.close()
     renamed = configured(tmp_path, database_url, more=more.replace("organizations.video", "organizations.film"))
-    engine = store.open_reader(database_url)
+    engine = engines.open_reader(database_url)
     said = list(backtest.replay(engine, backtest.courses(engine, renamed)))
     assert [one.at for one in said] == sorted(one.at for one in said)
     assert {one.organization for one in said} == {"farm", "film"}

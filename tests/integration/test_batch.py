@@ -10,8 +10,8 @@ from story import DOWN, NOON, of_credits
 
 from monitor.model import Check, Snapshot
 from monitor.poll import Ledger
-from monitor.store import Store
 from monitor.store.tables import accounts, checks, organizations, snapshots
+from monitor.store.writer import Store
 
 SECOND = timedelta(seconds=1)
 

@@ -13,8 +13,8 @@ from command import DEAD, FILE, Answer
 from filled import fill
 from story import key_of
 
-from monitor import store
 from monitor.sandbox import Fault, Vendor
+from monitor.store import leader_lock
 from monitor.store.engines import open_writer, transaction
 from monitor.store.tables import snapshots
 
@@ -197,7 +197,7 @@ def test_a_schema_that_is_missing_and_is_to_be_made_by_hand(shell, empty_databas
 
 def test_a_sqlite_file_that_another_daemon_holds(ready, sqlite_url):
     ready.write(FILE, url=sqlite_url, vendor=DEAD)
-    hold = store.acquire(sqlite_url)
+    hold = leader_lock.acquire(sqlite_url)
     assert hold is not None
     assert "another credit-monitor runs" in said(ready("run"), 75)
     hold.release()

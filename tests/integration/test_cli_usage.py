@@ -18,7 +18,7 @@ from filled import HOUR, fill, organization
 
 from monitor.model import Snapshot
 from monitor.store.engines import transaction
-from monitor.store.rollups import keep_snapshots
+from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import organizations
 from tests.integration.test_usage import remove
 

@@ -13,15 +13,16 @@ import sqlalchemy as sa
 from command import DEAD, FILE, Shell
 from filled import NOON, fill
 
-from monitor import store
 from monitor.config import Database
 from monitor.errors import DatabaseError
 from monitor.model import Snapshot
 from monitor.moving import _fill, _writing
 from monitor.store import copy as moving
-from monitor.store import rollups
+from monitor.store import leader_lock, rollups
 from monitor.store.engines import open_writer, transaction
+from monitor.store.organizations import ensure_organization
 from monitor.store.tables import incidents, leases, metadata, organizations, snapshots
+from monitor.store.writer import Store, read
 from tests.integration.test_crashes import broken
 
 SECRET = "hunter2-tiger"
@@ -85,7 +86,7 @@ def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp
     monkeypatch.setattr("monitor.store.backup.PAGES_AT_ONCE", 1)
     monkeypatch.setattr(moving, "ROWS_AT_ONCE", 50)
     stopped = threading.Event()
-    opened = store.Store(database_url)
+    opened = Store(database_url)
 
     def write() -> None:
         minutes = 100_000
@@ -125,7 +126,7 @@ def test_a_copy_goes_on_with_new_numbers(filled, empty_urls):
         filled("db", "copy", "--to", url)
         engine = open_writer(url)
         with transaction(engine) as tx:
-            made = store.ensure_organization(
+            made = ensure_organization(
                 tx, base_url="https://a.example", vendor_id="new", name="new", account="studio", title=None
             )
             values = {"subject": "monitor", "subject_id": 0, "rule": "outage", "severity": "warning"}
@@ -145,14 +146,14 @@ def test_a_target_that_is_not_empty_is_left_as_it_is(filled, empty_urls):
 
 
 def test_a_copy_is_refused_while_a_daemon_has_either_database(filled, database_url, empty_urls):
-    hold = store.acquire(database_url)
+    hold = leader_lock.acquire(database_url)
     assert hold
     for url in empty_urls:
         done = filled("db", "copy", "--to", url)
         assert (done.code, "a credit-monitor runs on this database; stop it first" in done.err) == (75, True)
     hold.release()
     filled("db", "copy", "--to", empty_urls[0])
-    hold = store.acquire(empty_urls[0])
+    hold = leader_lock.acquire(empty_urls[0])
     assert hold
     assert filled("db", "copy", "--to", empty_urls[0]).code == 75
     hold.release()
@@ -165,7 +166,7 @@ def test_a_copy_broken_off_at_any_statement_leaves_the_target_empty(engine, read
         with _writing(Database(url, "auto")) as opened:
             for at in range(1, 200):
                 with broken(opened.engine, at) as here, suppress(DatabaseError):
-                    store.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, lambda _: print)))
+                    read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, lambda _: print)))
                 if here.seen < at:
                     break
                 assert not any(image(url).values())

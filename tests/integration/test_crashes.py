@@ -14,7 +14,6 @@ from story import DENIED, DOWN, REJECTED, SPENT, TOML, Story, configured
 
 from monitor.app import open_parts
 from monitor.errors import DatabaseError
-from monitor.store import Store
 from monitor.store.tables import (
     accounts,
     attempts,
@@ -25,6 +24,7 @@ from monitor.store.tables import (
     organizations,
     snapshots,
 )
+from monitor.store.writer import Store
 
 SOLID = TOML.replace('runway = "off"', 'runway = { warning = "7d", critical = "2d" }')
 OTHERS = """

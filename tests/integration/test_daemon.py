@@ -13,10 +13,11 @@ from command import FILE
 from manager import ended, manager_of
 from story import NOON, key_of
 
-from monitor import store
 from monitor.app import due_at
 from monitor.errors import DatabaseError
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
+from monitor.store import leader_lock
+from monitor.store.leader_lock import Hold
 
 EVERY = timedelta(minutes=5)
 SECOND = timedelta(seconds=1)
@@ -59,19 +60,19 @@ def test_a_daemon_takes_the_descriptors_it_may_have():
 
 
 def test_a_database_is_held_once_until_it_is_released(database_url):
-    first = store.acquire(database_url)
+    first = leader_lock.acquire(database_url)
     assert first is not None
-    assert store.acquire(database_url) is None
+    assert leader_lock.acquire(database_url) is None
     first.release()
     first.release()
-    second = store.acquire(database_url)
+    second = leader_lock.acquire(database_url)
     assert second is not None
     second.release()
 
 
 def test_two_databases_are_held_apart(database_url, tmp_path_factory):
     other = f"sqlite:///{tmp_path_factory.mktemp('other')}/other.db"
-    holds = [store.acquire(url) for url in (database_url, other)]
+    holds = [leader_lock.acquire(url) for url in (database_url, other)]
     assert None not in holds
     for one in holds:
         one.release()
@@ -92,7 +93,7 @@ def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(da
     assert holder.stdout is not None
     assert holder.stdin is not None
     held, child = holder.stdout.readline().split()
-    assert (held, store.acquire(database_url)) == ("True", None)
+    assert (held, leader_lock.acquire(database_url)) == ("True", None)
     holder.kill()
     holder.wait()
     again = _acquired(database_url)
@@ -103,29 +104,29 @@ def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(da
     holder.stdout.close()
 
 
-def _acquired(url: str) -> store.Hold | None:
+def _acquired(url: str) -> Hold | None:
     """The hold, as soon as a server has noticed that its client is gone."""
     for _ in range(100):
-        if hold := store.acquire(url):
+        if hold := leader_lock.acquire(url):
             return hold
         subprocess.run(["sleep", "0.05"], check=True)
     return None
 
 
 def test_releasing_a_hold_whose_server_has_gone_is_no_mistake(postgres, postgres_url):
-    hold = store.acquire(postgres_url)
+    hold = leader_lock.acquire(postgres_url)
     name = sa.make_url(postgres_url).database
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     assert hold is not None
     hold.release()
-    again = store.acquire(postgres_url)
+    again = leader_lock.acquire(postgres_url)
     assert again is not None
     again.release()
 
 
 def test_a_hold_on_a_database_that_is_not_there_is_an_error_of_ours(tmp_path):
     with pytest.raises(DatabaseError):
-        store.acquire(f"postgresql://nobody@/none?host={tmp_path}")
+        leader_lock.acquire(f"postgresql://nobody@/none?host={tmp_path}")
 
 
 # --- the real process -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from story import TOML, configured
 from monitor.daemon import process
 from monitor.daemon.process import Daemon
 from monitor.daemon.systemd import ServiceManager
-from monitor.store import Store
+from monitor.store.writer import Store
 
 
 async def broken(*_: object) -> None:

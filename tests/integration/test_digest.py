@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from monitor import store
 from monitor.config import DigestTime
 from monitor.model import Failure, FailureKind, OpenLine, Rule, Severity
 from monitor.notify.digest import Digests, gather, last_due
-from monitor.store import Fallback
+from monitor.store import engines
+from monitor.store.outbox import Fallback
 from monitor.store.tables import deliveries, notifications
 from tests.integration.test_alerts import START, Desk
 
@@ -85,7 +85,7 @@ class Digesting(Desk):
         return [json.loads(row.facts)[1] for row in self.store.write_now(lambda tx: tx.execute(question).all())]
 
     def gather(self, since: datetime, channel: str = "ops", *, weekly: bool = False):
-        reader = store.open_reader(self.settings.database.url)
+        reader = engines.open_reader(self.settings.database.url)
         try:
             return gather(reader, self.settings, channel, weekly=weekly, since=since, until=self.now)
         finally:

@@ -20,10 +20,11 @@ import pytest
 from command import Shell
 from receivers import silence
 
-from monitor import store
 from monitor.doctor import Finding, State, examine, service
 from monitor.doctor.findings import apart, look, ok
 from monitor.sandbox import Received, Receiver, Reply, SandboxOrganization, Vendor
+from monitor.store import integrity, leader_lock
+from monitor.store.writer import Store
 
 KEY = "sk-" + "canarydoctor".ljust(48, "0")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -134,7 +135,7 @@ async def test_a_database_on_postgresql_is_looked_at(ward: Ward, postgres_url: s
     found = await ward.examine()
     assert bad(found) == {}
     assert "PostgreSQL server" in of(found, "disk").found
-    hold = store.acquire(postgres_url)
+    hold = leader_lock.acquire(postgres_url)
     assert hold
     assert " leads (process " in of(await ward.examine(), "daemon").found
     hold.release()
@@ -285,10 +286,10 @@ async def test_an_empty_database_says_what_brings_it_up_to_date(ward: Ward) -> N
 
 
 async def test_a_daemon_on_the_database_is_seen_and_not_disturbed(ward: Ward) -> None:
-    hold = store.acquire(ward.url)
+    hold = leader_lock.acquire(ward.url)
     assert hold
     assert of(await ward.examine(), "daemon").found == "one runs on this database"
-    assert store.acquire(ward.url) is None
+    assert leader_lock.acquire(ward.url) is None
     hold.release()
 
 
@@ -444,15 +445,15 @@ def test_the_command_makes_nothing(shell: Shell) -> None:
 
 
 def test_a_file_of_the_database_is_made_for_its_owner_alone(sqlite_url: str) -> None:
-    opened = store.Store(sqlite_url)
-    hold = store.acquire(sqlite_url)
+    opened = Store(sqlite_url)
+    hold = leader_lock.acquire(sqlite_url)
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE x (y)")
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
     assert set(modes.values()) == {0o600}
     assert {"monitor.db", "monitor.db-wal", "monitor.db-shm", "monitor.db.lock"} <= modes.keys()
-    assert list(store.lax_modes(sqlite_url)) == []
+    assert list(integrity.lax_modes(sqlite_url)) == []
     assert hold
     hold.release()
     opened.close()

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
-from monitor.store import Store
 from monitor.store.engines import SILENT_AFTER, open_writer, transaction
+from monitor.store.writer import Store
 from tests.integration.test_engines import SECRET, problem
 
 

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 
 from monitor import query
 from monitor.errors import DatabaseError, LeaseLost
-from monitor.store import Store, lease, open_reader
-from monitor.store.lease import Lease, boot_clock
-from monitor.store.process import is_dead, own_id
+from monitor.store import lease
+from monitor.store.engines import open_reader
+from monitor.store.lease import Lease, boot_clock, is_dead, own_id
 from monitor.store.tables import accounts, daemons, leases
+from monitor.store.writer import Store
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.model import Snapshot
 from monitor.store import migrate, tables
 from monitor.store.engines import open_reader, open_writer, transaction
-from monitor.store.rollups import keep_snapshots
+from monitor.store.snapshots import keep_snapshots
 
 SCRIPTS = Path(migrate.__file__).parents[2] / "migrations"
 

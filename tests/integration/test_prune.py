@@ -8,10 +8,9 @@ import pytest
 from command import DEAD, FILE
 from filled import fill
 
-from monitor import store
 from monitor.model import Snapshot
 from monitor.proration import DAY, floor
-from monitor.store import rollups
+from monitor.store import leader_lock, rollups
 from monitor.store.engines import transaction
 
 RETENTION = "[retention]\nraw = '10d'\nhourly = '20d'\ndaily = '30d'\n"
@@ -44,7 +43,7 @@ def test_a_dry_run_says_how_much_would_go_and_removes_nothing(aged):
 
 
 def test_all_of_it_goes_at_once_beside_a_daemon_and_then_there_is_nothing_left(aged, database_url):
-    hold = store.acquire(database_url)
+    hold = leader_lock.acquire(database_url)
     done = aged("db", "prune", "--format", "json")
     assert (done.code, counts(done)["snapshots"], counts(done)["days"]) == (0, 30, 10)
     assert counts(done)["hours"] == 20 * 24 - 1  # every hour that the removed balances' use was shared out over

@@ -10,12 +10,11 @@ import pytest
 import sqlalchemy as sa
 from filled import NOON, fill
 
-from monitor import store
 from monitor.config import Retention
 from monitor.daemon import retention
 from monitor.errors import DatabaseError
 from monitor.proration import DAY, floor
-from monitor.store import Store, pruning, stretches
+from monitor.store import pruning, stretches
 from monitor.store.engines import transaction
 from monitor.store.tables import (
     attempts,
@@ -24,6 +23,7 @@ from monitor.store.tables import (
     checks,
     snapshots,
 )
+from monitor.store.writer import Store
 from tests.integration.test_crashes import broken
 from tests.integration.test_retention import VIDEO, by_hour, left, remove_all, rows, small, taken
 
@@ -90,7 +90,7 @@ async def test_a_tick_ends_with_its_budget_and_goes_on_at_the_next(opened, engin
 
 async def test_a_polls_results_wait_for_one_small_transaction_at_most(opened, database_url, monkeypatch):
     """Whatever is given to the writer while old balances go is done after at most one more slice of them."""
-    slices, waits, remove = [], [], store.remove
+    slices, waits, remove = [], [], pruning.remove
     hours = sa.select(sa.func.count()).select_from(balance_hours)
 
     def counted(tx: Any, portion: Any) -> int:
@@ -105,7 +105,7 @@ async def test_a_polls_results_wait_for_one_small_transaction_at_most(opened, da
             await opened.write(lambda _, begun=begun: waits.append(len(slices) - begun))
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(store, "remove", counted)
+    monkeypatch.setattr(pruning, "remove", counted)
     monkeypatch.setattr(pruning, "SLICE", 20)
     monkeypatch.setattr(retention, "BUDGET", 600)
     polling = asyncio.create_task(poll())

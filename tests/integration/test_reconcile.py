@@ -10,7 +10,7 @@ from story import DENIED, DOWN, NOON, REJECTED, SPENT, TOML, Story, of_credits
 
 from monitor.model import Rule
 from monitor.query import account_incidents, status
-from monitor.store import open_reader
+from monitor.store.engines import open_reader
 from monitor.store.tables import deliveries, incidents, metadata, organizations, snapshots
 
 FARM = '[organizations.farm]\naccount = "studio"\nid = "org-1"\n'

@@ -13,13 +13,13 @@ from filled import NOON, fill
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor import store
 from monitor.config import Retention
 from monitor.daemon import retention
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, floor, parts
-from monitor.store import Cutoffs, Sort, pruning, stretches
+from monitor.store import pruning, stretches
 from monitor.store.engines import transaction
+from monitor.store.pruning import Cutoffs, Portion, Sort
 from monitor.store.tables import (
     attempts,
     balance_days,
@@ -65,9 +65,9 @@ def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
 def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Sort, int]:
     """Remove everything in one transaction; gives how many rows of each sort."""
     gone: dict[Sort, int] = defaultdict(int)
-    while portions := list(store.removable(tx, cutoffs)):
+    while portions := list(pruning.removable(tx, cutoffs)):
         for portion in portions:
-            while removed := store.remove(tx, portion):
+            while removed := pruning.remove(tx, portion):
                 gone[portion.sort] += removed
     return gone
 
@@ -181,7 +181,7 @@ def test_who_only_asks_whether_there_is_something_to_remove_counts_no_rows(engin
     with transaction(engine) as tx:
         stretches.keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
         cut = Cutoffs(NOON + 5 * DAY, None, NOON + 5 * DAY)
-        counted, seen = list(store.removable(tx, cut)), list(store.removable(tx, cut, most=1))
+        counted, seen = list(pruning.removable(tx, cut)), list(pruning.removable(tx, cut, most=1))
     assert {one.rows for one in seen} == {1}
     assert max(one.rows for one in counted) > 1
     assert [replace(one, rows=1) for one in counted] == seen
@@ -191,7 +191,7 @@ def test_nothing_goes_where_everything_is_kept(engine):
     fill(engine)
     kept = retention.cutoffs(Retention(None, None, None), LATER)
     with transaction(engine) as tx:
-        assert list(store.removable(tx, kept)) == []
+        assert list(pruning.removable(tx, kept)) == []
 
 
 def test_a_change_over_years_is_shared_out_over_its_hours_a_little_at_a_time(engine, monkeypatch):
@@ -211,7 +211,7 @@ def test_a_change_over_years_is_shared_out_over_its_hours_a_little_at_a_time(eng
         stretches.keep_snapshots(tx, far)
         kept.clear()
         before = by_hour(tx)
-        assert store.remove(tx, store.Portion(Sort.SNAPSHOTS, NOON, 1, VIDEO)) == 1
+        assert pruning.remove(tx, Portion(Sort.SNAPSHOTS, NOON, 1, VIDEO)) == 1
         assert by_hour(tx) == before
         assert sum(used for used, _ in before.values()) == 60
     assert max(kept) <= pruning.SLICE

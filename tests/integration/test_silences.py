@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor import store
 from monitor.cli import _exit_code
 from monitor.errors import UsageError
 from monitor.model import Failure, FailureKind, Rule, Severity
 from monitor.notify import silences
+from monitor.store.silences import standing_silences
 from tests.integration.test_alerts import Desk
 
 HOURS = timedelta(hours=1)
@@ -29,7 +29,7 @@ class Silencer(Desk):
         self.store.write_now(lambda tx: silences.lift(tx, key, at=self.now))
 
     def standing(self) -> list[int]:
-        return [one.id for one in self.store.write_now(lambda tx: store.standing_silences(tx, at=self.now))]
+        return [one.id for one in self.store.write_now(lambda tx: standing_silences(tx, at=self.now))]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
-from monitor.store import Store
 from monitor.store.engines import open_reader, transaction
+from monitor.store.writer import Store
 
 
 @pytest.fixture

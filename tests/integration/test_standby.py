@@ -23,9 +23,10 @@ from monitor import query
 from monitor.errors import DatabaseError
 from monitor.query import DaemonRow
 from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
-from monitor.store import Engine, open_reader, read
+from monitor.store.engines import open_reader
 from monitor.store.lease import Lease
 from monitor.store.tables import incidents, notifications, snapshots
+from monitor.store.writer import Engine, read
 
 FILE = """
 [database]

@@ -10,12 +10,13 @@ from decimal import Decimal
 
 import pytest
 
-from monitor import query, store
+from monitor import query
 from monitor.cli import _exit_code
 from monitor.forecast import Runway, Unknown
 from monitor.model import Check, Failure, FailureKind, Snapshot, Subject
 from monitor.notify import silences
 from monitor.poll import Forecasts, settle
+from monitor.store import engines, leader_lock, organizations
 from tests.integration.test_alerts import DOWN, Desk
 
 HOUR = timedelta(hours=1)
@@ -88,9 +89,9 @@ def test_an_organization_never_fetched_has_no_runway(desk, command):
 
 def test_the_runway_of_status_is_the_one_that_is_judged(desk):
     use(desk, 60, a=120)
-    organization = desk.store.write_now(lambda tx: store.load(tx, [desk.ids["a"]]))[desk.ids["a"]]
+    organization = desk.store.write_now(lambda tx: organizations.load(tx, [desk.ids["a"]]))[desk.ids["a"]]
     folded = desk.store.write_now(lambda tx: Forecasts().at(tx, organization, desk.settings.rules))
-    reader = store.open_reader(desk.settings.database.url)
+    reader = engines.open_reader(desk.settings.database.url)
     assert query.runways(reader, desk.ids.values()) == {desk.ids["a"]: folded.usage.runway()}
     reader.dispose()
 
@@ -114,7 +115,7 @@ def test_use_within_a_period_needs_two_snapshots(desk):
     first = desk.now
     desk.check(a=90, b=5)
     desk.check(a=190)
-    reader = store.open_reader(desk.settings.database.url)
+    reader = engines.open_reader(desk.settings.database.url)
     found = query.used_within(reader, desk.ids.values(), since=first, until=desk.now)
     reader.dispose()
     assert found == {desk.ids["a"]: query.Used(Decimal(10), Decimal(100))}
@@ -123,7 +124,7 @@ def test_use_within_a_period_needs_two_snapshots(desk):
 def test_a_forecast_is_known_or_says_what_is_missing(desk):
     use(desk, 30, a=120)
     desk.check(b=5)
-    reader = store.open_reader(desk.settings.database.url)
+    reader = engines.open_reader(desk.settings.database.url)
     found = query.runways(reader, desk.ids.values())
     reader.dispose()
     assert isinstance(found[desk.ids["a"]], Runway)
@@ -161,7 +162,7 @@ def test_status_tells_on_postgresql_who_leads_and_who_stands_by(desk, command):
         return
     assert "NOBODY LEADS: no daemon polls and delivers now" in command("status")
     url = desk.store.engine.url.render_as_string(hide_password=False)
-    leader, standby = store.open_hold(url), store.open_hold(url)
+    leader, standby = leader_lock.open_hold(url), leader_lock.open_hold(url)
     leader.acquire()
     standby.acquire()
     leads, stands_by = command("status").splitlines()[-2:]
@@ -251,7 +252,7 @@ def test_an_outage_of_everything_is_one_line(desk, command):
 
 
 def _incidents(desk):
-    reader = store.open_reader(desk.settings.database.url)
+    reader = engines.open_reader(desk.settings.database.url)
     try:
         return query.incidents(reader)
     finally:

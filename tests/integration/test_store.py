@@ -12,12 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from story import DOWN, NOON
 
-from monitor import store
 from monitor.errors import DatabaseError
 from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
-from monitor.store import Store
+from monitor.store import accounts
+from monitor.store.checks import account_failures
 from monitor.store.engines import transaction
+from monitor.store.organizations import ensure_organization, identities, load, rename, save
+from monitor.store.snapshots import record, snapshot_before
 from monitor.store.tables import checks, organizations, snapshots
+from monitor.store.writer import Store
 
 VENDOR = "https://api.stability.ai"
 MICRO = Decimal("0.000001")
@@ -25,13 +28,11 @@ SMALLEST, LARGEST = Decimal("0.000001"), Decimal("999999999999.999999")
 
 
 def place(tx, vendor_id="org-1", name="farm", *, base_url=VENDOR, account="studio", title=None):
-    return store.ensure_organization(
-        tx, base_url=base_url, vendor_id=vendor_id, name=name, account=account, title=title
-    )
+    return ensure_organization(tx, base_url=base_url, vendor_id=vendor_id, name=name, account=account, title=title)
 
 
 def known(tx, vendor_id="org-1"):
-    account = store.ensure_account(tx, "studio", base_url=VENDOR, generation="v1")
+    account = accounts.ensure_account(tx, "studio", base_url=VENDOR, generation="v1")
     return account.id, place(tx, vendor_id).id
 
 
@@ -47,9 +48,9 @@ def test_an_organization_is_its_base_url_and_vendor_id_whatever_it_is_called(eng
         first = place(tx, name="farm")
         again = place(tx, name="render-farm", account="lab")
         elsewhere = place(tx, base_url="http://proxy:8080")
-        assert (first.id, len(store.identities(tx))) == (again.id, 2)
+        assert (first.id, len(identities(tx))) == (again.id, 2)
         assert elsewhere.id != first.id
-        row = store.load(tx, [first.id])[first.id]
+        row = load(tx, [first.id])[first.id]
         assert (row.name, row.account, row.vendor_id) == ("render-farm", "lab", "org-1")
 
 
@@ -57,27 +58,27 @@ def test_an_unknown_title_keeps_the_one_that_is_known(engine):
     with transaction(engine) as tx:
         one = place(tx, title="Render Farm GmbH")
         place(tx, title=None)
-        assert store.load(tx, [one.id])[one.id].title == "Render Farm GmbH"
+        assert load(tx, [one.id])[one.id].title == "Render Farm GmbH"
         place(tx, title="Render Farm AG")
-        assert store.load(tx, [one.id])[one.id].title == "Render Farm AG"
+        assert load(tx, [one.id])[one.id].title == "Render Farm AG"
 
 
 def test_an_account_is_its_name_and_keeps_when_it_was_polled(engine):
     with transaction(engine) as tx:
-        first = store.ensure_account(tx, "studio", base_url=VENDOR, generation="v1")
+        first = accounts.ensure_account(tx, "studio", base_url=VENDOR, generation="v1")
         assert first.polled_at is None
-        store.mark_polled(tx, first.id, NOON)
-        again = store.ensure_account(tx, "studio", base_url="http://proxy:8080", generation="v1alpha")
+        accounts.mark_polled(tx, first.id, NOON)
+        again = accounts.ensure_account(tx, "studio", base_url="http://proxy:8080", generation="v1alpha")
         assert again == replace(first, polled_at=NOON)
-        assert store.account_rows(tx) == [again]
+        assert accounts.account_rows(tx) == [again]
 
 
 def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches_it(engine):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        store.record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(5)))])
-        store.rename(tx, farm, name="farm", account="studio", watched=False)
-        assert [one.watched for one in store.identities(tx)] == [False]
+        record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(5)))])
+        rename(tx, farm, name="farm", account="studio", watched=False)
+        assert [one.watched for one in identities(tx)] == [False]
         assert place(tx).watched
         assert len(all_rows(tx, snapshots)) == 1
 
@@ -86,7 +87,7 @@ def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches
 def test_any_name_and_title_come_back_as_they_were(engine, name):
     with transaction(engine) as tx:
         one = place(tx, vendor_id=name, name=name, title=name)
-        row = store.load(tx, [one.id])[one.id]
+        row = load(tx, [one.id])[one.id]
         assert (row.vendor_id, row.name, row.title) == (name, name, name)
 
 
@@ -109,8 +110,8 @@ def test_any_name_and_title_come_back_as_they_were(engine, name):
 def test_credits_are_exact_to_six_places(engine, credits):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        store.record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(credits)))])
-        assert store.snapshot_before(tx, farm, NOON) == Snapshot(NOON, Decimal(credits))
+        record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(credits)))])
+        assert snapshot_before(tx, farm, NOON) == Snapshot(NOON, Decimal(credits))
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_credits_are_exact_to_six_places(engine, credits):
 def test_instants_are_exact_to_the_microsecond_and_come_back_as_utc(engine, at):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        store.record(tx, [Check(account, farm, at, Snapshot(at, Decimal(1)))])
-        found = store.snapshot_before(tx, farm, at)
+        record(tx, [Check(account, farm, at, Snapshot(at, Decimal(1)))])
+        found = snapshot_before(tx, farm, at)
         assert found == Snapshot(at, Decimal(1))
         assert found.taken_at.utcoffset() == timedelta(0)
 
@@ -138,8 +139,8 @@ def test_the_same_snapshots_twice_are_kept_once(engine):
         taken = [
             Check(account, farm, NOON, Snapshot(NOON + n * timedelta(microseconds=1), Decimal(n))) for n in range(3)
         ]
-        store.record(tx, taken + taken)
-        store.record(tx, taken)
+        record(tx, taken + taken)
+        record(tx, taken)
         assert [row[2] for row in all_rows(tx, snapshots)] == [0, 1, 2]
 
 
@@ -147,7 +148,7 @@ def test_a_snapshot_never_changes(engine):
     with transaction(engine) as tx:
         account, farm = known(tx)
         for balance in (5, 6):
-            store.record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(balance)))])
+            record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(balance)))])
         assert [row[2] for row in all_rows(tx, snapshots)] == [5]
 
 
@@ -155,26 +156,26 @@ def test_failed_checks_are_kept_each_and_leave_no_snapshot(engine):
     failure = Failure(FailureKind.CREDENTIAL_REJECTED, "refused", 401, "err-1")
     with transaction(engine) as tx:
         account, farm = known(tx)
-        store.record(tx, [Check(account, farm, NOON, failure), Check(account, None, NOON, DOWN)])
-        store.record(tx, [])
+        record(tx, [Check(account, farm, NOON, failure), Check(account, None, NOON, DOWN)])
+        record(tx, [])
         kept = tx.execute(sa.select(checks).order_by(checks.c.id)).all()
         assert [(row.organization_id, row.kind, row.status, row.vendor_error_id) for row in kept] == [
             (farm, "credential_rejected", 401, "err-1"),
             (None, "unavailable", 503, None),
         ]
         assert all_rows(tx, snapshots) == []
-        assert store.account_failures(tx, since=NOON) == [(account, DOWN.message)]
-        assert store.account_failures(tx, since=NOON + timedelta(microseconds=1)) == []
+        assert account_failures(tx, since=NOON) == [(account, DOWN.message)]
+        assert account_failures(tx, since=NOON + timedelta(microseconds=1)) == []
 
 
 def test_the_snapshot_before_an_instant_is_the_last_one_else_the_first_ever(engine):
     hours = [NOON + n * timedelta(hours=1) for n in range(3)]
     with transaction(engine) as tx:
         account, farm = known(tx)
-        assert store.snapshot_before(tx, farm, NOON) is None
-        store.record(tx, [Check(account, farm, at, Snapshot(at, Decimal(n))) for n, at in enumerate(hours)])
+        assert snapshot_before(tx, farm, NOON) is None
+        record(tx, [Check(account, farm, at, Snapshot(at, Decimal(n))) for n, at in enumerate(hours)])
         for asked, found in [(-1, 0), (0, 0), (0.5, 0), (1, 1), (99, 2)]:
-            assert store.snapshot_before(tx, farm, NOON + asked * timedelta(hours=1)).taken_at == hours[found]
+            assert snapshot_before(tx, farm, NOON + asked * timedelta(hours=1)).taken_at == hours[found]
 
 
 # --- the current row --------------------------------------------------------------------------------------------------
@@ -248,8 +249,8 @@ rows = st.builds(
 def test_any_current_row_comes_back_as_it_was_saved(engine, row):
     with transaction(engine) as tx:
         _, farm = known(tx)
-        store.save(tx, [replace(row, id=farm)])
-        assert store.load(tx, [farm]) == {farm: replace(row, id=farm)}
+        save(tx, [replace(row, id=farm)])
+        assert load(tx, [farm]) == {farm: replace(row, id=farm)}
 
 
 # --- the writer -------------------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ async def test_work_that_fails_leaves_nothing_behind(database_url):
 
     with pytest.raises(ZeroDivisionError):
         await opened.write(fail)
-    assert await opened.write(store.identities) == []
+    assert await opened.write(identities) == []
     opened.close()
 
 
@@ -283,7 +284,7 @@ async def test_what_is_under_way_is_written_before_the_database_is_closed(databa
     opened.close()
     account, _ = await writing
     again = Store(database_url)
-    assert [row.id for row in again.write_now(store.account_rows)] == [account]
+    assert [row.id for row in again.write_now(accounts.account_rows)] == [account]
     again.close()
 
 

@@ -19,8 +19,9 @@ from monitor.daemon.systemd import ServiceManager
 from monitor.daemon.watchdog import Outage, Report
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
 from monitor.model import Severity
-from monitor.store import Store, open_hold
 from monitor.store.engines import LOCK_WAIT, STATEMENT_LIMIT
+from monitor.store.leader_lock import open_hold
+from monitor.store.writer import Store
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -19,7 +19,8 @@ from monitor.proration import DAY, HOUR, share
 from monitor.query import By
 from monitor.query.buckets import borders
 from monitor.store.engines import transaction
-from monitor.store.rollups import Stretches, keep_snapshots
+from monitor.store.rollups import Stretches
+from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
 
 PRICE = Decimal("0.01")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from monitor.model import Snapshot
 from monitor.store import tables
 from monitor.store.engines import transaction
-from monitor.store.rollups import keep_snapshots
+from monitor.store.snapshots import keep_snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)

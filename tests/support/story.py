@@ -13,12 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from monitor import config, store
+from monitor import config
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
 from monitor.model import Attempt, Check, Delivery, Failure, FailureKind, Snapshot
-from monitor.store import Store
+from monitor.store import outbox
 from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
+from monitor.store.writer import Store, Transaction
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor answered 503", 503)
@@ -135,7 +136,7 @@ class Story:
         ids = [row["id"] for row in self.rows(deliveries, pending)]
         for _ in range(times):
             for one in ids:
-                self.write(lambda tx, one=one: store.mark(tx, Attempt(one, error), at=self.now))  # type: ignore[misc]
+                self.write(lambda tx, one=one: outbox.mark(tx, Attempt(one, error), at=self.now))  # type: ignore[misc]
 
     def give_up(self, channel: str) -> None:
         """A channel that was dead for longer than anybody tries."""
@@ -156,9 +157,9 @@ class Story:
         return self.parts.store.write_now(work)
 
 
-def due(tx: store.Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
+def due(tx: Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
     """What a channel's service is handed now, whatever goes out together."""
-    return [one for group in store.claim(tx, channel, now, limit=limit) for one in group]
+    return [one for group in outbox.claim(tx, channel, now, limit=limit) for one in group]
 
 
 def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:

@@ -1,0 +1,38 @@
+"""Accounts by name, as they are stored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from monitor.store.tables import accounts
+from monitor.store.writer import Transaction, insert
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account as it is stored; `polled_at` is when its last completed poll began."""
+
+    id: int
+    name: str
+    polled_at: datetime | None
+
+
+def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
+    """The account's row, made or brought up to date."""
+    values = {"name": name, "base_url": base_url, "generation": generation}
+    tx.execute(insert(tx.dialect.name, accounts).values(values).on_conflict_do_nothing())
+    tx.execute(accounts.update().where(accounts.c.name == name).values(values))
+    row = tx.execute(sa.select(accounts.c.id, accounts.c.polled_at).where(accounts.c.name == name)).one()
+    return AccountRow(row.id, name, row.polled_at)
+
+
+def account_rows(tx: Transaction) -> list[AccountRow]:
+    """Every account ever configured."""
+    rows = tx.execute(sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at))
+    return [AccountRow(*row) for row in rows]
+
+
+def mark_polled(tx: Transaction, account_id: int, at: datetime) -> None:
+    """Keep when a completed poll began, so that a restart polls when it was due."""
+    tx.execute(accounts.update().where(accounts.c.id == account_id).values(polled_at=at))
