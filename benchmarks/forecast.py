@@ -22,7 +22,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monitor.forecast import Runway, Unknown, Usage
+from monitor.forecast import Estimator, Runway, Unknown
 from monitor.model import Snapshot
 
 WANTED = 72.0  # hours: the rule's level ...
@@ -190,7 +190,7 @@ def snapshots(stretch: Stretch) -> list[Snapshot]:
 
 
 def ours(stretch: Stretch) -> Iterator[Runway | Unknown]:
-    usage = Usage()
+    usage = Estimator()
     first, *rest = snapshots(stretch)
     usage.add(first)
     for snapshot in rest:
@@ -255,7 +255,7 @@ def speed(stretches: Sequence[Stretch]) -> str:
     prepared = [snapshots(stretch) for stretch in stretches]
     begun = time.perf_counter()
     for history in prepared:
-        usage = Usage()
+        usage = Estimator()
         for snapshot in history:
             usage.add(snapshot)
             usage.runway()

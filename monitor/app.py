@@ -17,12 +17,12 @@ from monitor.errors import ConfigError, DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import Check, Notification, Organization, Severity, Subject, VendorOrganization
 from monitor.notify.delivery import Deliverer
-from monitor.poll import AccountPoll, Forecasts, Ledger, Watch, reconcile, rules_of, settle
+from monitor.poll import Assignment, Batch, ForecastCache, Poller, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import checks, copy, engines, integrity, leader_lock, migrate, organizations, writer
 from monitor.store.accounts import account_rows
 from monitor.store.incidents import open_incidents
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 from monitor.store.outbox import Fallback
 from monitor.store.writer import Store, Transaction
 
@@ -35,22 +35,22 @@ class Parts:
     """Everything that polls and delivers, ready to run."""
 
     store: Store
-    ledger: Ledger
+    batch: Batch
     deliverer: Deliverer
-    polls: tuple[AccountPoll, ...]
+    polls: tuple[Poller, ...]
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
 
     async def leave(self) -> list[Check]:
         """Let go of connections; gives what was fetched and could not be settled."""
-        held = await self.ledger.give_up()
+        held = await self.batch.give_up()
         for provider in self.providers:
             await provider.aclose()
         return held
 
     async def close(self) -> None:
         """Let go of connections and the database, after what was gathered is settled."""
-        await self.ledger.flush()
+        await self.batch.flush()
         await self.leave()
         self.store.close()
 
@@ -74,7 +74,7 @@ def open_parts(
     opened: Store,
     *,
     clock: Clock,
-    hold: Hold | None = None,
+    hold: LeaderLock | None = None,
     held: Sequence[Check] = (),
     counters: Counters | None = None,
 ) -> Parts:
@@ -86,10 +86,10 @@ def open_parts(
     opened.fence = hold.fence if hold else None
     accesses = {name: access(settings, name) for name in settings.accounts}
     deliverer = _deliverer(settings, opened, clock, counts, hold)
-    forecasts = Forecasts()
+    forecasts = ForecastCache()
     tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
     rows = opened.write_now(account_rows)
-    watch = Watch(settings, opened.write_now(organizations.identities))
+    assignment = Assignment(settings, opened.write_now(organizations.identities))
 
     def settled(said: list[Notification]) -> None:
         tell_about(said)
@@ -98,14 +98,14 @@ def open_parts(
 
     balances = opened.write_now(organizations.balances)
     since = clock()
-    ledger = Ledger(opened, lambda tx, batch: settle(tx, batch, settings, forecasts, since=since), settled, held=held)
+    batch = Batch(opened, lambda tx, batch: settle(tx, batch, settings, forecasts, since=since), settled, held=held)
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
-        AccountPoll(
+        Poller(
             row,
             providers[row.name],
-            watch,
-            ledger=ledger,
+            assignment,
+            batch=batch,
             store=opened,
             clock=clock,
             balances=balances,
@@ -115,10 +115,12 @@ def open_parts(
         if row.name in providers
     ]
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, ledger, deliverer, tuple(polls), tuple(providers.values()), due)
+    return Parts(opened, batch, deliverer, tuple(polls), tuple(providers.values()), due)
 
 
-def _deliverer(settings: Settings, opened: Store, clock: Clock, counters: Counters, hold: Hold | None) -> Deliverer:
+def _deliverer(
+    settings: Settings, opened: Store, clock: Clock, counters: Counters, hold: LeaderLock | None
+) -> Deliverer:
     """Reads the channels' URLs; what is sent with a hold is sent while that lasts."""
     return Deliverer(
         opened,
@@ -236,7 +238,7 @@ def _rehearsal(settings: Settings, folder: Path) -> Store:
 
 
 async def _check(
-    settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, hold: Hold | None
+    settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, hold: LeaderLock | None
 ) -> CheckReport:
     """Poll once; deliver with the hold, else a daemon does, or nobody."""
     parts = open_parts(settings, opened, clock=clock, hold=hold)

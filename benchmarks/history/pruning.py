@@ -17,7 +17,7 @@ from monitor import query
 from monitor.config import Retention, Settings
 from monitor.daemon import retention
 from monitor.model import Check, Snapshot
-from monitor.poll import Forecasts, settle
+from monitor.poll import ForecastCache, settle
 from monitor.store import engines, writer
 from monitor.store.writer import Store
 
@@ -64,7 +64,7 @@ class Batches:
 
     def __init__(self, opened: Store, settings: Settings, now: datetime) -> None:
         self._store, self._settings, self._now = opened, settings, now
-        self._forecasts = Forecasts()
+        self._forecasts = ForecastCache()
         reader = engines.open_reader(settings.database.url)
         self._ids = [(one.id, one.credits or Decimal(0)) for one in query.status(reader)]
         reader.dispose()

@@ -22,9 +22,9 @@ from monitor.store.engines import open_writer
 # What the proof has to notice: put into the daemons, before they run, by `--fault`.
 ON_PURPOSE = {
     "no-fence": (  # and a leader that does not notice that it has lost the lead: the fence alone stands against it
-        "from monitor.store.lease import Lease; from monitor.daemon.leadership import Term; "
+        "from monitor.store.lease import Lease; from monitor.daemon.leadership import Leadership; "
         "Lease.fence = lambda self, tx: None; "
-        "Lease.drop = lambda self: None; Term._is_lost = lambda self: False"
+        "Lease.drop = lambda self: None; Leadership._is_lost = lambda self: False"
     ),
     "no-idle-limit": (
         "from monitor.store import engines, lease; engines.IDLE_LIMIT = 3600; "

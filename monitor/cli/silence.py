@@ -60,9 +60,11 @@ def silence(
     from monitor.notify import silences  # noqa: PLC0415
 
     now = datetime.now(UTC)
-    wish = silences.Wish(name, Rule(rule) if rule else None, now + length if length else None, _who(author), reason)
+    request = silences.SilenceRequest(
+        name, Rule(rule) if rule else None, now + length if length else None, _who(author), reason
+    )
     with _writer(config_file) as opened:
-        begun = opened.write_now(lambda tx: silences.begin(tx, wish, at=now))
+        begun = opened.write_now(lambda tx: silences.begin(tx, request, at=now))
     for one in begun:
         click.echo(_begun(one))
 

@@ -24,9 +24,9 @@ from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
-from monitor.poll import AccountPoll
+from monitor.poll import Poller
 from monitor.store import incidents
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 from monitor.store.lease import boot_clock
 from monitor.store.organizations import watched_counts
 from monitor.store.writer import Store, Transaction
@@ -52,12 +52,12 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Term:
+class Leadership:
     """One term as the leader; `run` once."""
 
     settings: Settings
     store: Store
-    hold: Hold
+    hold: LeaderLock
     clock: Callable[[], datetime]
     ending: asyncio.Event  # told to stop, or to begin again with other settings
     stopping: asyncio.Event  # told to stop: then it ends in eight seconds
@@ -81,7 +81,7 @@ class Term:
         self._next_poll = lambda: schedule.next_at("poll ")
         log.info("watching %d account(s), polling every %s", len(parts.polls), written(self.settings.poll.every))
         if held:
-            await parts.ledger.flush()
+            await parts.batch.flush()
         await self._count()
         if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
             await _first(self._attempted, self._over, timeout=LONGEST_START)
@@ -129,7 +129,7 @@ class Term:
         schedule.every(RETENTION_CHECK, lambda: pruner.tick(self.clock()), name="retention", first_at=later)
         return schedule
 
-    async def _poll(self, poll: AccountPoll) -> None:
+    async def _poll(self, poll: Poller) -> None:
         """One poll; the first to end, however it does, is what readiness waits for."""
         try:
             result = await poll.run()
@@ -167,7 +167,7 @@ class Term:
         began = clock()
         await schedule.stop(grace=grace)
         if grace:
-            await parts.ledger.flush()
+            await parts.batch.flush()
             while parts.deliverer.is_sending and clock() - began < self._patience():
                 await parts.deliverer.finish(timeout=LOOK_EVERY)
         delivering.cancel()

@@ -12,9 +12,9 @@ from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.daemon.database_alert import DatabaseNotice
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.watchdog import Outage
+from monitor.daemon.watchdog import DatabaseOutage
 from monitor.errors import ListenError
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 from monitor.web import serving
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ class Outside:
     def __init__(
         self,
         settings: Settings,
-        hold: Hold,
-        outage: Outage,
+        hold: LeaderLock,
+        outage: DatabaseOutage,
         *,
         patience: Callable[[], timedelta],
         hanging: Callable[[], str | None],

@@ -20,16 +20,16 @@ from monitor.app import open_database
 from monitor.config import Settings
 from monitor.config.checks import channel_mistakes, replacement, require_accounts, with_secrets
 from monitor.daemon.database_alert import TOLD_AFTER
-from monitor.daemon.leadership import STOP_AFTER, Term
+from monitor.daemon.leadership import STOP_AFTER, Leadership
 from monitor.daemon.outside import Outside
 from monitor.daemon.systemd import ServiceManager
-from monitor.daemon.unseen import Unseen
-from monitor.daemon.watchdog import Outage, Report
+from monitor.daemon.unseen import LoopErrors
+from monitor.daemon.watchdog import DatabaseOutage, Report
 from monitor.errors import ConfigError, DatabaseError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Check, Snapshot
 from monitor.store import leader_lock, migrate, snapshots
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store
 
 TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
@@ -84,12 +84,12 @@ class Daemon:
         self._reread = reread
         self._manager = manager
         self._turned_at = time.monotonic()
-        self.hold: Hold = leader_lock.open_hold(settings.database.url, alive=self._is_turning)
+        self.hold: LeaderLock = leader_lock.open_leader_lock(settings.database.url, alive=self._is_turning)
         self.stands_by = self.hold.fence is not None
-        self._outage = Outage(self.hold, opened, clock=wall_clock)
+        self._outage = DatabaseOutage(self.hold, opened, clock=wall_clock)
         self._led_last = False  # no other daemon was seen to lead since this one did
         self._held: list[Check] = []
-        self._term: Term | None = None
+        self._term: Leadership | None = None
         self._stopping = asyncio.Event()
         self._ending = asyncio.Event()  # of the present term
         self._asked = asyncio.Event()  # for a reload
@@ -105,7 +105,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
-        asyncio.get_running_loop().set_exception_handler(Unseen())
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         async with self._outside.served():
             await self._run()
 
@@ -164,7 +164,7 @@ class Daemon:
             return
         events, seen = (self._ending, self._stopping), (self._outside.counters, self._outside.heart)
         self._led_last = True
-        self._term = Term(self._settings, self._store, self.hold, wall_clock, *events, *seen)
+        self._term = Leadership(self._settings, self._store, self.hold, wall_clock, *events, *seen)
         try:
             self._held = await self._term.run(self._held, ready=self._begun)
         except ConfigError as error:

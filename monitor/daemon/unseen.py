@@ -16,7 +16,7 @@ AGAIN_AFTER: Final = 60.0  # seconds until the same want is said again
 log = logging.getLogger(__name__)
 
 
-class Unseen:
+class LoopErrors:
     """A loop's exception handler."""
 
     def __init__(self) -> None:

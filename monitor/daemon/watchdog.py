@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from monitor.daemon.leadership import Term
+from monitor.daemon.leadership import Leadership
 from monitor.daemon.systemd import ServiceManager
 from monitor.errors import DatabaseError
 from monitor.message import away_line, leads_line, refused_line, stands_by_line, wedged_line
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble
 
 EVERY: Final = timedelta(seconds=5)  # or oftener, when the service manager's patience is short
@@ -22,10 +22,10 @@ EVERY: Final = timedelta(seconds=5)  # or oftener, when the service manager's pa
 log = logging.getLogger(__name__)
 
 
-class Outage:
+class DatabaseOutage:
     """That the database cannot be used, as a daemon sees it: since when, and why; logged once."""
 
-    def __init__(self, hold: Hold, opened: Store, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, hold: LeaderLock, opened: Store, *, clock: Callable[[], datetime]) -> None:
         self.found: Trouble | None = None  # of one that does not lead, or cannot begin to
         self._hold = hold
         self._store = opened
@@ -57,10 +57,10 @@ class Report:
     def __init__(
         self,
         manager: ServiceManager,
-        hold: Hold,
+        hold: LeaderLock,
         *,
-        term: Callable[[], Term | None],
-        outage: Outage,
+        term: Callable[[], Leadership | None],
+        outage: DatabaseOutage,
         clock: Callable[[], datetime],
     ) -> None:
         """`term` is the present one, of a leader."""

@@ -17,7 +17,7 @@ from typing import Final
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.importer.csv import COLUMNS, Listed, Wrong, read_rows
-from monitor.importer.match import Place, Places, settle_place
+from monitor.importer.match import Match, Matcher, settle_place
 from monitor.model import Snapshot
 from monitor.poll.forecast_cache import MEMORY
 from monitor.proration import EPOCH, MICROSECOND
@@ -79,7 +79,7 @@ class Balances:
 class Import:
     """What a file has to add, organization by organization."""
 
-    balances: dict[Place, Balances] = field(default_factory=dict)
+    balances: dict[Match, Balances] = field(default_factory=dict)
     known: int = 0  # that are there already, or stand in the file twice
     naive: int = 0  # instants without an offset, taken as UTC
 
@@ -95,7 +95,7 @@ def look_through(
     source: Iterable[str], where: str, settings: Settings, engine: Engine, *, organization: str | None, now: datetime
 ) -> Import:
     """What a CSV file has to add to a database; `UsageError` with every mistake, and nothing is locked meanwhile."""
-    places = Places(settings, writer.read(engine, organizations.identities))
+    places = Matcher(settings, writer.read(engine, organizations.identities))
     of_all = places.find(organization, "", "") if organization is not None else None
     found, mistakes = Import(), Mistakes()
     needed = COLUMNS if of_all else (*COLUMNS, "organization")
@@ -120,7 +120,7 @@ def look_through(
     return found
 
 
-def _new(place: Place, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
+def _new(place: Match, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
     """What of it is not there yet, by time."""
     once = Balances()
     for at, line, amount in given.by_time():
@@ -160,7 +160,7 @@ def put_in(opened: Store, settings: Settings, found: Import, told: Callable[[int
     return opened.write_now(lambda tx: sum(_put(tx, settings, *one, told) for one in found.balances.items()))
 
 
-def _put(tx: Transaction, settings: Settings, place: Place, given: Balances, told: Callable[[int], None]) -> int:
+def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, told: Callable[[int], None]) -> int:
     organization_id = settle_place(tx, settings, place)
     since = snapshots.hold_history(tx, organization_id)
     if since and _instant(given.instants[0]) < since:

@@ -16,7 +16,7 @@ from monitor.store.writer import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Match:
     """An organization; without `id` the database does not know it yet."""
 
     id: int | None
@@ -27,14 +27,14 @@ class Place:
 
 
 @dataclass(slots=True)
-class Places:
+class Matcher:
     """Finds organizations; each combination of names is looked for once."""
 
     settings: Settings
     known: Sequence[Identity]
-    _found: dict[tuple[str, str, str], Place | str] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str], Match | str] = field(default_factory=dict)
 
-    def find(self, organization: str, vendor_id: str, account: str) -> Place:
+    def find(self, organization: str, vendor_id: str, account: str) -> Match:
         """By the vendor's id where it is given, else by name, else taking the name for the vendor's id.
 
         In the database, else in the configuration, else by id and account.  `UsageError` when there is none.
@@ -50,7 +50,7 @@ class Places:
             raise UsageError(found)
         return found
 
-    def _look_for(self, organization: str, vendor_id: str, account: str) -> Place:
+    def _look_for(self, organization: str, vendor_id: str, account: str) -> Match:
         if not organization and not vendor_id:
             raise UsageError("organization: is missing")
         found = self._recorded(organization, vendor_id, account)
@@ -60,7 +60,7 @@ class Places:
             )
         if found:
             one = found[0]
-            return Place(one.id, one.base_url, one.vendor_id, one.name, one.account)
+            return Match(one.id, one.base_url, one.vendor_id, one.name, one.account)
         return self._configured(organization, vendor_id) or self._of_account(organization, vendor_id, account)
 
     def _recorded(self, organization: str, vendor_id: str, account: str) -> list[Identity]:
@@ -74,24 +74,24 @@ class Places:
             return [one for one in found if one.base_url == base_url]
         return [one for one in found if one.account == account] or found
 
-    def _configured(self, organization: str, vendor_id: str) -> Place | None:
+    def _configured(self, organization: str, vendor_id: str) -> Match | None:
         for name, one in self.settings.organizations.items():
             if one.id is not None and one.id == (vendor_id or organization):
-                return Place(None, self.settings.accounts[one.account].base_url, one.id, name, one.account)
+                return Match(None, self.settings.accounts[one.account].base_url, one.id, name, one.account)
         ours = None if vendor_id else self.settings.organizations.get(organization)
         if ours is None:
             return None
         if ours.id is None:
             hint = f"set organizations.{organization}.id, or let `credit-monitor check` find it"
             raise UsageError(f"organization: the vendor's id of {organization} is not known; {hint}")
-        return Place(None, self.settings.accounts[ours.account].base_url, ours.id, organization, ours.account)
+        return Match(None, self.settings.accounts[ours.account].base_url, ours.id, organization, ours.account)
 
-    def _of_account(self, organization: str, vendor_id: str, account: str) -> Place:
+    def _of_account(self, organization: str, vendor_id: str, account: str) -> Match:
         if vendor_id and account in self.settings.accounts:
             if not (organization + vendor_id).isprintable():
                 raise UsageError("organization: its name or id holds characters that cannot be printed")
             base_url = self.settings.accounts[account].base_url
-            return Place(None, base_url, vendor_id, organization or vendor_id, account)
+            return Match(None, base_url, vendor_id, organization or vendor_id, account)
         wanted = organization or vendor_id
         names = {*self.settings.organizations, *(word for one in self.known for word in (one.name, one.vendor_id))}
         near = get_close_matches(wanted, sorted(names), n=3)
@@ -104,7 +104,7 @@ class Places:
         raise UsageError(f"organization: {shown} is neither in the database nor configured; {hint}")
 
 
-def settle_place(tx: Transaction, settings: Settings, place: Place) -> int:
+def settle_place(tx: Transaction, settings: Settings, place: Match) -> int:
     """The id of an organization; one that is new is placed as a start of the daemon would place it."""
     if place.id is not None:
         return place.id

@@ -30,7 +30,7 @@ class About:
 
 
 @dataclass(slots=True)
-class Teller:
+class Notifier:
     """Says things within one transaction; what it said is in `said`."""
 
     tx: Transaction

@@ -21,7 +21,7 @@ ALWAYS_CRITICAL: Final = (Rule.CREDENTIAL, Rule.ACCESS)  # a silence of less wou
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SilenceRequest:
     """What a person asks for; `until` None is an acknowledgement, until it is over or gets worse."""
 
     name: str  # of an organization (also the vendor's id) or an account
@@ -46,26 +46,28 @@ def covers(silence: Silence, subject: Subject, subject_id: int, rule: Rule) -> b
     return ours and (silence.rule is rule if silence.rule else rule is not Rule.CREDENTIAL)
 
 
-def begin(tx: Transaction, wish: Wish, *, at: datetime) -> list[Silenced]:
+def begin(tx: Transaction, request: SilenceRequest, *, at: datetime) -> list[Silenced]:
     """Silence what a person names, up to the severity it has now; owe what is open.
 
     When nothing is open: up to warning, or critical for a named rule that knows nothing less.  A name that two vendors'
     organizations share silences both.  `UsageError` for an unknown name, a rule that does not concern what is named,
     and an acknowledgement of nothing.
     """
-    if not wish.reason.strip():
+    if not request.reason.strip():
         raise UsageError("--reason: say in a few words why")
-    begun = [_begin(tx, wish, subject, key, name, at=at) for subject, key, name in _find(tx, wish)]
-    if wish.until is None and not any(one.incidents for one in begun):
-        what = f"{wish.rule.value} of {wish.name}" if wish.rule else wish.name
+    begun = [_begin(tx, request, subject, key, name, at=at) for subject, key, name in _find(tx, request)]
+    if request.until is None and not any(one.incidents for one in begun):
+        what = f"{request.rule.value} of {request.name}" if request.rule else request.name
         raise UsageError(f"{what}: nothing is open to acknowledge; use --for")
     return begun
 
 
-def _begin(tx: Transaction, wish: Wish, subject: Subject, key: int, name: str, *, at: datetime) -> Silenced:
-    reason = wish.reason.strip()
-    least = Severity.CRITICAL if wish.rule in ALWAYS_CRITICAL else Severity.WARNING
-    silence = Silence(0, subject, key, wish.rule, least, at, wish.until, wish.author, reason)
+def _begin(
+    tx: Transaction, request: SilenceRequest, subject: Subject, key: int, name: str, *, at: datetime
+) -> Silenced:
+    reason = request.reason.strip()
+    least = Severity.CRITICAL if request.rule in ALWAYS_CRITICAL else Severity.WARNING
+    silence = Silence(0, subject, key, request.rule, least, at, request.until, request.author, reason)
     standing = open_incidents(tx, subject, [key]).get(key, {})
     covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
     silence = replace(silence, up_to=max((one.severity for one in covered), default=least))
@@ -74,32 +76,32 @@ def _begin(tx: Transaction, wish: Wish, subject: Subject, key: int, name: str, *
     return Silenced(silence, name, owed)
 
 
-def _find(tx: Transaction, wish: Wish) -> list[tuple[Subject, int, str]]:
+def _find(tx: Transaction, request: SilenceRequest) -> list[tuple[Subject, int, str]]:
     """What a name means: organizations so named, else an account, else a vendor's id; a rule decides which sort."""
     known = [one for one in organizations.identities(tx) if one.watched]
     accounts = [(Subject.ACCOUNT, row.id, row.name) for row in account_rows(tx)]
-    named = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.name == wish.name]
-    account = [one for one in accounts if one[2] == wish.name]
-    vendors = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.vendor_id == wish.name]
-    if wish.rule in OF_ACCOUNTS:
+    named = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.name == request.name]
+    account = [one for one in accounts if one[2] == request.name]
+    vendors = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.vendor_id == request.name]
+    if request.rule in OF_ACCOUNTS:
         found = account
-    elif wish.rule:
+    elif request.rule:
         found = named or vendors
     else:
         found = named or account or vendors
     if not found:
         words = {word for one in known for word in (one.name, one.vendor_id)} | {one[2] for one in accounts}
-        raise _unknown(wish, sorted(words))
+        raise _unknown(request, sorted(words))
     return found
 
 
-def _unknown(wish: Wish, words: Sequence[str]) -> UsageError:
-    if wish.name in words and wish.rule:
-        sort = "an account" if wish.rule in OF_ACCOUNTS else "an organization"
-        return UsageError(f"--rule {wish.rule.value} concerns {sort}, and {wish.name} is none")
-    near = get_close_matches(wish.name, words, n=3)
+def _unknown(request: SilenceRequest, words: Sequence[str]) -> UsageError:
+    if request.name in words and request.rule:
+        sort = "an account" if request.rule in OF_ACCOUNTS else "an organization"
+        return UsageError(f"--rule {request.rule.value} concerns {sort}, and {request.name} is none")
+    near = get_close_matches(request.name, words, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(words[:10])}" if words else ""
-    return UsageError(f"{wish.name}: no such organization or account is watched" + (f"; {hint}" if hint else ""))
+    return UsageError(f"{request.name}: no such organization or account is watched" + (f"; {hint}" if hint else ""))
 
 
 def lift(tx: Transaction, silence_id: int, *, at: datetime) -> Silence:

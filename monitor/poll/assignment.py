@@ -9,7 +9,7 @@ from monitor.poll.placement import Placement
 from monitor.store.organizations import Identity
 
 
-class Watch:
+class Assignment:
     """Every watched organization, claimed by exactly one account."""
 
     def __init__(self, settings: Settings, known: Iterable[Identity]) -> None:

@@ -22,7 +22,7 @@ HELD_AT_MOST: Final = 20_000  # checks; about 10 MiB
 log = logging.getLogger(__name__)
 
 
-class Ledger:
+class Batch:
     """Where polls leave their results.  `settled` is told what each batch gave to say."""
 
     def __init__(

@@ -15,7 +15,7 @@ NAMED_AT_MOST: Final = 5
 log = logging.getLogger(__name__)
 
 
-class Complaints:
+class FailureLog:
     """What is wrong with one account, from poll to poll."""
 
     def __init__(self, account: str) -> None:

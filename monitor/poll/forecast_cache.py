@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Self
 
-from monitor.forecast import Usage
+from monitor.forecast import Estimator
 from monitor.model import Organization, Rules, Snapshot
 from monitor.proration import MICROSECOND
 from monitor.store import organizations, snapshots
@@ -50,7 +50,7 @@ class Folded:
     """Everything folded of one organization, up to `last`."""
 
     last: Snapshot | None
-    usage: Usage | None
+    usage: Estimator | None
     window: Window | None
     length: timedelta | None  # of the window
     kept_at: datetime | None = None  # up to when the usage is in the database
@@ -59,7 +59,7 @@ class Folded:
     def nothing(cls, rules: Rules) -> Self:
         """What there is to fold for these rules, before the first snapshot."""
         length = rules.spend.window if rules.spend else None
-        return cls(None, Usage() if rules.runway else None, Window(length) if length else None, length)
+        return cls(None, Estimator() if rules.runway else None, Window(length) if length else None, length)
 
     def add(self, snapshot: Snapshot) -> None:
         """Fold one more snapshot."""
@@ -71,7 +71,7 @@ class Folded:
 
 
 @dataclass(slots=True)
-class Forecasts:
+class ForecastCache:
     """What is folded, by organization."""
 
     _known: dict[int, Folded] = field(default_factory=dict)
@@ -106,7 +106,7 @@ def _rebuilt(tx: Transaction, organization: Organization, rules: Rules) -> Folde
         return folded
     if folded.usage:
         text, folded.kept_at = organizations.kept_usage(tx, organization.id)
-        folded.usage = Usage.load(text) if text else folded.usage
+        folded.usage = Estimator.load(text) if text else folded.usage
         since = folded.kept_at or last.taken_at - MEMORY
         for snapshot in snapshots.snapshots_after(tx, organization.id, since, until=last.taken_at):
             folded.usage.add(snapshot)

@@ -14,9 +14,9 @@ from typing import Final
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError
 from monitor.model import Check, Snapshot, VendorOrganization
-from monitor.poll.assignment import Watch
-from monitor.poll.batch import Ledger
-from monitor.poll.failure_log import Complaints
+from monitor.poll.assignment import Assignment
+from monitor.poll.batch import Batch
+from monitor.poll.failure_log import FailureLog
 from monitor.providers import Provider
 from monitor.store import organizations
 from monitor.store.accounts import AccountRow
@@ -46,16 +46,16 @@ class PollResult:
         return "nothing could be fetched" if self.failed and not self.fetched else None
 
 
-class AccountPoll:
+class Poller:
     """Polls one account: `run` once for every poll, never twice at once."""
 
     def __init__(
         self,
         row: AccountRow,
         provider: Provider,
-        watch: Watch,
+        assignment: Assignment,
         *,
-        ledger: Ledger,
+        batch: Batch,
         store: Store,
         clock: Callable[[], datetime],
         balances: dict[int, Decimal],
@@ -65,13 +65,13 @@ class AccountPoll:
         self.name = row.name
         self._id = row.id
         self._provider = provider
-        self._watch = watch
-        self._ledger = ledger
+        self._assignment = assignment
+        self._batch = batch
         self._store = store
         self._clock = clock
         self._balances = balances
         self._counters = counters
-        self._complaints = Complaints(row.name)
+        self._failure_log = FailureLog(row.name)
         self._resolved = False
         self._fetched = self._failed = 0  # in the poll under way
 
@@ -79,7 +79,7 @@ class AccountPoll:
         """Check every organization of the account (or only those of these names) and settle the results."""
         began, started = self._clock(), asyncio.get_running_loop().time()
         self._fetched = self._failed = 0
-        known = self._wanted(self._watch.of(self.name), only)
+        known = self._wanted(self._assignment.of(self.name), only)
         async with asyncio.TaskGroup() as group:
             # The account endpoint may hang or fail: what is known already is checked meanwhile.
             found = group.create_task(self._discover())
@@ -87,12 +87,12 @@ class AccountPoll:
         seen = {one.id for one in known}
         await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
         if only is None:
-            self._ledger.polled(self._id, began)
-            self._complaints.sum_up()
-        await self._ledger.flush()
+            self._batch.polled(self._id, began)
+            self._failure_log.sum_up()
+        await self._batch.flush()
         seconds = asyncio.get_running_loop().time() - started
         self._counters.polled(self.name, seconds)
-        return PollResult(self._fetched, self._failed, not self._ledger.failing, seconds)
+        return PollResult(self._fetched, self._failed, not self._batch.failing, seconds)
 
     def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
         return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
@@ -113,7 +113,7 @@ class AccountPoll:
         try:
             balance = await self._fetch(one)
         except FetchError as error:
-            self._complaints.hear(one.name, error)
+            self._failure_log.hear(one.name, error)
             self._failed += 1
             self._keep(Check(self._id, one.id, self._clock(), error.failure))
             return
@@ -123,7 +123,7 @@ class AccountPoll:
 
     def _keep(self, check: Check) -> None:
         self._counters.checked(self.name, check.outcome)
-        self._ledger.add(check)
+        self._batch.add(check)
 
     async def _fetch(self, one: Identity) -> Decimal:
         """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
@@ -137,19 +137,19 @@ class AccountPoll:
 
     async def _discover(self) -> list[Identity]:
         """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""
-        if not self._watch.asks_account(self.name, resolved=self._resolved):
+        if not self._assignment.asks_account(self.name, resolved=self._resolved):
             return []
         try:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
-            self._complaints.hear(f"account {self.name}", error)
+            self._failure_log.hear(f"account {self.name}", error)
             self._failed += 1
-            self._ledger.add(Check(self._id, None, self._clock(), error.failure))
+            self._batch.add(Check(self._id, None, self._clock(), error.failure))
             return []
         try:
             # Two accounts may list the same organization at the same moment; only one of them is to watch it.
-            async with self._watch.turn:
-                rows = await self._take_in(self._watch.news(self.name, listed))
+            async with self._assignment.turn:
+                rows = await self._take_in(self._assignment.news(self.name, listed))
         except DatabaseError as error:
             log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
             return []
@@ -162,15 +162,15 @@ class AccountPoll:
                 organizations.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
             return organizations.ensure_organizations(tx, wanted)
 
-        base_url = self._watch.base_url(self.name)
-        displaced = self._watch.displaced(self.name, news)
+        base_url = self._assignment.base_url(self.name)
+        displaced = self._assignment.displaced(self.name, news)
         wanted = [
             {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name or None}
             for name, one in news
         ]
         rows = await self._store.write(ensure) if news else []
         for row, (_, one) in zip(rows, news, strict=True):
-            self._watch.take(row, one.name)
-        for name in self._watch.unresolved(self.name):
+            self._assignment.take(row, one.name)
+        for name in self._assignment.unresolved(self.name):
             log.warning("%s: account %s names no default organization; set `id`", name, self.name)
         return rows

@@ -24,9 +24,9 @@ from monitor.model import (
     Verdict,
 )
 from monitor.notify.facts import Outlook, account_facts, organization_facts
-from monitor.notify.notifier import About, Teller, still
+from monitor.notify.notifier import About, Notifier, still
 from monitor.notify.routing import rules_of
-from monitor.poll.forecast_cache import Folded, Forecasts
+from monitor.poll.forecast_cache import Folded, ForecastCache
 from monitor.store import checks, snapshots
 from monitor.store.accounts import account_rows
 from monitor.store.incidents import open_incidents
@@ -42,7 +42,7 @@ def settle(
     tx: Transaction,
     batch: Sequence[Check],
     settings: Settings,
-    forecasts: Forecasts,
+    forecasts: ForecastCache,
     *,
     since: datetime | None = None,
 ) -> list[Notification]:
@@ -55,7 +55,7 @@ def settle(
     for check in batch:
         settlement.settle(check)
     save(tx, settlement.organizations.values())
-    return settlement.teller.said
+    return settlement.notifier.said
 
 
 def is_rejection(outcome: Snapshot | Failure) -> bool:
@@ -83,8 +83,8 @@ class Settlement:
 
     tx: Transaction
     settings: Settings
-    forecasts: Forecasts
-    teller: Teller
+    forecasts: ForecastCache
+    notifier: Notifier
     organizations: dict[int, Organization]
     incidents: dict[int, Incidents]
     accounts: dict[int, Incidents]
@@ -101,7 +101,7 @@ class Settlement:
         tx: Transaction,
         batch: Sequence[Check],
         settings: Settings,
-        forecasts: Forecasts,
+        forecasts: ForecastCache,
         *,
         since: datetime | None,
     ) -> "Settlement":
@@ -112,7 +112,7 @@ class Settlement:
             tx,
             settings,
             forecasts,
-            Teller(tx, settings, []),
+            Notifier(tx, settings, []),
             load(tx, ids),
             open_incidents(tx, Subject.ORGANIZATION, ids),
             open_incidents(tx, Subject.ACCOUNT, accounts),
@@ -143,7 +143,7 @@ class Settlement:
         for incident in [one for one in incidents.values() if one.owed]:
             about = self._account(check.account_id)
             facts = account_facts(about.name, still(incident), incident, at=check.ended_at, outcome=check.outcome)
-            incidents[incident.rule] = self.teller.settle_debt(incident, about, facts=facts)
+            incidents[incident.rule] = self.notifier.settle_debt(incident, about, facts=facts)
 
     def _judge_outage(self, check: Check, before: Organization | None) -> None:
         """One outage, one message: of the whole account, or of every account at once."""
@@ -232,7 +232,7 @@ class Settlement:
         *,
         organizations: int | None = None,
     ) -> None:
-        incident = self.teller.carry_out(verdict, incidents, about, at=check.ended_at)
+        incident = self.notifier.carry_out(verdict, incidents, about, at=check.ended_at)
         facts = account_facts(
             about.name,
             verdict,
@@ -242,7 +242,7 @@ class Settlement:
             organizations=organizations,
             rules=self.settings.rules,
         )
-        told = self.teller.tell(verdict, incident, about, facts=facts)
+        told = self.notifier.tell(verdict, incident, about, facts=facts)
         if verdict.rule in incidents:
             incidents[verdict.rule] = told
 
@@ -264,13 +264,13 @@ class Settlement:
         )
         after = self.organizations[before.id] = judged.organization
         for verdict in judged.verdicts:
-            announce(self.teller, verdict, incidents, after, at=check.ended_at, rules=rules, outlook=outlook)
+            announce(self.notifier, verdict, incidents, after, at=check.ended_at, rules=rules, outlook=outlook)
         about = About(Subject.ORGANIZATION, after.id, after.name)
         for incident in [one for one in incidents.values() if one.owed]:
             facts = organization_facts(
                 self.tx, after, still(incident, rules), incident, at=check.ended_at, rules=rules, outlook=outlook
             )
-            incidents[incident.rule] = self.teller.settle_debt(incident, about, facts=facts)
+            incidents[incident.rule] = self.notifier.settle_debt(incident, about, facts=facts)
 
     def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:
         """The forecast after this check; what the last one knew when this check failed and something may be said."""
@@ -284,7 +284,7 @@ class Settlement:
 
 
 def announce(
-    teller: Teller,
+    notifier: Notifier,
     verdict: Verdict,
     incidents: Incidents,
     organization: Organization,
@@ -296,8 +296,8 @@ def announce(
     """Carry out one verdict on an organization and keep what is to be said of it."""
     about = About(Subject.ORGANIZATION, organization.id, organization.name)
     balance = organization.snapshot.credits if organization.snapshot else None
-    incident = teller.carry_out(verdict, incidents, about, at=at, credits=balance, topped_up=organization.topped_up)
-    facts = organization_facts(teller.tx, organization, verdict, incident, at=at, rules=rules, outlook=outlook)
-    told = teller.tell(verdict, incident, about, facts=facts)
+    incident = notifier.carry_out(verdict, incidents, about, at=at, credits=balance, topped_up=organization.topped_up)
+    facts = organization_facts(notifier.tx, organization, verdict, incident, at=at, rules=rules, outlook=outlook)
+    told = notifier.tell(verdict, incident, about, facts=facts)
     if verdict.rule in incidents:
         incidents[verdict.rule] = told

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from monitor.forecast import Runway, Unknown, Usage
+from monitor.forecast import Estimator, Runway, Unknown
 from monitor.model import Snapshot
 from monitor.query.organizations import OrganizationRow, wanted_organizations
 from monitor.query.runways import MEMORY
@@ -66,7 +66,7 @@ def history_with_runway(
 
 def _forecast(rows: Iterable[HistoryRow], since: datetime | None) -> Iterator[HistoryRow]:
     for _, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
-        usage = Usage()
+        usage = Estimator()
         for row in members:
             usage.add(Snapshot(row.taken_at, row.credits))
             if since is None or row.taken_at >= since:

@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from monitor.forecast import Runway, Unknown, Usage
+from monitor.forecast import Estimator, Runway, Unknown
 from monitor.proration import DAY, HOUR, floor
 from monitor.query.amounts import by_days
 from monitor.query.coverage import Kept, kept
@@ -39,7 +39,7 @@ def runways(engine: sa.Engine, ids: Collection[int]) -> dict[int, Runway | Unkno
 
 def _runway(connection: sa.Connection, organization_id: int, taken_at: datetime) -> Runway | Unknown:
     text, kept_at = kept_usage(connection, organization_id)
-    usage = Usage.load(text) if text else Usage()
+    usage = Estimator.load(text) if text else Estimator()
     since = kept_at if text and kept_at else taken_at - MEMORY
     for snapshot in snapshots.snapshots_after(connection, organization_id, since, until=taken_at):
         usage.add(snapshot)

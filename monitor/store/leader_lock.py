@@ -14,7 +14,7 @@ from monitor.store.writer import Transaction
 Fence = Callable[[Transaction], None]
 
 
-class Hold(Protocol):
+class LeaderLock(Protocol):
     """What a leader has; `leads` turns False when it has lost that to another daemon."""
 
     @property
@@ -94,7 +94,7 @@ class FileLock:
             self._descriptor = None
 
 
-def open_hold(url: str, *, alive: Callable[[], bool] = lambda: True) -> Hold:
+def open_leader_lock(url: str, *, alive: Callable[[], bool] = lambda: True) -> LeaderLock:
     """The hold on a database, not yet taken; `alive` says whether this process still does its work."""
     if url.startswith("sqlite"):
         engine = open_writer(url)
@@ -102,9 +102,9 @@ def open_hold(url: str, *, alive: Callable[[], bool] = lambda: True) -> Hold:
     return Lease(url, alive=alive)
 
 
-def acquire(url: str) -> Hold | None:
+def acquire(url: str) -> LeaderLock | None:
     """Take the hold on a database that exists; None when another process has it."""
-    hold = open_hold(url)
+    hold = open_leader_lock(url)
     if hold.acquire():
         return hold
     hold.release()

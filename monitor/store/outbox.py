@@ -225,7 +225,7 @@ def mark(tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback 
     else:
         state = DeliveryState.PENDING
         # What was refused for good may still be mended by somebody, so it is tried on, but rarely.
-        values["next_attempt_at"] = at + (pause_after(count) if attempt.retryable else LONGEST_PAUSE)
+        values["next_attempt_at"] = at + (backoff(count) if attempt.retryable else LONGEST_PAUSE)
     if state is not DeliveryState.PENDING:
         values["ended_at"] = at
     tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
@@ -247,7 +247,7 @@ def _hand_over(tx: Transaction, row: Any, fallback: Fallback, *, refused: bool, 
         )
 
 
-def pause_after(count: int) -> timedelta:
+def backoff(count: int) -> timedelta:
     """How long to wait after so many failed attempts."""
     doublings: int = 2 ** min(count - 1, 10)
     return min(FIRST_PAUSE * doublings, LONGEST_PAUSE)

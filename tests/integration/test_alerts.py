@@ -24,7 +24,7 @@ from monitor.model import (
     SpendLimit,
     Subject,
 )
-from monitor.poll import Forecasts, reconcile, settle
+from monitor.poll import ForecastCache, reconcile, settle
 from monitor.store import outbox, silences
 from monitor.store.accounts import account_rows
 from monitor.store.organizations import identities
@@ -66,7 +66,7 @@ class Desk:
         self.settings = config.load(path, {"HOME": str(path.parent)})
         self.store = Store(url)
         self.now = START
-        self.forecasts = Forecasts()
+        self.forecasts = ForecastCache()
         self.reconcile()
         rows = self.store.write_now(identities)
         self.ids = {row.name: row.id for row in rows}
@@ -363,7 +363,7 @@ def test_spend_sees_through_a_top_up_and_over_a_restart(desk):
     desk.check(a=5000)
     desk.check(10, a=4700)
     desk.check(10, a=9700)
-    desk.forecasts = Forecasts()  # as after a restart
+    desk.forecasts = ForecastCache()  # as after a restart
     assert desk.check(10, a=9450) == [("a", "spend", "opened", "warning")]
     assert desk.check(50, a=9440) == [("a", "spend", "resolved", "warning")]
 
@@ -375,10 +375,10 @@ def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
     said = []
     for step in range(14 * 24):  # 40 credits an hour each, from 12,000 on: empty after 300 hours
         if step % 7 == 0:
-            desk.forecasts = Forecasts()
+            desk.forecasts = ForecastCache()
         balance = 12_000 - 40 * step
         said += [(step, *one[:3]) for one in desk.check(60, a=max(balance, 0), b=max(balance, 0))]
-        desk.forecasts = desk.forecasts if step % 11 else Forecasts()
+        desk.forecasts = desk.forecasts if step % 11 else ForecastCache()
     opened = [(step, name) for step, name, _, reason in said if reason == "opened"]
     assert [name for _, name in opened] == ["a", "b"]
     assert all(abs(300 - 72 - step) <= 2 for step, _ in opened)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
-from monitor.poll import Forecasts, reconcile, rules_of, settle
+from monitor.poll import ForecastCache, reconcile, rules_of, settle
 from monitor.store import engines, organizations
 from monitor.store.snapshots import record
 from monitor.store.tables import incidents, notifications
@@ -78,7 +78,7 @@ class Recorder:
     def __init__(self, rules_file) -> None:
         self.settings = rules_file
         self.store = Store(rules_file.database.url)
-        self.forecasts = Forecasts()
+        self.forecasts = ForecastCache()
         self.store.write_now(lambda tx: reconcile(tx, rules_file, self.forecasts, at=START))
 
     def settle(self, checks: list[Check], *, restarts: random.Random | None = None) -> None:
@@ -86,7 +86,7 @@ class Recorder:
         while left:
             batch, left = left[:37], left[37:]
             if restarts and restarts.random() < 0.3:
-                self.forecasts = Forecasts()
+                self.forecasts = ForecastCache()
             self.store.write_now(lambda tx, b=batch: settle(tx, b, self.settings, self.forecasts))
 
     def said(self) -> list[tuple]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from story import DOWN, NOON, of_credits
 
 from monitor.model import Check, Snapshot
-from monitor.poll import Ledger
+from monitor.poll import Batch
 from monitor.store.tables import accounts, checks, organizations, snapshots
 from monitor.store.writer import Store
 
@@ -25,7 +25,7 @@ async def until(condition, seconds: float = 5) -> None:
 def add(story, *outcomes) -> None:
     for outcome in outcomes:
         story.now += SECOND
-        story.parts.ledger.add(story.result(outcome))
+        story.parts.batch.add(story.result(outcome))
 
 
 # --- on the whole monitor ---------------------------------------------------------------------------------------------
@@ -39,29 +39,29 @@ async def test_results_are_settled_within_a_second_or_two_without_being_asked_fo
 async def test_a_hundred_results_do_not_wait_for_the_second(story):
     results = [Check(1, 1, NOON + n * SECOND, Snapshot(NOON + n * SECOND, Decimal(5000))) for n in range(100)]
     for one in results:
-        story.parts.ledger.add(one)
+        story.parts.batch.add(one)
     await until(lambda: len(story.rows(snapshots)) == 100, 0.9)
 
 
 async def test_results_are_held_while_the_database_is_away_and_settled_in_order_when_it_is_back(story, outage):
     outage.begin(story.parts.store.engine)
-    ledger = story.parts.ledger
+    batch = story.parts.batch
     results = []
     story.now += SECOND
     for number, outcome in enumerate(["1500", "900", "100", DOWN, "600", "5000"]):
         at = NOON + number * SECOND
         results.append(Check(1, 1, at, Snapshot(at, Decimal(outcome)) if isinstance(outcome, str) else outcome))
     for one in results[:3]:
-        ledger.add(one)
-    ledger.polled(1, NOON)
-    await ledger.flush()
+        batch.add(one)
+    batch.polled(1, NOON)
+    await batch.flush()
     for one in results[3:]:
-        ledger.add(one)
-    await ledger.flush()
+        batch.add(one)
+    await batch.flush()
     outage.end(story.parts.store.engine)
     assert story.rows(snapshots) == []
     assert story.rows(accounts)[0]["polled_at"] is None
-    await ledger.flush()
+    await batch.flush()
     assert [row["credits"] for row in story.rows(snapshots)] == [1500, 900, 100, 600, 5000]
     assert story.heard() == [
         *of_credits("ops", reason="opened", severity="warning"),
@@ -75,8 +75,8 @@ async def test_results_are_held_while_the_database_is_away_and_settled_in_order_
 
 async def test_what_is_held_is_settled_without_a_further_poll(story, outage, caplog):
     outage.begin(story.parts.store.engine)
-    story.parts.ledger.add(Check(1, 1, NOON, Snapshot(NOON, Decimal(900))))
-    await story.parts.ledger.flush()
+    story.parts.batch.add(Check(1, 1, NOON, Snapshot(NOON, Decimal(900))))
+    await story.parts.batch.flush()
     outage.end(story.parts.store.engine)
 
     def said() -> list[str]:
@@ -91,12 +91,12 @@ async def test_a_poll_that_is_cancelled_while_its_results_are_written_loses_none
     """The writer is busy, as it is in the moment of a stop."""
     busy = asyncio.create_task(story.parts.store.write(lambda _: time.sleep(0.3)))
     await asyncio.sleep(0.05)
-    story.parts.ledger.add(Check(1, 1, NOON, Snapshot(NOON, Decimal(900))))
-    poll = asyncio.create_task(story.parts.ledger.flush())
+    story.parts.batch.add(Check(1, 1, NOON, Snapshot(NOON, Decimal(900))))
+    poll = asyncio.create_task(story.parts.batch.flush())
     await asyncio.sleep(0.05)
     poll.cancel()
     await asyncio.gather(poll, busy, return_exceptions=True)
-    await story.parts.ledger.flush()
+    await story.parts.batch.flush()
     assert [row["credits"] for row in story.rows(snapshots)] == [900]
     assert story.heard() == of_credits("ops", reason="opened", severity="warning")
 
@@ -125,26 +125,26 @@ async def test_one_result_that_cannot_be_judged_takes_no_other_with_it(tmp_path,
         settled.extend(check.organization_id for check in batch)
         return []
 
-    ledger = Ledger(opened, settle, lambda _: None)
+    batch = Batch(opened, settle, lambda _: None)
     for number in range(30):
-        ledger.add(Check(1, number, NOON, DOWN))
-    ledger.polled(1, NOON)
+        batch.add(Check(1, number, NOON, DOWN))
+    batch.polled(1, NOON)
     async with asyncio.timeout(5):
-        await ledger.flush()
+        await batch.flush()
     assert settled == [number for number in range(30) if number != 13]
     assert "Odd" in caplog.text
-    ledger.add(Check(1, 99, NOON, DOWN))
-    await ledger.flush()
+    batch.add(Check(1, 99, NOON, DOWN))
+    await batch.flush()
     assert settled[-1] == 99
     opened.close()
 
 
 async def test_what_is_said_is_passed_on_once_for_each_batch(sqlite_url):
     opened, said = Store(sqlite_url), []
-    ledger = Ledger(opened, lambda _, batch: list(batch), said.append)
+    batch = Batch(opened, lambda _, batch: list(batch), said.append)
     for number in range(250):
-        ledger.add(Check(1, number, NOON, DOWN))
-    await ledger.flush()
+        batch.add(Check(1, number, NOON, DOWN))
+    await batch.flush()
     assert [len(one) for one in said] == [100, 100, 50]
     assert [check.organization_id for one in said for check in one] == list(range(250))
     opened.close()
@@ -157,15 +157,15 @@ async def test_a_poll_is_complete_with_the_last_of_its_results_and_not_before(st
         seen.append(tx.execute(sa.select(accounts.c.polled_at)).scalar_one())
         return []
 
-    ledger = Ledger(story.parts.store, settle, lambda _: None)
+    batch = Batch(story.parts.store, settle, lambda _: None)
     for number in range(150):
-        ledger.add(Check(1, number, NOON, DOWN))
-    ledger.polled(1, NOON)
-    await ledger.flush()
+        batch.add(Check(1, number, NOON, DOWN))
+    batch.polled(1, NOON)
+    await batch.flush()
     assert seen == [None, NOON]
 
 
 async def test_nothing_to_settle_writes_nothing(story):
     before = story.rows(organizations)
-    await story.parts.ledger.flush()
+    await story.parts.batch.flush()
     assert story.rows(organizations) == before

@@ -17,7 +17,7 @@ from monitor.app import due_at
 from monitor.errors import DatabaseError
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
 from monitor.store import leader_lock
-from monitor.store.leader_lock import Hold
+from monitor.store.leader_lock import LeaderLock
 
 EVERY = timedelta(minutes=5)
 SECOND = timedelta(seconds=1)
@@ -104,7 +104,7 @@ def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(da
     holder.stdout.close()
 
 
-def _acquired(url: str) -> Hold | None:
+def _acquired(url: str) -> LeaderLock | None:
     """The hold, as soon as a server has noticed that its client is gone."""
     for _ in range(100):
         if hold := leader_lock.acquire(url):

@@ -23,7 +23,7 @@ from monitor.importer import load as importer
 from monitor.importer.csv import read_rows
 from monitor.importer.load import Mistakes
 from monitor.model import Rules, Snapshot
-from monitor.poll.forecast_cache import Forecasts
+from monitor.poll.forecast_cache import ForecastCache
 from monitor.store.engines import open_reader, open_writer, transaction
 from monitor.store.organizations import identities, keep_usage, kept_usage
 from monitor.store.organizations import load as load_rows
@@ -263,10 +263,10 @@ def test_the_next_check_forecasts_with_the_history(filled, engine):
     assert imports(filled, HEAD + "".join(rows + more)).code == 0
     with transaction(engine) as tx:
         video = load_rows(tx, [VIDEO])[VIDEO]
-        folded = Forecasts().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), Rules())
+        folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), Rules())
         assert folded.usage is None  # no rule asks
         rules = load(filled.home / "config.toml", HOME | {"CREDIT_MONITOR_RULES__RUNWAY__WARNING": "7d"}).rules
-        folded = Forecasts().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), rules)
+        folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), rules)
         assert folded.usage.runway().likely == pytest.approx(499, rel=0.2)
         assert kept_usage(tx, 3) == (None, None)  # folded anew, with what came
         assert kept_usage(tx, 1) == ("{}", NOON)  # what came is too old to count

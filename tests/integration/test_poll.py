@@ -282,7 +282,7 @@ async def test_a_poll_that_is_cancelled_records_nothing_of_what_it_was_fetching(
     await asyncio.sleep(0.3)
     poll.cancel()
     await asyncio.gather(poll, return_exceptions=True)
-    await scene.story.parts.ledger.flush()
+    await scene.story.parts.batch.flush()
     assert scene.balances() == {"b": [2000]}
     assert scene.kinds() == []
     assert scene.story.rows(accounts)[0]["polled_at"] is None

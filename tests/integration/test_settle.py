@@ -93,8 +93,8 @@ async def test_a_batch_with_a_whole_story_says_all_of_it_in_order(story):
     """What a database that was away missed is settled at once and in order of arrival."""
     for outcome in ["1500", "900", "100", "600", "5000"]:
         story.now += timedelta(minutes=5)
-        story.parts.ledger.add(story.result(outcome))
-    await story.parts.ledger.flush()
+        story.parts.batch.add(story.result(outcome))
+    await story.parts.batch.flush()
     reasons = [(channel, reason) for channel, _, reason, _ in story.heard()]
     assert [reason for channel, reason in reasons if channel == "ops"] == [OPENED, ESCALATED, EASED, RESOLVED]
     assert [reason for channel, reason in reasons if channel == "boss"] == [ESCALATED, EASED, RESOLVED]
@@ -105,8 +105,8 @@ async def test_the_same_check_twice_says_nothing_twice(story):
     await story.check("900")
     result = story.result("900")
     for _ in range(2):
-        story.parts.ledger.add(result)
-    await story.parts.ledger.flush()
+        story.parts.batch.add(result)
+    await story.parts.batch.flush()
     assert story.heard() == []
     (row,) = story.rows(organizations)
     assert (row["credits"], row["previous_credits"]) == (900, None)
@@ -131,8 +131,8 @@ async def test_a_rejected_key_over_fifty_organizations_is_one_notification(story
     await story.restart(TOML + many)
     story.now += timedelta(hours=2)
     for number in range(50):
-        story.parts.ledger.add(story.result(REJECTED, f"org{number}"))
-    await story.parts.ledger.flush()
+        story.parts.batch.add(story.result(REJECTED, f"org{number}"))
+    await story.parts.batch.flush()
     expected = [(channel, "credential", OPENED, "critical") for channel in ("ops", "boss")]
     assert story.heard() == expected
     assert len(story.rows(notifications)) == 1
@@ -154,8 +154,8 @@ async def test_one_accounts_rejected_key_says_nothing_of_another_and_goes_to_its
 async def test_a_rejected_key_at_the_account_endpoint_is_told_too(story):
     story.now += timedelta(minutes=1)
     result = story.result(REJECTED)
-    story.parts.ledger.add(type(result)(result.account_id, None, story.now, REJECTED))
-    await story.parts.ledger.flush()
+    story.parts.batch.add(type(result)(result.account_id, None, story.now, REJECTED))
+    await story.parts.batch.flush()
     assert [heard[1:] for heard in story.heard()] == [("credential", OPENED, "critical")] * 2
     assert story.rows(checks)[0]["organization_id"] is None
 

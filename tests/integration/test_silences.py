@@ -22,8 +22,8 @@ class Silencer(Desk):
 
     def begin(self, name: str, *, hours: float | None = None, rule: Rule | None = None) -> list[silences.Silenced]:
         until = None if hours is None else self.now + hours * HOURS
-        wish = silences.Wish(name, rule, until, "anna", "maintenance")
-        return self.store.write_now(lambda tx: silences.begin(tx, wish, at=self.now))
+        request = silences.SilenceRequest(name, rule, until, "anna", "maintenance")
+        return self.store.write_now(lambda tx: silences.begin(tx, request, at=self.now))
 
     def lift(self, key: int) -> None:
         self.store.write_now(lambda tx: silences.lift(tx, key, at=self.now))

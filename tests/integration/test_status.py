@@ -15,7 +15,7 @@ from monitor.cli import _exit_code
 from monitor.forecast import Runway, Unknown
 from monitor.model import Check, Failure, FailureKind, Snapshot, Subject
 from monitor.notify import silences
-from monitor.poll import Forecasts, settle
+from monitor.poll import ForecastCache, settle
 from monitor.store import engines, leader_lock, organizations
 from tests.integration.test_alerts import DOWN, Desk
 
@@ -90,7 +90,7 @@ def test_an_organization_never_fetched_has_no_runway(desk, command):
 def test_the_runway_of_status_is_the_one_that_is_judged(desk):
     use(desk, 60, a=120)
     organization = desk.store.write_now(lambda tx: organizations.load(tx, [desk.ids["a"]]))[desk.ids["a"]]
-    folded = desk.store.write_now(lambda tx: Forecasts().at(tx, organization, desk.settings.rules))
+    folded = desk.store.write_now(lambda tx: ForecastCache().at(tx, organization, desk.settings.rules))
     reader = engines.open_reader(desk.settings.database.url)
     assert query.runways(reader, desk.ids.values()) == {desk.ids["a"]: folded.usage.runway()}
     reader.dispose()
@@ -138,8 +138,8 @@ def test_a_forecast_is_known_or_says_what_is_missing(desk):
 def test_status_tells_what_is_silenced_and_paused(desk, command, tmp_path):
     now = desk.now = datetime.now(UTC)
     ends = now + 2 * HOUR
-    wish = silences.Wish("a", None, ends, "anna", "deploy\n\x1b[31m")
-    desk.store.write_now(lambda tx: silences.begin(tx, wish, at=now))
+    request = silences.SilenceRequest("a", None, ends, "anna", "deploy\n\x1b[31m")
+    desk.store.write_now(lambda tx: silences.begin(tx, request, at=now))
     path = tmp_path / "config.toml"
     path.write_text(path.read_text().replace("[organizations.b]", "[organizations.b]\npaused = true"))
     found = rows(command("status", "--format", "json"))
@@ -162,7 +162,7 @@ def test_status_tells_on_postgresql_who_leads_and_who_stands_by(desk, command):
         return
     assert "NOBODY LEADS: no daemon polls and delivers now" in command("status")
     url = desk.store.engine.url.render_as_string(hide_password=False)
-    leader, standby = leader_lock.open_hold(url), leader_lock.open_hold(url)
+    leader, standby = leader_lock.open_leader_lock(url), leader_lock.open_leader_lock(url)
     leader.acquire()
     standby.acquire()
     leads, stands_by = command("status").splitlines()[-2:]
@@ -181,8 +181,8 @@ def test_a_table_names_the_open_rules(desk, command):
 
 def test_an_acknowledgement_has_no_end_in_sight(desk, command):
     desk.check(a=900)
-    wish = silences.Wish("a", None, None, "anna", "seen")
-    desk.store.write_now(lambda tx: silences.begin(tx, wish, at=desk.now))
+    request = silences.SilenceRequest("a", None, None, "anna", "seen")
+    desk.store.write_now(lambda tx: silences.begin(tx, request, at=desk.now))
     row = rows(command("status", "--format", "json"))["a"]
     assert (row["silenced"], row["silenced_until"]) == (True, None)
 

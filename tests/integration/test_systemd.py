@@ -13,14 +13,14 @@ import pytest
 
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.leadership import Term
+from monitor.daemon.leadership import Leadership
 from monitor.daemon.pulse import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Pulse
 from monitor.daemon.systemd import ServiceManager
-from monitor.daemon.watchdog import Outage, Report
+from monitor.daemon.watchdog import DatabaseOutage, Report
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
 from monitor.model import Severity
 from monitor.store.engines import LOCK_WAIT, STATEMENT_LIMIT
-from monitor.store.leader_lock import open_hold
+from monitor.store.leader_lock import open_leader_lock
 from monitor.store.writer import Store
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -131,11 +131,11 @@ def test_the_writer_may_wait_for_as_long_as_the_database_lets_it():
 async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_once_what_hangs(
     tmp_path, manager, socket_path, caplog
 ):
-    hold = open_hold(f"sqlite:///{tmp_path / 'monitor.db'}")
+    hold = open_leader_lock(f"sqlite:///{tmp_path / 'monitor.db'}")
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}")
-    term = Term(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event(), Counters(), Heartbeat(None))  # type: ignore[arg-type]
+    term = Leadership(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event(), Counters(), Heartbeat(None))  # type: ignore[arg-type]
     term._turning = lambda: Pulse(math.inf, -math.inf, None)
-    outage = Outage(hold, store, clock=lambda: NOON)
+    outage = DatabaseOutage(hold, store, clock=lambda: NOON)
     teller = ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"})
     report = Report(teller, hold, term=lambda: term, outage=outage, clock=lambda: NOON)
     running = asyncio.create_task(report.run())

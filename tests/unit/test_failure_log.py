@@ -5,18 +5,18 @@ import logging
 import pytest
 
 from monitor.errors import ProviderUnavailable, RateLimited
-from monitor.poll.failure_log import Complaints
+from monitor.poll.failure_log import FailureLog
 
 REFUSED = ProviderUnavailable("the connection to the vendor was refused")
 
 
 @pytest.fixture
-def complaints(caplog) -> Complaints:
+def complaints(caplog) -> FailureLog:
     caplog.set_level(logging.INFO, "monitor")
-    return Complaints("studio")
+    return FailureLog("studio")
 
 
-def poll(complaints: Complaints, *failed: str, error=REFUSED) -> None:
+def poll(complaints: FailureLog, *failed: str, error=REFUSED) -> None:
     for name in failed:
         complaints.hear(name, error)
     complaints.sum_up()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.forecast import Runway, Unknown, Usage
+from monitor.forecast import Estimator, Runway, Unknown
 from monitor.model import Snapshot
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
@@ -36,14 +36,14 @@ def history(rate: Rate, days: float, *, step: timedelta = HOUR / 2, balance: flo
     return snapshots
 
 
-def fold(snapshots: Iterable[Snapshot]) -> Usage:
-    usage = Usage()
+def fold(snapshots: Iterable[Snapshot]) -> Estimator:
+    usage = Estimator()
     for snapshot in snapshots:
         usage.add(snapshot)
     return usage
 
 
-def runway(usage: Usage) -> Runway:
+def runway(usage: Estimator) -> Runway:
     found = usage.runway()
     assert isinstance(found, Runway)
     return found
@@ -56,7 +56,7 @@ def ending_with(snapshots: Sequence[Snapshot], balance: float) -> list[Snapshot]
 
 
 def test_nothing_is_known_without_a_snapshot():
-    assert Usage().runway() == Unknown(timedelta(hours=24))
+    assert Estimator().runway() == Unknown(timedelta(hours=24))
 
 
 def test_unknown_says_how_much_history_is_missing():
@@ -202,7 +202,7 @@ def test_saving_and_loading_anywhere_changes_no_forecast(steps, cut):
     snapshots = walked(steps)
     place = int(cut * len(snapshots))
     straight, before = fold(snapshots[:place]), fold(snapshots[:place])
-    loaded = Usage.load(before.dump())
+    loaded = Estimator.load(before.dump())
     assert loaded.runway() == straight.runway()
     for snapshot in snapshots[place:]:
         straight.add(snapshot)
@@ -214,7 +214,7 @@ def test_saving_and_loading_anywhere_changes_no_forecast(steps, cut):
 @settings(deadline=None, max_examples=60)
 @given(moves)
 def test_asking_changes_nothing_and_the_answer_is_in_order(steps):
-    asked, silent = Usage(), Usage()
+    asked, silent = Estimator(), Estimator()
     for snapshot in walked(steps):
         asked.add(snapshot)
         silent.add(snapshot)

@@ -4,14 +4,14 @@ import asyncio
 import errno
 import os
 
-from monitor.daemon.unseen import Unseen
+from monitor.daemon.unseen import LoopErrors
 
 ACCEPT = "socket.accept() out of system resource"
 
 
 async def test_a_want_of_descriptors_is_one_line_however_often_asyncio_meets_it(caplog):
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(Unseen())
+    loop.set_exception_handler(LoopErrors())
     for _ in range(128):
         want = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         loop.call_exception_handler({"message": ACCEPT, "exception": want, "socket": object()})
@@ -21,7 +21,7 @@ async def test_a_want_of_descriptors_is_one_line_however_often_asyncio_meets_it(
 
 async def test_everything_else_is_logged_with_its_traceback(caplog):
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(Unseen())
+    loop.set_exception_handler(LoopErrors())
     loop.call_soon(lambda: 1 // 0)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -31,6 +31,6 @@ async def test_everything_else_is_logged_with_its_traceback(caplog):
 
 async def test_what_has_no_error_is_a_line(caplog):
     loop = asyncio.get_running_loop()
-    Unseen()(loop, {"message": "Task was destroyed but it is pending!"})
+    LoopErrors()(loop, {"message": "Task was destroyed but it is pending!"})
     assert caplog.messages == ["in the event loop: Task was destroyed but it is pending!"]
     assert not caplog.records[0].exc_info

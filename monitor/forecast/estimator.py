@@ -35,7 +35,7 @@ class Unknown:
     missing: timedelta
 
 
-class Usage:
+class Estimator:
     """What is known of one organization's use: `add` every snapshot in order of arrival, ask `runway` at any time."""
 
     def __init__(self) -> None:
