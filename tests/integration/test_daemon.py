@@ -81,8 +81,8 @@ def test_two_databases_are_held_apart(database_url, tmp_path_factory):
 def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(database_url):
     code = (
         "import subprocess, sys\n"
-        "from monitor import store\n"
-        "hold = store.acquire(sys.argv[1])\n"
+        "from monitor.store import leader_lock\n"
+        "hold = leader_lock.acquire(sys.argv[1])\n"
         "child = subprocess.Popen(['sleep', '20'])\n"
         "print(hold is not None, child.pid, flush=True)\n"
         "sys.stdin.read()\n"

@@ -14,8 +14,9 @@ from monitor.config import Retention
 from monitor.daemon import retention
 from monitor.errors import DatabaseError
 from monitor.proration import DAY, floor
-from monitor.store import pruning, stretches
+from monitor.store import pruning
 from monitor.store.engines import transaction
+from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import (
     attempts,
     balance_days,
@@ -45,7 +46,7 @@ def opened(engine, database_url):
     """A database with a year of two balances a day, of one organization."""
     fill(engine)
     with transaction(engine) as tx:
-        stretches.keep_snapshots(tx, [taken(n * 720, 10_000 - n) for n in range(730)])
+        keep_snapshots(tx, [taken(n * 720, 10_000 - n) for n in range(730)])
     one = Store(database_url)
     yield one
     one.close()

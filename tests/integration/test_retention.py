@@ -17,9 +17,10 @@ from monitor.config import Retention
 from monitor.daemon import retention
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, floor, parts
-from monitor.store import pruning, stretches
+from monitor.store import pruning, rollups
 from monitor.store.engines import transaction
 from monitor.store.pruning import Cutoffs, Portion, Sort
+from monitor.store.snapshots import keep_snapshots, kept_since
 from monitor.store.tables import (
     attempts,
     balance_days,
@@ -93,11 +94,11 @@ def test_removing_snapshots_changes_no_total_whatever_the_history(engine, small,
         for steps_now in (steps, more):
             for forward, balance in steps_now:
                 minutes += forward
-                since = stretches.kept_since(tx, VIDEO)
+                since = kept_since(tx, VIDEO)
                 one = taken(minutes, balance)
                 if since is None or one[1].taken_at > since:
                     plain.append(one[1])
-                stretches.keep_snapshots(tx, [one])
+                keep_snapshots(tx, [one])
             whole = (rows(tx, balance_days), by_hour(tx), left(tx))
             for cut in cuts:
                 before = floor(NOON, DAY) + cut * DAY
@@ -114,7 +115,7 @@ def test_each_hour_keeps_its_first_last_lowest_and_highest_balance(engine, small
     fill(engine)
     with transaction(engine) as tx:
         points = [(1, 50), (5, 70), (20, 40), (40, 45), (59, 44), (130, 30)]
-        stretches.keep_snapshots(tx, [taken(*one) for one in points])
+        keep_snapshots(tx, [taken(*one) for one in points])
         remove_all(tx, Cutoffs(LATER, None, None))
         found = [row for row in rows(tx, balance_hours) if row.organization_id == VIDEO]
     keys = ("snapshots", "first", "last", "lowest", "highest", "used", "topped_up")
@@ -127,7 +128,7 @@ def test_each_hour_keeps_its_first_last_lowest_and_highest_balance(engine, small
 def test_a_long_gap_without_use_leaves_no_rows(engine):
     fill(engine)
     with transaction(engine) as tx:
-        stretches.keep_snapshots(tx, [taken(0, 50), taken(600 * 1440, 50), taken(600 * 1440 + 1, 50)])
+        keep_snapshots(tx, [taken(0, 50), taken(600 * 1440, 50), taken(600 * 1440 + 1, 50)])
         remove_all(tx, Cutoffs(LATER, None, None))
         assert sum(row.organization_id == VIDEO for row in rows(tx, balance_hours)) == 2
 
@@ -136,7 +137,7 @@ def test_hours_and_days_go_when_they_are_too_old_and_the_newest_balance_stays(en
     fill(engine)
     day = floor(NOON, DAY)
     with transaction(engine) as tx:
-        stretches.keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
+        keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
         gone = remove_all(tx, Cutoffs(day + 8 * DAY, day + 6 * DAY, day + 4 * DAY))
         mine = [
             [row for row in rows(tx, table) if row.organization_id == VIDEO] for table in (balance_hours, balance_days)
@@ -154,12 +155,12 @@ def test_what_is_older_than_removed_days_is_still_refused(engine):
     fill(engine)
     day = floor(NOON, DAY)
     with transaction(engine) as tx:
-        stretches.keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
-        assert stretches.kept_since(tx, VIDEO) is None
+        keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
+        assert kept_since(tx, VIDEO) is None
         remove_all(tx, Cutoffs(day + 8 * DAY, day + 8 * DAY, day + 8 * DAY))
-        since, before = stretches.kept_since(tx, VIDEO), rows(tx, balance_days)
+        since, before = kept_since(tx, VIDEO), rows(tx, balance_days)
         assert since == left(tx)[0].taken_at
-        stretches.keep_snapshots(tx, [taken(5, 1), taken(-5000, 1)])
+        keep_snapshots(tx, [taken(5, 1), taken(-5000, 1)])
         assert (rows(tx, balance_days), left(tx)[0].taken_at) == (before, since)
 
 
@@ -179,7 +180,7 @@ def test_failed_checks_and_attempts_go_too_but_not_those_of_a_delivery_under_way
 def test_who_only_asks_whether_there_is_something_to_remove_counts_no_rows(engine):
     fill(engine)
     with transaction(engine) as tx:
-        stretches.keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
+        keep_snapshots(tx, [taken(n * 720, 100 - n) for n in range(20)])
         cut = Cutoffs(NOON + 5 * DAY, None, NOON + 5 * DAY)
         counted, seen = list(pruning.removable(tx, cut)), list(pruning.removable(tx, cut, most=1))
     assert {one.rows for one in seen} == {1}
@@ -198,17 +199,17 @@ def test_a_change_over_years_is_shared_out_over_its_hours_a_little_at_a_time(eng
     """A machine that began in 1970, before its clock was set."""
     fill(engine)
     kept: list[int] = []
-    add = stretches.Stretches.add_to
+    add = rollups.Stretches.add_to
 
     def watched(self, tx, table):
         kept.append(len(self.found))
         add(self, tx, table)
 
-    monkeypatch.setattr(stretches.Stretches, "add_to", watched)
+    monkeypatch.setattr(rollups.Stretches, "add_to", watched)
     hours = 30_000
     with transaction(engine) as tx:
         far = [taken(-60.0 * hours, 60), taken(0, 0), taken(1, 0)]
-        stretches.keep_snapshots(tx, far)
+        keep_snapshots(tx, far)
         kept.clear()
         before = by_hour(tx)
         assert pruning.remove(tx, Portion(Sort.SNAPSHOTS, NOON, 1, VIDEO)) == 1
