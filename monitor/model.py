@@ -191,6 +191,25 @@ class Rules:
     remind: Mapping[Severity, tuple[timedelta, ...]] = field(default_factory=lambda: REMINDERS)
 
 
+# --- the forecast -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Runway:
+    """Hours until the balance is 0, counted from the last snapshot; infinite when nothing is used."""
+
+    low: float
+    likely: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Too little history for a forecast: so much more use has to be seen."""
+
+    missing: timedelta
+
+
 # --- what is known before a check, and after --------------------------------------------------------------------------
 
 
@@ -250,37 +269,48 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The figures a notification was judged by; they never change afterwards."""
+    """The figures that a notification was judged by; they never change afterwards.
+
+    In memory they are the values they were read as; what is stored of them is flat (`store.facts`).
+    """
 
     name: str  # of the subject: the organization's or the account's
     account: str
     at: datetime  # of the check that decided
     vendor_id: str | None = None
     title: str | None = None
-    credits: Decimal | None = None  # the last known balance ...
-    taken_at: datetime | None = None  # ... and when it was taken
-    level: Decimal | None = None
-    clear: Decimal | None = None
-    previous_credits: Decimal | None = None
-    previous_at: datetime | None = None
-    day_ago_credits: Decimal | None = None  # 24 hours before, or the oldest snapshot when history is shorter
-    day_ago_at: datetime | None = None
-    top_up_credits: Decimal | None = None
-    top_up_at: datetime | None = None
+    snapshot: Snapshot | None = None  # the last known one
+    previous: Snapshot | None = None  # the one before it
+    day_ago: Snapshot | None = None  # 24 hours before it, or the oldest when history is shorter
+    top_up: Snapshot | None = None  # the last rise: when, and by how many credits
     topped_up: Decimal | None = None  # since the incident opened
+    level: Decimal | None = None  # of the rung that decided, in the unit of its rule
+    clear: Decimal | None = None
+    runway: Runway | Unknown | None = None  # None: nobody asked for a forecast
+    spent: Decimal | None = None  # credits used within `window`
+    window: timedelta | None = None
     opened_at: datetime | None = None
     previous_severity: Severity | None = None
     cause: str | None = None  # the last failure, redacted
-    runway_low: float | None = None  # hours until empty; all None while unknown, infinite when nothing is used
-    runway_likely: float | None = None
-    runway_high: float | None = None
-    runway_missing: timedelta | None = None  # how much history is still missing
-    spent: Decimal | None = None  # credits used within `window`
-    window: timedelta | None = None
     organizations: int | None = None  # that an account's or the monitor's incident concerns
     stale_after: timedelta | None = None
     no_credits: bool = False  # the vendor answered that there are none, and named no balance
     reconfigured: bool = False
+
+    @property
+    def credits(self) -> Decimal | None:
+        """The last known balance."""
+        return self.snapshot.credits if self.snapshot else None
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the last known balance was taken."""
+        return self.snapshot.taken_at if self.snapshot else None
+
+    @property
+    def runway_likely(self) -> float | None:
+        """Hours until empty, the likely figure: None while unknown, infinite when nothing is used."""
+        return self.runway.likely if isinstance(self.runway, Runway) else None
 
 
 @dataclass(frozen=True, slots=True)

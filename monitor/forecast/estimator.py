@@ -6,13 +6,12 @@ the balance ends a segment, and what was used beneath it stays unknown; a single
 
 import json
 import math
-from dataclasses import dataclass
 from datetime import timedelta
 from statistics import fmean
 from typing import Final, Self
 
-from monitor.forecast.rhythm import DAY, Day, Rhythm, Runway, even, learn, resettled
-from monitor.model import Snapshot
+from monitor.forecast.rhythm import DAY, Day, Rhythm, even, learn, resettled
+from monitor.model import Runway, Snapshot, Unknown
 
 MEMORY: Final = 28  # days of use that are kept
 ENOUGH: Final = 24.0  # hours of known use before anything is forecast
@@ -26,13 +25,6 @@ ONE_OFF: Final = 1.0  # usual days in one fall are beyond the usual ...
 ONE_OFF_HOURS: Final = 8.0  # ... and another one for so many hours between the snapshots
 AGAIN: Final = 2  # such falls in a row are use
 OFTEN: Final = 3  # and so are such falls within the memory
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Too little history: so much more use has to be seen."""
-
-    missing: timedelta
 
 
 class Estimator:

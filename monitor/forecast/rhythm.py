@@ -12,6 +12,8 @@ from itertools import accumulate
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
+from monitor.model import Runway
+
 DAY: Final = 24
 WEEK: Final = 7
 WEEKEND: Final = (2, 3)  # day number modulo 7 of Saturday and Sunday: 1970 began on a Thursday
@@ -39,15 +41,6 @@ class Day(NamedTuple):
 
     used: float | None
     fine: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Runway:
-    """Hours from the last snapshot until the credits are used up; `math.inf` when nothing is used."""
-
-    low: float
-    likely: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def _wording(notification: Notification) -> Wording:
 def _shortened(facts: Facts) -> Facts:
     return replace(
         facts,
-        credits=shorten(facts.credits) if facts.credits is not None else None,
+        snapshot=replace(facts.snapshot, credits=shorten(facts.snapshot.credits)) if facts.snapshot else None,
         spent=shorten(facts.spent, up=True) if facts.spent is not None else None,
     )
 

@@ -47,9 +47,9 @@ def rows(notification: Notification, *, timezone: ZoneInfo) -> Iterator[Row]:
         yield "Runway", outlook
     yield from _level(notification)
     yield from _changes(facts, timezone)
-    if facts.top_up_credits is not None and facts.top_up_at is not None:
-        when = format_instant(facts.top_up_at, timezone=timezone)
-        yield "Last top-up", f"{format_change(facts.top_up_credits)}, {when}"
+    if facts.top_up is not None:
+        when = format_instant(facts.top_up.taken_at, timezone=timezone)
+        yield "Last top-up", f"{format_change(facts.top_up.credits)}, {when}"
     if facts.cause and notification.reason is not Reason.RESOLVED:
         yield "Cause", "{cause}"
     yield from _times(notification, timezone)
@@ -104,18 +104,19 @@ def _level(notification: Notification) -> Iterator[Row]:
 
 def _changes(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
     """What the balance did up to the last known figure."""
-    if facts.credits is None or facts.taken_at is None:
+    last, previous, day_ago = facts.snapshot, facts.previous, facts.day_ago
+    if last is None:
         return
-    if facts.previous_credits is not None and facts.previous_at is not None:
-        change = format_change(facts.credits - facts.previous_credits)
-        yield "Since last snapshot", f"{change}, in {format_duration(facts.taken_at - facts.previous_at)}"
-    if facts.day_ago_credits is None or facts.day_ago_at is None or facts.day_ago_at == facts.previous_at:
+    if previous is not None:
+        change = format_change(last.credits - previous.credits)
+        yield "Since last snapshot", f"{change}, in {format_duration(last.taken_at - previous.taken_at)}"
+    if day_ago is None or (previous is not None and day_ago.taken_at == previous.taken_at):
         return
-    change, span = format_change(facts.credits - facts.day_ago_credits), facts.taken_at - facts.day_ago_at
+    change, span = format_change(last.credits - day_ago.credits), last.taken_at - day_ago.taken_at
     if abs(span - DAY) <= ROUGHLY:
         yield "Over 24 hours", change
     elif span > timedelta(0):
-        since = format_instant(facts.day_ago_at, timezone=timezone)
+        since = format_instant(day_ago.taken_at, timezone=timezone)
         yield f"Over {format_duration(span)}", f"{change}, since {since}"
 
 

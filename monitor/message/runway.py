@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from monitor.model import Facts
+from monitor.model import Facts, Runway, Unknown
 
 MINUTE: Final = 1 / 60  # in hours, like all figures here
 DAY: Final = 24
@@ -59,9 +59,9 @@ def _part_of_day(at: datetime) -> str:
 
 def band(facts: Facts) -> str:
     """`2.4 to 4.0 days`; "" when unknown or no wider than the likely figure."""
-    if facts.runway_low is None or facts.runway_high is None:
+    if not isinstance(facts.runway, Runway):
         return ""
-    low, high = _amount(left(facts, facts.runway_low)), _amount(left(facts, facts.runway_high))
+    low, high = _amount(left(facts, facts.runway.low)), _amount(left(facts, facts.runway.high))
     if low == high:
         return ""
     return f"{low[0]} to {' '.join(high)}" if low[1] == high[1] else f"{' '.join(low)} to {' '.join(high)}"
@@ -70,7 +70,7 @@ def band(facts: Facts) -> str:
 def describe(facts: Facts, *, timezone: ZoneInfo) -> str:
     """All that is known, for a row of its own; "" when nobody asked for a forecast."""
     if facts.runway_likely is None:
-        return _missing(facts.runway_missing) if facts.runway_missing is not None else ""
+        return _missing(facts.runway.missing) if isinstance(facts.runway, Unknown) else ""
     if math.isinf(facts.runway_likely):
         return "nothing is used"
     if left(facts, facts.runway_likely) >= FAR:

@@ -5,8 +5,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from monitor.forecast import Runway, Unknown
-from monitor.model import Facts, Failure, FailureKind, OpenIncident, Organization, Rule, Rules, Snapshot, Verdict
+from monitor.model import (
+    Facts,
+    Failure,
+    FailureKind,
+    OpenIncident,
+    Organization,
+    Rule,
+    Rules,
+    Runway,
+    Snapshot,
+    Unknown,
+    Verdict,
+)
 from monitor.store import snapshots
 from monitor.store.writer import Transaction
 
@@ -57,34 +68,26 @@ def organization_facts(
     outlook: Outlook,
 ) -> Facts:
     """The figures of an organization's incident, as they stand now."""
-    snapshot, previous, top_up = organization.snapshot, organization.previous, organization.top_up
+    snapshot = organization.snapshot
     day_ago = snapshots.snapshot_before(tx, organization.id, snapshot.taken_at - DAY) if snapshot else None
     level, clear = _level(verdict)
-    runway = outlook.runway if isinstance(outlook.runway, Runway) else None
     return Facts(
         name=organization.name,
         account=organization.account,
         at=at,
         vendor_id=organization.vendor_id,
         title=organization.title,
-        credits=snapshot.credits if snapshot else None,
-        taken_at=snapshot.taken_at if snapshot else None,
+        snapshot=snapshot,
+        previous=organization.previous,
+        day_ago=day_ago,
+        top_up=organization.top_up,
         level=level,
         clear=clear,
-        previous_credits=previous.credits if previous else None,
-        previous_at=previous.taken_at if previous else None,
-        day_ago_credits=day_ago.credits if day_ago else None,
-        day_ago_at=day_ago.taken_at if day_ago else None,
-        top_up_credits=top_up.credits if top_up else None,
-        top_up_at=top_up.taken_at if top_up else None,
         topped_up=organization.topped_up - incident.topped_up_before,
         opened_at=incident.opened_at,
         previous_severity=verdict.previous,
         cause=organization.failure.message if organization.failure else None,
-        runway_low=runway.low if runway else None,
-        runway_likely=runway.likely if runway else None,
-        runway_high=runway.high if runway else None,
-        runway_missing=outlook.runway.missing if isinstance(outlook.runway, Unknown) else None,
+        runway=outlook.runway,
         spent=outlook.spent,
         window=rules.spend.window if rules.spend else None,
         stale_after=rules.stale_after,

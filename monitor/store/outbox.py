@@ -8,18 +8,15 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 
 from monitor.model import (
     Attempt,
     Delivery,
     DeliveryState,
-    Facts,
     Message,
     Notification,
     Reason,
@@ -27,6 +24,7 @@ from monitor.model import (
     Severity,
     Subject,
 )
+from monitor.store import facts as stored_facts
 from monitor.store.tables import attempts, deliveries, incidents, notifications
 from monitor.store.writer import Transaction
 
@@ -46,11 +44,6 @@ class Fallback:
 
     channel: str
     after: timedelta
-
-
-@cache
-def _facts() -> TypeAdapter[Facts]:
-    return TypeAdapter(Facts)
 
 
 def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
@@ -93,7 +86,7 @@ def enqueue(
     held: Mapping[str, datetime] = NONE_HELD,
 ) -> None:
     """Keep a notification and what is to be delivered of it: due in a moment, or when `held` says for a channel."""
-    facts = _facts().dump_json(notification.facts, exclude_defaults=True).decode()
+    facts = stored_facts.dump(notification.facts)
     _insert(tx, notification.id, notification.incident_id, (notification.reason, notification.severity), facts, at=at)
     _insert_deliveries(tx, notification.id, notification.incident_id, channels, at=at, held=held)
 
@@ -200,7 +193,7 @@ def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
     if reason is Reason.DIGEST:
         said = Message(*json.loads(row.facts))
     else:
-        facts = _facts().validate_json(row.facts)
+        facts = stored_facts.load(row.facts)
         said = Notification(
             row.notification_id, row.incident_id, Subject(row.subject), Rule(row.rule), reason, severity, facts
         )

@@ -9,6 +9,8 @@ from math import inf
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from figures import changed, flat
+
 from monitor.message import render, render_digest, render_group, test_message
 from monitor.model import (
     Digest,
@@ -30,7 +32,7 @@ OPENED, ESCALATED, EASED = Reason.OPENED, Reason.ESCALATED, Reason.EASED
 RESOLVED, REMINDER = Reason.RESOLVED, Reason.REMINDER
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 
-FACTS = Facts(
+FACTS = flat(
     name="render-farm",
     account="studio",
     at=AT,
@@ -51,7 +53,7 @@ FACTS = Facts(
     runway_likely=74.4,
     runway_high=96.0,
 )
-LOW = replace(
+LOW = changed(
     FACTS,
     credits=Decimal("169.94268"),
     level=Decimal(200),
@@ -63,7 +65,7 @@ LOW = replace(
     previous_severity=WARNING,
     opened_at=AT - 2 * DAY,
 )
-FULL = replace(
+FULL = changed(
     FACTS,
     credits=Decimal("6169.94268"),
     topped_up=Decimal(6000),
@@ -75,12 +77,12 @@ FULL = replace(
     runway_high=660.0,
     opened_at=AT - 2 * DAY,
 )
-EMPTYING = replace(FACTS, level=Decimal(168), clear=Decimal(210))
-LASTING = replace(FULL, level=Decimal(168), clear=Decimal(210))
-LESS = replace(
+EMPTYING = changed(FACTS, level=Decimal(168), clear=Decimal(210))
+LASTING = changed(FULL, level=Decimal(168), clear=Decimal(210))
+LESS = changed(
     LASTING, topped_up=Decimal(0), credits=Decimal(900), previous_credits=Decimal(900), top_up_at=AT - 14 * DAY
 )
-SPENT = replace(
+SPENT = changed(
     FACTS,
     level=Decimal(500),
     clear=Decimal(400),
@@ -93,7 +95,7 @@ SPENT = replace(
     runway_high=None,
     runway_missing=19 * HOUR,
 )
-SILENT = replace(
+SILENT = changed(
     FACTS,
     level=None,
     clear=None,
@@ -103,7 +105,7 @@ SILENT = replace(
     cause="no answer within 15 s",
     opened_at=AT,
 )
-NEVER = Facts(
+NEVER = flat(
     name="lab",
     account="studio",
     at=AT,
@@ -112,83 +114,83 @@ NEVER = Facts(
     cause="answered with HTTP 503",
     opened_at=AT,
 )
-DENIED = replace(
+DENIED = changed(
     SILENT,
     taken_at=AT - 5 * MINUTE,
     previous_at=AT - 10 * MINUTE,
     day_ago_at=AT - DAY - 5 * MINUTE,
     cause="403 permission_denied: no access to this organization",
 )
-KEY = Facts(name="studio", account="studio", at=AT, cause="401 unauthorized", opened_at=AT)
-OUT = replace(KEY, cause="the vendor could not be reached", organizations=12, taken_at=AT - 31 * MINUTE)
-ALL_OUT = replace(OUT, name="every account", account="every account", organizations=40)
+KEY = flat(name="studio", account="studio", at=AT, cause="401 unauthorized", opened_at=AT)
+OUT = changed(KEY, cause="the vendor could not be reached", organizations=12, stale_after=30 * MINUTE)
+ALL_OUT = changed(OUT, name="every account", account="every account", organizations=40)
 AGO = AT - 9 * HOUR
-LONG = replace(SILENT, taken_at=AGO, previous_at=AGO - 5 * MINUTE, day_ago_at=AGO - DAY)
+LONG = changed(SILENT, taken_at=AGO, previous_at=AGO - 5 * MINUTE, day_ago_at=AGO - DAY)
 
 Sample = tuple[str, Rule, Reason, Severity, Facts]
 
 SAMPLES: tuple[Sample, ...] = (
     ("Opened", Rule.CREDITS, OPENED, WARNING, FACTS),
     ("Escalated", Rule.CREDITS, ESCALATED, CRITICAL, LOW),
-    ("Reminder", Rule.CREDITS, REMINDER, CRITICAL, replace(LOW, opened_at=AGO)),
+    ("Reminder", Rule.CREDITS, REMINDER, CRITICAL, changed(LOW, opened_at=AGO)),
     (
         "No credits left",
         Rule.CREDITS,
         ESCALATED,
         CRITICAL,
-        replace(LOW, no_credits=True, taken_at=AT - 5 * MINUTE, previous_at=AT - 10 * MINUTE, cause="402, no credits"),
+        changed(LOW, no_credits=True, taken_at=AT - 5 * MINUTE, previous_at=AT - 10 * MINUTE, cause="402, no credits"),
     ),
     (
         "Eased",
         Rule.CREDITS,
         EASED,
         WARNING,
-        replace(FULL, credits=Decimal(1010), topped_up=Decimal(900), previous_severity=CRITICAL),
+        changed(FULL, credits=Decimal(1010), topped_up=Decimal(900), previous_severity=CRITICAL),
     ),
     ("Resolved", Rule.CREDITS, RESOLVED, CRITICAL, FULL),
-    ("Closed by a change of the configuration", Rule.CREDITS, RESOLVED, WARNING, replace(FULL, reconfigured=True)),
+    ("Closed by a change of the configuration", Rule.CREDITS, RESOLVED, WARNING, changed(FULL, reconfigured=True)),
     ("Opened", Rule.RUNWAY, OPENED, WARNING, EMPTYING),
     (
         "Escalated",
         Rule.RUNWAY,
         ESCALATED,
         CRITICAL,
-        replace(LOW, level=Decimal(48), clear=Decimal(60)),
+        changed(LOW, level=Decimal(48), clear=Decimal(60)),
     ),
-    ("Reminder", Rule.RUNWAY, REMINDER, WARNING, replace(EMPTYING, opened_at=AT - DAY)),
+    ("Reminder", Rule.RUNWAY, REMINDER, WARNING, changed(EMPTYING, opened_at=AT - DAY)),
     (
         "Eased",
         Rule.RUNWAY,
         EASED,
         WARNING,
-        replace(EMPTYING, previous_severity=CRITICAL, opened_at=AT - 2 * DAY),
+        changed(EMPTYING, previous_severity=CRITICAL, opened_at=AT - 2 * DAY),
     ),
     ("Resolved by a top-up", Rule.RUNWAY, RESOLVED, WARNING, LASTING),
     ("Resolved because less is used", Rule.RUNWAY, RESOLVED, WARNING, LESS),
-    ("Resolved because nothing is used", Rule.RUNWAY, RESOLVED, WARNING, replace(LESS, runway_likely=inf)),
+    ("Resolved because nothing is used", Rule.RUNWAY, RESOLVED, WARNING, changed(LESS, runway_likely=inf)),
     ("Opened", Rule.SPEND, OPENED, WARNING, SPENT),
-    ("Reminder", Rule.SPEND, REMINDER, WARNING, replace(SPENT, opened_at=AT - DAY)),
-    ("Resolved", Rule.SPEND, RESOLVED, WARNING, replace(SPENT, spent=Decimal(120), opened_at=AGO)),
+    ("Reminder", Rule.SPEND, REMINDER, WARNING, changed(SPENT, opened_at=AT - DAY)),
+    ("Resolved", Rule.SPEND, RESOLVED, WARNING, changed(SPENT, spent=Decimal(120), opened_at=AGO)),
     ("Opened", Rule.STALE, OPENED, WARNING, SILENT),
     ("Opened, never fetched", Rule.STALE, OPENED, WARNING, NEVER),
-    ("Reminder", Rule.STALE, REMINDER, WARNING, replace(LONG, opened_at=AGO + 31 * MINUTE)),
-    ("Resolved", Rule.STALE, RESOLVED, WARNING, replace(FACTS, level=None, clear=None, opened_at=AGO)),
+    ("Reminder", Rule.STALE, REMINDER, WARNING, changed(LONG, opened_at=AGO + 31 * MINUTE)),
+    ("Resolved", Rule.STALE, RESOLVED, WARNING, changed(FACTS, level=None, clear=None, opened_at=AGO)),
     ("Opened", Rule.ACCESS, OPENED, CRITICAL, DENIED),
-    ("Reminder", Rule.ACCESS, REMINDER, CRITICAL, replace(LONG, cause=DENIED.cause, opened_at=AGO)),
-    ("Resolved", Rule.ACCESS, RESOLVED, CRITICAL, replace(FACTS, level=None, clear=None, opened_at=AGO)),
+    ("Reminder", Rule.ACCESS, REMINDER, CRITICAL, changed(LONG, cause=DENIED.cause, opened_at=AGO)),
+    ("Resolved", Rule.ACCESS, RESOLVED, CRITICAL, changed(FACTS, level=None, clear=None, opened_at=AGO)),
     ("Opened", Rule.CREDENTIAL, OPENED, CRITICAL, KEY),
-    ("Reminder", Rule.CREDENTIAL, REMINDER, CRITICAL, replace(KEY, opened_at=AGO)),
-    ("Resolved", Rule.CREDENTIAL, RESOLVED, CRITICAL, replace(KEY, opened_at=AGO)),
+    ("Reminder", Rule.CREDENTIAL, REMINDER, CRITICAL, changed(KEY, opened_at=AGO)),
+    ("Resolved", Rule.CREDENTIAL, RESOLVED, CRITICAL, changed(KEY, opened_at=AGO)),
     ("Opened", Rule.OUTAGE, OPENED, WARNING, OUT),
     ("Opened, of every account", Rule.OUTAGE, OPENED, WARNING, ALL_OUT),
-    ("Reminder", Rule.OUTAGE, REMINDER, WARNING, replace(OUT, taken_at=AGO, opened_at=AGO + 31 * MINUTE)),
-    ("Resolved", Rule.OUTAGE, RESOLVED, WARNING, replace(OUT, taken_at=None, organizations=None, opened_at=AGO)),
+    ("Reminder", Rule.OUTAGE, REMINDER, WARNING, changed(OUT, opened_at=AGO)),
+    ("Resolved", Rule.OUTAGE, RESOLVED, WARNING, changed(OUT, organizations=None, opened_at=AGO)),
     (
         "Resolved, of every account",
         Rule.OUTAGE,
         RESOLVED,
         WARNING,
-        replace(ALL_OUT, taken_at=None, organizations=None, opened_at=AGO),
+        changed(ALL_OUT, organizations=None, opened_at=AGO),
     ),
 )
 

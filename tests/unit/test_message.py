@@ -1,13 +1,13 @@
 """Every word of a notification, and that no name can break out of it."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
 import pytest
+from figures import changed, flat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 ZULU = ZoneInfo("UTC")
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
-FACTS = Facts(
+FACTS = flat(
     name="render-farm",
     account="studio",
     at=AT,
@@ -38,10 +38,10 @@ FACTS = Facts(
     top_up_at=AT - 3 * DAY,
     opened_at=AT - 2 * HOUR,
 )
-LOW = replace(FACTS, credits=Decimal(640), level=Decimal(1000), clear=Decimal(1050))
-FAILED = replace(FACTS, level=None, clear=None, taken_at=AT - 34 * MINUTE, cause="no answer within 15 s")
-KEY = Facts(name="studio", account="studio", at=AT, cause="401 unauthorized", opened_at=AT - 28 * HOUR)
-CLOSED = replace(FACTS, reconfigured=True, topped_up=Decimal(5000))
+LOW = changed(FACTS, credits=Decimal(640), level=Decimal(1000), clear=Decimal(1050))
+FAILED = changed(FACTS, level=None, clear=None, taken_at=AT - 34 * MINUTE, cause="no answer within 15 s")
+KEY = flat(name="studio", account="studio", at=AT, cause="401 unauthorized", opened_at=AT - 28 * HOUR)
+CLOSED = changed(FACTS, reconfigured=True, topped_up=Decimal(5000))
 
 
 def notification(
@@ -68,15 +68,15 @@ WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 SUBJECTS = [
     (Rule.CREDITS, OPENED, CRITICAL, FACTS, "CRITICAL: render-farm has 148.2 credits, below 200"),
     (Rule.CREDITS, OPENED, WARNING, LOW, "WARNING: render-farm has 640 credits, below 1,000"),
-    (Rule.CREDITS, OPENED, CRITICAL, replace(FACTS, no_credits=True), "CRITICAL: render-farm has no credits left"),
-    (Rule.CREDITS, OPENED, CRITICAL, replace(FACTS, credits=None), "CRITICAL: render-farm has no credits left"),
+    (Rule.CREDITS, OPENED, CRITICAL, changed(FACTS, no_credits=True), "CRITICAL: render-farm has no credits left"),
+    (Rule.CREDITS, OPENED, CRITICAL, changed(FACTS, credits=None), "CRITICAL: render-farm has no credits left"),
     (Rule.CREDITS, ESCALATED, CRITICAL, FACTS, "CRITICAL: render-farm has 148.2 credits, below 200"),
     (Rule.CREDITS, EASED, WARNING, LOW, "EASED to WARNING: render-farm has 640 credits, below 1,000"),
     (
         Rule.CREDITS,
         EASED,
         WARNING,
-        replace(LOW, credits=Decimal(1010)),
+        changed(LOW, credits=Decimal(1010)),
         "EASED to WARNING: render-farm has 1,010 credits, not yet 1,050",
     ),
     (Rule.CREDITS, REMINDER, CRITICAL, FACTS, "STILL CRITICAL: render-farm has 148.2 credits, below 200 (for 2 h)"),
@@ -84,7 +84,7 @@ SUBJECTS = [
         Rule.CREDITS,
         RESOLVED,
         WARNING,
-        replace(LOW, credits=Decimal("5148.2")),
+        changed(LOW, credits=Decimal("5148.2")),
         "RESOLVED: render-farm has 5,148.2 credits again",
     ),
     (Rule.CREDITS, RESOLVED, CRITICAL, CLOSED, "CLOSED: low credits of render-farm: the configuration changed"),
@@ -93,7 +93,7 @@ SUBJECTS = [
         Rule.STALE,
         OPENED,
         WARNING,
-        replace(FAILED, credits=None, taken_at=None, stale_after=30 * MINUTE),
+        changed(FAILED, credits=None, taken_at=None, stale_after=30 * MINUTE),
         "WARNING: no balance of render-farm for more than 30 min",
     ),
     (Rule.STALE, RESOLVED, WARNING, FACTS, "RESOLVED: the balance of render-farm is known again: 148.2 credits"),
@@ -107,7 +107,7 @@ SUBJECTS = [
         Rule.CREDENTIAL,
         RESOLVED,
         CRITICAL,
-        replace(KEY, reconfigured=True),
+        changed(KEY, reconfigured=True),
         "CLOSED: refused API key of account studio: the configuration changed",
     ),
 ]
@@ -145,7 +145,7 @@ def test_the_three_forms_say_the_same():
 
 
 def test_a_resolved_message_says_what_was_topped_up_and_how_long_it_lasted():
-    text = said(replace(FACTS, topped_up=Decimal(5000)), reason=RESOLVED).text
+    text = said(changed(FACTS, topped_up=Decimal(5000)), reason=RESOLVED).text
     assert "Topped up since it began: 5,000 credits. It lasted 2 h." in text
 
 
@@ -157,17 +157,17 @@ def test_an_ending_by_configuration_never_speaks_of_a_top_up_since_it_began(rule
 
 
 def test_an_escalated_message_says_what_it_was_before():
-    text = said(replace(FACTS, previous_severity=WARNING), reason=ESCALATED).text
+    text = said(changed(FACTS, previous_severity=WARNING), reason=ESCALATED).text
     assert "It was warning, and is critical now. It began 2 h ago." in text
 
 
 def test_an_eased_message_says_what_still_stands():
-    text = said(replace(LOW, previous_severity=CRITICAL), reason=EASED, severity=WARNING).text
+    text = said(changed(LOW, previous_severity=CRITICAL), reason=EASED, severity=WARNING).text
     assert "It was critical, and is only warning now." in text
 
 
 def test_an_eased_message_after_a_change_of_configuration_says_so():
-    facts = replace(LOW, previous_severity=CRITICAL, reconfigured=True)
+    facts = changed(LOW, previous_severity=CRITICAL, reconfigured=True)
     assert "only warning now because the configuration changed" in said(facts, reason=EASED, severity=WARNING).text
 
 
@@ -179,12 +179,12 @@ def test_a_stale_message_marks_the_last_figure_old_and_gives_the_cause():
 
 
 def test_a_stale_message_without_any_balance_says_so():
-    text = said(replace(FAILED, credits=None, taken_at=None), rule=Rule.STALE, severity=WARNING).text
+    text = said(changed(FAILED, credits=None, taken_at=None), rule=Rule.STALE, severity=WARNING).text
     assert "no balance was ever seen" in text
 
 
 def test_an_answer_of_no_credits_is_not_told_as_the_old_figure():
-    text = said(replace(FAILED, no_credits=True)).text
+    text = said(changed(FAILED, no_credits=True)).text
     assert "Balance: none left, as the vendor answers" in text
     assert "OLD: taken 34 min earlier" in text
 
@@ -196,23 +196,23 @@ def test_a_refused_key_says_what_to_do():
 
 
 def test_a_resolved_message_has_no_cause():
-    assert "Cause" not in said(replace(FACTS, cause="old trouble"), reason=RESOLVED).text
+    assert "Cause" not in said(changed(FACTS, cause="old trouble"), reason=RESOLVED).text
 
 
 def test_a_short_history_says_since_when():
-    text = said(replace(FACTS, day_ago_at=AT - 7 * HOUR)).text
+    text = said(changed(FACTS, day_ago_at=AT - 7 * HOUR)).text
     assert "Over 7 h: -1,751.8 credits, since 2026-11-24 16:20 UTC" in text
 
 
 def test_a_history_of_two_snapshots_says_its_change_once():
-    text = said(replace(FACTS, day_ago_at=FACTS.previous_at, day_ago_credits=FACTS.previous_credits)).text
+    text = said(changed(FACTS, day_ago_at=AT - 5 * MINUTE, day_ago_credits=Decimal("160.5"))).text
     assert text.count("-12.3") == 1
 
 
 @pytest.mark.parametrize("rule", list(Rule))
 @pytest.mark.parametrize("reason", list(Reason))
 def test_the_barest_facts_still_make_a_message(rule, reason):
-    bare = Facts(name="render-farm", account="studio", at=AT)
+    bare = flat(name="render-farm", account="studio", at=AT)
     assert "None" not in "".join(vars_of(said(bare, rule=rule, reason=reason)))
 
 
@@ -307,7 +307,7 @@ def test_foreign_text_becomes_one_harmless_line(foreign, line):
 
 @given(st.text(), st.text(), st.text(), st.sampled_from(list(Rule)))
 def test_no_name_breaks_out_of_any_form(name, title, cause, rule):
-    facts = replace(FAILED, name=name, account=name, title=title, vendor_id=title, cause=cause)
+    facts = changed(FAILED, name=name, account=name, title=title, vendor_id=title, cause=cause)
     told = said(facts, rule=rule)
     assert told.subject.isprintable() or "\u200b" in told.subject
     assert len(told.subject.splitlines()) == 1
@@ -323,6 +323,6 @@ def test_no_name_breaks_out_of_any_form(name, title, cause, rule):
 
 @given(st.text())
 def test_a_name_in_markdown_stays_in_its_code_span(name):
-    told = said(replace(FACTS, name=name))
+    told = said(changed(FACTS, name=name))
     assert told.markdown.count("`") % 2 == 0
     assert f"The balance of `{harmless(name)}` is" in told.markdown

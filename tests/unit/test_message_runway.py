@@ -1,11 +1,11 @@
 """A runway in words and in short, whatever its size, in the reader's time zone."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf
 from zoneinfo import ZoneInfo
 
 import pytest
+from figures import changed
 from hypothesis import given
 from hypothesis import strategies as st
 from render_messages import AT, FACTS
@@ -19,7 +19,8 @@ HOUR = timedelta(hours=1)
 
 
 def forecast(likely: float | None, low: float | None = None, high: float | None = None) -> Facts:
-    return replace(FACTS, runway_likely=likely, runway_low=low, runway_high=high)
+    low, high = (likely if figure is None else figure for figure in (low, high))
+    return changed(FACTS, runway_likely=likely, runway_low=low, runway_high=high)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_runway_is_said_as_exactly_as_anybody_needs(figures, words):
     ],
 )
 def test_an_unknown_runway_says_how_much_history_is_missing(missing, words):
-    assert describe(replace(forecast(None), runway_missing=missing), timezone=BERLIN) == words
+    assert describe(changed(forecast(None), runway_missing=missing), timezone=BERLIN) == words
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_an_unknown_runway_says_how_much_history_is_missing(missing, words):
 )
 def test_a_night_belongs_to_the_day_on_which_it_begins(hour, part):
     at = datetime(2026, 11, 26, hour, tzinfo=UTC)
-    assert moment(replace(forecast(24.0), at=at - 24 * HOUR, taken_at=at - 24 * HOUR), timezone=ZULU) == part
+    assert moment(changed(forecast(24.0), at=at - 24 * HOUR, taken_at=at - 24 * HOUR), timezone=ZULU) == part
 
 
 def test_the_part_of_day_is_the_reader_s():
@@ -74,11 +75,11 @@ def test_the_part_of_day_is_the_reader_s():
 
 def test_a_change_of_the_clocks_is_seen():
     before = datetime(2026, 10, 24, 16, 30, tzinfo=UTC)  # 18:30 in Berlin, on the day before winter time
-    assert moment(replace(forecast(24.0), at=before, taken_at=before), timezone=BERLIN) == "Sunday afternoon"
+    assert moment(changed(forecast(24.0), at=before, taken_at=before), timezone=BERLIN) == "Sunday afternoon"
 
 
 def test_an_old_forecast_is_counted_on_to_the_message_s_time():
-    facts = replace(forecast(40.0, 30.0, 47.0), taken_at=AT - 9 * HOUR)
+    facts = changed(forecast(40.0, 30.0, 47.0), taken_at=AT - 9 * HOUR)
     assert describe(facts, timezone=BERLIN) == "empty in about 31 hours, Tuesday night; 21 to 38 hours"
 
 
