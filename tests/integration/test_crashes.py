@@ -80,8 +80,8 @@ async def settled(story: Story, outcomes: list, *, breaking: bool) -> list[list[
     for outcome in outcomes:
         for name in ("farm", "video"):
             story.now += timedelta(minutes=5)
-            story.parts.ledger.add(story.result(outcome, name))
-    ledger, writer = story.parts.ledger, story.parts.store.engine
+            story.parts.batch.add(story.result(outcome, name))
+    ledger, writer = story.parts.batch, story.parts.store.engine
     before, at = image(story), 0
     while breaking:
         at += 1

@@ -97,8 +97,8 @@ class Story:
     async def check(self, outcome: str | Failure, name: str = "farm", *, minutes: float = 5) -> list[Heard]:
         """A check of one organization, so many minutes after the one before; gives what is said of it."""
         self.now += timedelta(minutes=minutes)
-        self.parts.ledger.add(self.result(outcome, name))
-        await self.parts.ledger.flush()
+        self.parts.batch.add(self.result(outcome, name))
+        await self.parts.batch.flush()
         return self.heard()
 
     def result(self, outcome: str | Failure, name: str = "farm") -> Check:

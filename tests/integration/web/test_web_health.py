@@ -46,8 +46,8 @@ async def test_the_daemon_is_alive_until_what_the_watchdog_sees_hangs(site: Site
 async def test_it_is_ready_once_every_account_was_polled_and_as_long_as_it_is(tmp_path: Path, story: Story) -> None:
     async with Site(settings_of(tmp_path, story.url)).serve() as site:
         assert (await site.ask("/readyz")).status == 503
-        story.parts.ledger.polled(1, NOON)
-        await story.parts.ledger.flush()
+        story.parts.batch.polled(1, NOON)
+        await story.parts.batch.flush()
         assert (await site.ask("/readyz")).body == "ok\n"
         site.now = NOON + LIMIT + timedelta(seconds=1)
         answer = await site.ask("/readyz")

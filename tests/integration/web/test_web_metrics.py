@@ -48,8 +48,8 @@ async def test_the_figures_say_how_everything_stands(tmp_path: Path, story: Stor
     for hour in range(40):
         await story.check(str(5000 - 2 * hour), minutes=60)
     await story.check("150.25")
-    story.parts.ledger.polled(1, story.now)
-    await story.parts.ledger.flush()
+    story.parts.batch.polled(1, story.now)
+    await story.parts.batch.flush()
     site = Site(settings_of(tmp_path, story.url, base=RUNWAY), now=story.now + timedelta(minutes=2))
     async with site.serve():
         found = await scraped(site)

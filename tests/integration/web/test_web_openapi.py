@@ -21,8 +21,8 @@ def test_the_document_names_every_page_and_this_version() -> None:
 
 
 async def test_made_up_requests_find_no_answer_that_the_document_does_not_know(tmp_path: Path, story: Story) -> None:
-    story.parts.ledger.polled(1, NOON)
-    await story.parts.ledger.flush()
+    story.parts.batch.polled(1, NOON)
+    await story.parts.batch.flush()
     async with Site(settings_of(tmp_path, story.url, f'token = "{TOKEN}"')).serve() as site:
         command = [sys.executable, "-m", "schemathesis.cli", "run", str(DOCUMENT), "--checks", "all", "--seed", "1"]
         command += ["--url", f"http://127.0.0.1:{site.port}", "--header", f"Authorization: Bearer {TOKEN}"]
