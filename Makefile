@@ -41,10 +41,10 @@ bench-capacity: $(VENV)/installed  ## how many organizations one daemon can watc
 	$(BIN)/python -m benchmarks.capacity
 
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
-	$(BIN)/python -m benchmarks.crash_proof
+	$(BIN)/python -m tests.proofs.crash
 
 test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; about four minutes)
-	@$(BIN)/python tests/systemd
+	@$(BIN)/python -m tests.proofs.systemd
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
 	@mkdir -p dist
@@ -54,13 +54,13 @@ audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulne
 	@PYTHON=$(PYTHON) .ci/audit
 
 standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
-	$(BIN)/python -m benchmarks.standby_proof
+	$(BIN)/python -m tests.proofs.standby
 
 faults: $(VENV)/installed  ## every fault against the real daemon, in turn and in combination (about forty minutes)
-	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m tests.proofs.faults
 
 soak: $(VENV)/installed  ## a month of simulated time in ten minutes
-	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m tests.proofs.soak
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

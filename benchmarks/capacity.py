@@ -18,10 +18,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.crash_proof.__main__ import database
 from benchmarks.measure import more, table
 from monitor.errors import DatabaseError
 from monitor.store.engines import open_reader, transaction
+from tests.proofs.crash.__main__ import database
 
 SIZES = ((1_000, 10), (5_000, 20), (10_000, 50), (20_000, 100), (50_000, 100))  # organizations, accounts
 SECONDS = 30.0  # of one measurement, at least

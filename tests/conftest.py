@@ -8,7 +8,6 @@ import ipaddress
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Shell
-from server import Server
+from server import Server, running_server, upgraded
 from story import Story
 
-from monitor.store import migrate
 from monitor.store.engines import open_reader, open_writer
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    directory = Path(tempfile.mkdtemp(prefix="cm-pg-", dir=_memory()))  # short: a socket's path may have 107 bytes
-    directory.chmod(0o755)  # started by root, the server runs as another user
-    server = Server(directory)
-    server.execute("CREATE DATABASE migrated TEMPLATE template0")
-    engine = open_writer(server.url("migrated"))
-    migrate.upgrade(engine)
-    engine.dispose()
-    yield server
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
+    with running_server(within=_memory()) as server:
+        server.execute("CREATE DATABASE migrated TEMPLATE template0")
+        upgraded(server.url("migrated"))
+        yield server
 
 
 def _memory() -> Path | None:
@@ -46,9 +38,7 @@ def _memory() -> Path | None:
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "template.db"
-    engine = open_writer(f"sqlite:///{path}")
-    migrate.upgrade(engine)
-    engine.dispose()
+    upgraded(f"sqlite:///{path}")
     return path
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from benchmarks.history.fill import Took, fill
 from benchmarks.history.year import Year
+from tests.support.server import Server
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Stage:
     url: str
     plain_url: str
     folder: Path
-    server: Any = None  # of PostgreSQL
+    server: Server | None = None  # of PostgreSQL
 
     @contextmanager
     def copy(self) -> Iterator[str]:
@@ -49,6 +49,7 @@ class Stage:
 
     @contextmanager
     def _database(self, template: str | None) -> Iterator[str]:
+        assert self.server is not None
         self.server.execute("DROP DATABASE IF EXISTS other WITH (FORCE)")
         self.server.execute(f"CREATE DATABASE other TEMPLATE {template}")
         yield self.server.url("other")
@@ -86,7 +87,7 @@ def _on_sqlite(folder: Path, year: Year, took: Took) -> Stage:
     return Stage("sqlite", f"sqlite:///{ours}", f"sqlite:///{plain}", folder)
 
 
-def _on_postgres(folder: Path, server: Any, year: Year, took: Took) -> Stage:
+def _on_postgres(folder: Path, server: Server, year: Year, took: Took) -> Stage:
     done = folder / "postgresql.done"
     if not done.exists():
         for name in ("ours", "plain"):
@@ -98,9 +99,7 @@ def _on_postgres(folder: Path, server: Any, year: Year, took: Took) -> Stage:
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[Any]:
-    from server import Server
-
+def _server(directory: Path) -> Iterator[Server]:
     directory.mkdir(mode=0o755, exist_ok=True)
     shutil.rmtree(directory / "runtime", ignore_errors=True)
     server = Server(directory)

@@ -1,6 +1,6 @@
 """The crash proof in small: `make crash-proof` runs it with two hundred kills."""
 
-from benchmarks.crash_proof.proof import prove
+from tests.proofs.crash.proof import prove
 
 
 async def test_a_daemon_killed_eight_times_loses_invents_and_reorders_nothing(tmp_path, database_url):

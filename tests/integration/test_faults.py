@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks.faults.fault import Fault
-from benchmarks.faults.suite import FAULTS, combined, run
 from monitor.sandbox import Fault as Vendors
+from tests.proofs.faults.fault import Fault
+from tests.proofs.faults.suite import FAULTS, combined, run
 
 NAMED = {fault.name: fault for fault in FAULTS}
 TOGETHER = (

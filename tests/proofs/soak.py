@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak [--minutes 10] [--days 30] [--organizations 500]`: a month in the life of one daemon.
+"""`python -m tests.proofs.soak [--minutes 10] [--days 30] [--organizations 500]`: a month in the life of one daemon.
 
 The daemon's process is the real one but for its wall clock, which is made to run fast here, before it begins: `daemon`
 is the only reader of it.  Monotonic clocks, time-outs and the schedule run as ever, so a poll a second stands for a
@@ -7,6 +7,7 @@ poll every 72 minutes: a month of alerts, reminders, history and forecasts, and 
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -19,9 +20,12 @@ from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.cost import snapshots
-from benchmarks.crash_proof.stage import SOURCE
-from benchmarks.faults.measure import Sample, sample
+from monitor import config
+from monitor.cli.run import log_to_stderr
+from monitor.daemon import process as daemon
 from monitor.sandbox import Behaviour, Fault, Receiver, SandboxOrganization, Vendor
+from tests.proofs.crash.stage import SOURCE
+from tests.proofs.faults.measure import Sample, sample
 
 KEY = "sk-soak0000000000000000000000000000000000000000000001"
 CALM = 10.0  # seconds at the start in which the clock is the machine's: the first poll is due by that one
@@ -35,28 +39,22 @@ HEAD = "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | databas
 
 def run_fast(path: Path, speed: float) -> None:
     """Be the daemon, with a wall clock that runs so many times as fast."""
-    import logging
-
-    from monitor import config
-    from monitor.cli.run import log_to_stderr
-    from monitor.daemon import process
-
-    plain, began = process.wall_clock, time.monotonic()
+    plain, began = daemon.wall_clock, time.monotonic()
 
     def fast() -> object:
         ahead = max(time.monotonic() - began - CALM, 0) * (speed - 1)
         return plain() + timedelta(seconds=ahead)
 
-    process.wall_clock = fast
+    daemon.wall_clock = fast
     log_to_stderr(logging.INFO)
-    process.run(config.load(path, os.environ))
+    daemon.run(config.load(path, os.environ))
 
 
 async def start(folder: Path, speed: float) -> asyncio.subprocess.Process:
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment |= {"PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY}
     with (folder / "daemon.log").open("ab") as log:
-        command = (sys.executable, "-m", "benchmarks.soak", "--daemon", folder / "config.toml", "--speed", str(speed))
+        command = (sys.executable, "-m", "tests.proofs.soak", "--daemon", folder / "config.toml", "--speed", str(speed))
         return await asyncio.create_subprocess_exec(*command, env=environment, cwd=folder, stdout=log, stderr=log)
 
 
@@ -171,7 +169,7 @@ async def soak(*, minutes: float, days: float, organizations: int, seed: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.proofs.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="of real time")
     parser.add_argument("--days", type=float, default=30, help="of simulated time")
     parser.add_argument("--organizations", type=int, default=500)

@@ -2,13 +2,20 @@
 
 import atexit
 import itertools
+import shutil
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+
+from monitor.store import migrate
+from monitor.store.engines import open_writer
 
 _numbers = itertools.count(1)
 
@@ -64,3 +71,26 @@ class Server:
     def stop(self) -> None:
         self._server.cleanup()
         atexit.unregister(self._server._cleanup)  # it would make its directory anew
+
+
+@contextmanager
+def running_server(*, within: Path | None = None) -> Iterator[Server]:
+    """A server in a new directory, both of which are gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="cm-pg-", dir=within))  # short: a socket's path may have 107 bytes
+    directory.chmod(0o755)  # started by root, the server runs as another user
+    try:
+        server = Server(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def upgraded(url: str) -> str:
+    """The URL of a database that now has the schema of this version."""
+    engine = open_writer(url)
+    migrate.upgrade(engine)
+    engine.dispose()
+    return url

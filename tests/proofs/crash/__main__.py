@@ -1,4 +1,4 @@
-"""`python -m benchmarks.crash_proof [--kills 200] [--database sqlite|postgresql|both] [--seed N]`."""
+"""`python -m tests.proofs.crash [--kills 200] [--database sqlite|postgresql|both] [--seed N]`."""
 
 import argparse
 import asyncio
@@ -9,35 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.crash_proof.proof import prove
-from benchmarks.crash_proof.verdict import FAULTS, Counts
-from monitor.store import migrate
-from monitor.store.engines import open_writer
+from tests.proofs.crash.proof import prove
+from tests.proofs.crash.verdict import FAULTS, Counts
+from tests.support.server import running_server, upgraded
 
 
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
     """The URL of an empty, migrated database."""
     if kind == "sqlite":
-        yield _migrated(f"sqlite:///{folder / 'monitor.db'}")
+        yield upgraded(f"sqlite:///{folder / 'monitor.db'}")
         return
-    from server import Server
-
-    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
-    directory.chmod(0o755)  # started by root, the server runs as another user
-    server = Server(directory)
-    try:
-        yield _migrated(server.new())
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _migrated(url: str) -> str:
-    engine = open_writer(url)
-    migrate.upgrade(engine)
-    engine.dispose()
-    return url
+    with running_server() as server:
+        yield upgraded(server.new())
 
 
 def run(kind: str, *, kills: int, seed: int) -> Counts:
@@ -65,7 +49,7 @@ def show(kind: str, counts: Counts) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.crash_proof", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.proofs.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)

@@ -6,10 +6,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from benchmarks.crash_proof.stage import CHANNELS, Stage, stage
-from benchmarks.crash_proof.verdict import Counts, weigh
 from monitor.model import Severity
 from monitor.sandbox import Behaviour
+from tests.proofs.crash.stage import CHANNELS, Stage, stage
+from tests.proofs.crash.verdict import Counts, weigh
 
 WAYS = ("at any instant", "at any instant", "while starting", "while polling", "before the answer", "after the answer")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import monitor
-from benchmarks.crash_proof.evidence import MARK, Arrival, Life, Records, Seen, ids_in, processes_of
-from benchmarks.crash_proof.script import Scripted
 from monitor import config
 from monitor.model import Severity
 from monitor.sandbox import Behaviour, Received, Receiver, SandboxOrganization, Vendor
+from tests.proofs.crash.evidence import MARK, Arrival, Life, Records, Seen, ids_in, processes_of
+from tests.proofs.crash.script import Scripted
 
 SOURCE = Path(monitor.__file__).parents[1]
 KEY = "sk-crash000000000000000000000000000000000000000000001"

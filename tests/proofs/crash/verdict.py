@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.crash_proof.evidence import Arrival, Records
-from benchmarks.crash_proof.script import Demand, demanded
-from benchmarks.crash_proof.stage import OUTLIVE, Stage
 from monitor.model import Reason, Rules, Severity
+from tests.proofs.crash.evidence import Arrival, Records
+from tests.proofs.crash.script import Demand, demanded
+from tests.proofs.crash.stage import OUTLIVE, Stage
 
 Held = dict[str, Demand]  # what each notification of the database says, by id
 NO_MORE: Mapping[str, list[Demand]] = MappingProxyType({})

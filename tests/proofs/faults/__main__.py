@@ -1,13 +1,13 @@
-"""`python -m benchmarks.faults [--only NAME] [--database …] [--combinations N] [--seed N] [--list]`."""
+"""`python -m tests.proofs.faults [--only NAME] [--database …] [--combinations N] [--seed N] [--list]`."""
 
 import argparse
 import asyncio
 import sys
 import time
 
-from benchmarks.faults.fault import BOTH, Fault
-from benchmarks.faults.suite import FAULTS, Row, combinations, run
-from benchmarks.faults.table import HEAD, line
+from tests.proofs.faults.fault import BOTH, Fault
+from tests.proofs.faults.suite import FAULTS, Row, combinations, run
+from tests.proofs.faults.table import HEAD, line
 
 
 async def undergo_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int, seed: int) -> list[Row]:
@@ -25,7 +25,7 @@ async def undergo_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.proofs.faults", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="faults whose name holds this")
     parser.add_argument("--quick", action="store_true", help="the short form")
     parser.add_argument("--database", choices=(*BOTH, "both"), default="both")

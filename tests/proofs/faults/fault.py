@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from benchmarks.faults.world import Options, World
+from tests.proofs.faults.world import Options, World
 
 BOTH = ("sqlite", "postgresql")
 

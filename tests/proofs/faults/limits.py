@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.faults.world import World
+from tests.proofs.faults.world import World
 
 SMALL_MIB, LARGE_MIB = 12, 60  # the latter for thousands of organizations
 GROUPS = (  # where a memory group can be made, and the file that limits it: version 2, and 1

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks.faults.fault import Fault
-from benchmarks.faults.world import World
+from tests.proofs.faults.fault import Fault
+from tests.proofs.faults.world import World
 
 ONLY = ("postgresql",)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from alembic import command
 
-from benchmarks.faults.fault import Cannot, Fault
-from benchmarks.faults.world import Options, World
 from monitor.errors import DatabaseError
 from monitor.store import migrate
 from monitor.store.engines import open_writer
+from tests.proofs.faults.fault import Cannot, Fault
+from tests.proofs.faults.world import Options, World
 
 UNUSABLE = frozenset({DatabaseError.exit_code})
 KILLED = -signal.SIGKILL
@@ -157,8 +157,8 @@ async def full_while_migrating(one: World) -> AsyncIterator[None]:
 
 def _step_down(url: str) -> None:
     engine = open_writer(url)
-    with migrate._alone(engine) as connection:  # noqa: SLF001 -- nothing else goes down
-        command.downgrade(migrate._config(connection, migrate._own_scripts()), "0001")  # noqa: SLF001
+    with migrate._alone(engine) as connection:
+        command.downgrade(migrate._config(connection, migrate._own_scripts()), "0001")
     engine.dispose()
 
 

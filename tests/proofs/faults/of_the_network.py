@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from benchmarks.faults.fault import BOTH, Cannot, Fault
-from benchmarks.faults.interpose import Interposed
-from benchmarks.faults.world import Options, World
 from monitor.sandbox import Behaviour
+from tests.proofs.faults.fault import BOTH, Cannot, Fault
+from tests.proofs.faults.interpose import Interposed
+from tests.proofs.faults.world import Options, World
 
 
 @asynccontextmanager

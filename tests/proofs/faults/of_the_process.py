@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from benchmarks.faults.fault import BOTH, Cannot, Fault
-from benchmarks.faults.of_the_vendor import away
-from benchmarks.faults.world import Options, World
+from tests.proofs.faults.fault import BOTH, Cannot, Fault
+from tests.proofs.faults.of_the_vendor import away
+from tests.proofs.faults.world import Options, World
 
 HOUR = 3600.0
 

@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from functools import partial
 
-from benchmarks.crash_proof.script import Demand
-from benchmarks.faults.fault import BOTH, Fault
-from benchmarks.faults.world import ALL, LEAST, Options, World
 from monitor import sandbox
 from monitor.model import Failure, FailureKind, Reason, Severity
+from tests.proofs.crash.script import Demand
+from tests.proofs.faults.fault import BOTH, Fault
+from tests.proofs.faults.world import ALL, LEAST, Options, World
 
 Vendors = sandbox.Fault
 Way = Callable[[World], AbstractAsyncContextManager[None]]

@@ -9,18 +9,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
-from benchmarks.faults import of_postgresql, of_sqlite, of_the_network, of_the_process, of_the_vendor
-from benchmarks.faults.fault import Cannot, Fault
-from benchmarks.faults.limits import limited, mounted
-from benchmarks.faults.measure import Said, Sample, logs, said_since
-from benchmarks.faults.world import Options, World, world
-from monitor.store import migrate
-from monitor.store.engines import open_writer
-
-if TYPE_CHECKING:
-    from server import Server
+from tests.proofs.faults import of_postgresql, of_sqlite, of_the_network, of_the_process, of_the_vendor
+from tests.proofs.faults.fault import Cannot, Fault
+from tests.proofs.faults.limits import limited, mounted
+from tests.proofs.faults.measure import Said, Sample, logs, said_since
+from tests.proofs.faults.world import Options, World, world
+from tests.support.server import Server, running_server, upgraded
 
 FAULTS: list[Fault] = [
     *of_the_vendor.FAULTS,
@@ -137,32 +132,14 @@ def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
 
 
 @contextmanager
-def database(kind: str, folder: Path, *, large: bool) -> Iterator[tuple[str, "Server | None"]]:
+def database(kind: str, folder: Path, *, large: bool) -> Iterator[tuple[str, Server | None]]:
     """The URL of an empty, migrated database; a SQLite file is on a small file system where there can be one."""
     if kind == "sqlite":
         with mounted(folder / "state", large=large) as where:
-            url = f"sqlite:///{where / 'monitor.db'}"
-            _migrate(url)
-            yield url, None
+            yield upgraded(f"sqlite:///{where / 'monitor.db'}"), None
         return
-    from server import Server
-
-    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
-    directory.chmod(0o755)  # started by root, the server runs as another user
-    server = Server(directory)
-    try:
-        url = server.new()
-        _migrate(url)
-        yield url, server
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _migrate(url: str) -> None:
-    engine = open_writer(url)
-    migrate.upgrade(engine)
-    engine.dispose()
+    with running_server() as server:
+        yield upgraded(server.new()), server
 
 
 @asynccontextmanager

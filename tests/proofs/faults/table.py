@@ -1,6 +1,6 @@
 """The rows of the suite as a Markdown table."""
 
-from benchmarks.faults.suite import Row
+from tests.proofs.faults.suite import Row
 
 HEAD = (
     "| fault | database | said | doubles | back after | log lines (distinct) | memory MiB | descriptors | held |\n"

@@ -14,22 +14,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from benchmarks.crash_proof.evidence import Records
-from benchmarks.crash_proof.script import Demand
-from benchmarks.crash_proof.stage import CHANNELS, KEY, Stage, stage
-from benchmarks.crash_proof.verdict import Counts, weigh
-from benchmarks.faults.interpose import Interposed
-from benchmarks.faults.measure import Sample, sample
 from monitor.errors import DatabaseError
 from monitor.model import Failure, Severity
 from monitor.sandbox import Behaviour, SandboxOrganization
-
-if TYPE_CHECKING:
-    from server import Server
+from tests.proofs.crash.evidence import Records
+from tests.proofs.crash.script import Demand
+from tests.proofs.crash.stage import CHANNELS, KEY, Stage, stage
+from tests.proofs.crash.verdict import Counts, weigh
+from tests.proofs.faults.interpose import Interposed
+from tests.proofs.faults.measure import Sample, sample
+from tests.support.server import Server
 
 RESTART_AFTER = 1.0  # seconds; the unit waits for five
 PR_CAPBSET_DROP = 24
@@ -55,7 +52,7 @@ class World(Stage):
 
     options: Options = field(default_factory=Options)
     interposed: Interposed | None = None
-    server: "Server | None" = None  # PostgreSQL's, where that is the database
+    server: Server | None = None  # PostgreSQL's, where that is the database
     memory_group: Path | None = None
     limited_by: str = ""  # what limits the memory
     front: object = None  # what stands before the vendor: TLS
@@ -239,7 +236,7 @@ async def world(
     options: Options,
     *,
     seed: int,
-    server: "Server | None" = None,
+    server: Server | None = None,
     prepare: Callable[[World], Awaitable[None]] | None = None,
 ) -> AsyncIterator[World]:
     """A world whose daemon runs and has recorded its first balances."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.standby_proof [--rounds N] [--seed N] [--organizations N] [--accounts N] [--fault NAME]`."""
+"""`python -m tests.proofs.standby [--rounds N] [--seed N] [--organizations N] [--accounts N] [--fault NAME]`."""
 
 import argparse
 import asyncio
@@ -10,14 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
-from server import Server
-
-from benchmarks.crash_proof.verdict import FAULTS as OF_WORDS
-from benchmarks.standby_proof.stage import DAEMONS, Stage, stage
-from benchmarks.standby_proof.strikes import STRIKES
-from benchmarks.standby_proof.verdict import FAULTS, Verdict, weigh
-from monitor.store import migrate
-from monitor.store.engines import open_writer
+from tests.proofs.crash.verdict import FAULTS as OF_WORDS
+from tests.proofs.standby.stage import DAEMONS, Stage, stage
+from tests.proofs.standby.strikes import STRIKES
+from tests.proofs.standby.verdict import FAULTS, Verdict, weigh
+from tests.support.server import Server, running_server, upgraded
 
 # What the proof has to notice: put into the daemons, before they run, by `--fault`.
 ON_PURPOSE = {
@@ -38,7 +35,7 @@ async def prove(folder: Path, server: Server, arguments: argparse.Namespace) -> 
     async with stage(
         folder,
         server,
-        _migrated(server.new()),
+        upgraded(server.new()),
         seed=arguments.seed,
         organizations=arguments.organizations,
         accounts=arguments.accounts,
@@ -76,26 +73,13 @@ async def _strike(one: Stage, count: int) -> None:
         )
 
 
-def _migrated(url: str) -> str:
-    engine = open_writer(url)
-    migrate.upgrade(engine)
-    engine.dispose()
-    return url
-
-
 def run(arguments: argparse.Namespace) -> Verdict:
     folder = Path(tempfile.mkdtemp(prefix="standby-proof-"))
-    directory = Path(tempfile.mkdtemp(prefix="cm-pg-"))  # short: a socket's path may have 107 bytes
-    directory.chmod(0o755)  # started by root, the server runs as another user
-    server = Server(directory)
-    try:
+    with running_server() as server:
         # A server that crashes must not forget what it has confirmed.
         server.execute("ALTER SYSTEM SET synchronous_commit = on")
         server.execute("SELECT pg_reload_conf()")
         verdict = asyncio.run(prove(folder, server, arguments))
-    finally:
-        server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
     if verdict.faults():
         print(f"the daemons' logs are in {folder}")
     else:
@@ -134,7 +118,7 @@ def show(verdict: Verdict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.standby_proof", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tests.proofs.standby", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="of each kind: killed, stopped, cut off, restarted")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--organizations", type=int, default=3000)

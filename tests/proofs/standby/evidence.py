@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from server import Server
 
 from monitor.errors import DatabaseError
+from tests.support.server import Server
 
 TRIGGERS = """
 CREATE TABLE proof_terms (term bigint, daemon text, at timestamptz);

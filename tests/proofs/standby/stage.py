@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
-from server import Server
 
 import monitor
-from benchmarks.crash_proof.evidence import Arrival, Records, ids_in
-from benchmarks.crash_proof.script import Scripted
-from benchmarks.standby_proof.evidence import Evidence
 from monitor import config
 from monitor.errors import DatabaseError
 from monitor.model import Severity
 from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
+from tests.proofs.crash.evidence import Arrival, Records, ids_in
+from tests.proofs.crash.script import Scripted
+from tests.proofs.standby.evidence import Evidence
+from tests.support.server import Server
 
 SOURCE = Path(monitor.__file__).parents[1]
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from benchmarks.standby_proof.stage import Daemon, Disturbance, Stage
 from monitor.errors import DatabaseError
+from tests.proofs.standby.stage import Daemon, Disturbance, Stage
 
 PATIENCE = 120.0  # seconds until a take-over, or the recording of balances, counts as none at all
 LONG = 20.0  # seconds without a server: longer than the lease

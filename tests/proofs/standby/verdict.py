@@ -4,14 +4,14 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks.crash_proof.evidence import Arrival
-from benchmarks.crash_proof.script import demanded
-from benchmarks.crash_proof.verdict import FAULTS as OF_WORDS
-from benchmarks.crash_proof.verdict import Counts, doubles, tracebacks, weigh_words
-from benchmarks.standby_proof.evidence import CLOSE, DISAGREEING, TWICE
-from benchmarks.standby_proof.stage import CHANNELS, Disturbance, Stage, name_of
-from benchmarks.standby_proof.strikes import PATIENCE
 from monitor.model import Rules
+from tests.proofs.crash.evidence import Arrival
+from tests.proofs.crash.script import demanded
+from tests.proofs.crash.verdict import FAULTS as OF_WORDS
+from tests.proofs.crash.verdict import Counts, doubles, tracebacks, weigh_words
+from tests.proofs.standby.evidence import CLOSE, DISAGREEING, TWICE
+from tests.proofs.standby.stage import CHANNELS, Disturbance, Stage, name_of
+from tests.proofs.standby.strikes import PATIENCE
 
 TAKEOVER_WITHIN = 30.0  # seconds
 NEAR = 2.0  # seconds after a strike is over, in which a message may still be lost to it

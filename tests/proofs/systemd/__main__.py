@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from documented import commands
-from machine import Answer, CannotRun, Machine, require_tools
+from tests.proofs.systemd.documented import commands
+from tests.proofs.systemd.machine import Answer, CannotRun, Machine, require_tools
 
 HOME = "/root/standin"
 UNIT = "credit-monitor"
@@ -40,7 +40,7 @@ STAND_IN = f"""
 [Unit]
 Before={UNIT}.service
 [Service]
-ExecStart=/opt/credit-monitor/bin/python /root/checkout/tests/systemd/standin.py {HOME}
+ExecStart=/opt/credit-monitor/bin/python /root/checkout/tests/proofs/systemd/standin.py {HOME}
 [Install]
 WantedBy=multi-user.target
 """

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "credit-monitor"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv"
 TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
