@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Self
 
 from monitor.forecast import Runway
-from monitor.judge import advance, begun, carried, judge, judge_account
+from monitor.judge import advance, apply, judge, judge_account
 from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot, Verdict
 from monitor.notify.facts import Outlook
 from monitor.poll.forecast_cache import Folded
@@ -74,20 +74,12 @@ class Course:
         """Whether a rejected key explains a silence: that is the account's incident, which is not told here."""
         if self.key or isinstance(check.outcome, Failure):
             for verdict in judge_account(self.key, check.outcome, rules=self.rules, at=check.ended_at):
-                self._carry_out(verdict, self.key, check.ended_at)
+                _, self.key = apply(self.key, verdict, at=check.ended_at)
         return bool(self.key)
 
-    def _carry_out(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], at: datetime) -> None:
-        if verdict.reason is Reason.OPENED:
-            incidents[verdict.rule] = begun(verdict, id=0, at=at, topped_up=self.organization.topped_up)
-        elif verdict.reason is Reason.RESOLVED:
-            del incidents[verdict.rule]
-        else:
-            incidents[verdict.rule] = carried(verdict, incidents[verdict.rule], at=at)
-
     def _said(self, verdict: Verdict, check: Check, outlook: Outlook) -> Said:
-        self._carry_out(verdict, self.incidents, check.ended_at)
         one = self.organization
+        _, self.incidents = apply(self.incidents, verdict, at=check.ended_at, topped_up=one.topped_up)
         balance = one.snapshot.credits if one.snapshot else None
         runway = outlook.runway.likely if isinstance(outlook.runway, Runway) else None
         return Said(check.ended_at, one.name, verdict.rule, verdict.reason, verdict.severity, balance, runway)

@@ -11,8 +11,8 @@ from monitor.backtest.course import Course, Said
 from monitor.config import Settings
 from monitor.model import Check, Snapshot
 from monitor.notify.routing import rules_of
+from monitor.poll.assignment import Placement
 from monitor.poll.forecast_cache import MEMORY
-from monitor.poll.placement import Placement
 from monitor.store import organizations, writer
 from monitor.store.writer import Engine
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from monitor.config import Settings
 from monitor.errors import UsageError
-from monitor.poll.placement import Placement
+from monitor.poll.assignment import Placement
 from monitor.store import accounts, organizations
 from monitor.store.organizations import Identity
 from monitor.store.writer import Transaction

@@ -23,13 +23,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 
 from monitor.forecast import Runway, Unknown
-from monitor.judge.current import advance, begun, carried, last_outcome
+from monitor.judge.current import advance, apply, last_outcome
+from monitor.judge.outage import Extent, Incidents, Outage, Tally, extent, judge_outage, may_begin, never_listed
 from monitor.judge.readings import (
-    NOTICE,
-    Position,
     Reading,
     below,
     is_overdue,
@@ -44,7 +42,6 @@ from monitor.judge.verdicts import TABLE, Counts, Signal, confirmed, count, verd
 from monitor.model import (
     Check,
     Failure,
-    OpenIncident,
     Organization,
     Reason,
     Rule,
@@ -56,24 +53,25 @@ from monitor.model import (
 
 __all__ = [
     "TABLE",
+    "Extent",
     "Incidents",
     "Judgement",
+    "Outage",
     "Signal",
+    "Tally",
     "advance",
-    "begun",
-    "carried",
+    "apply",
     "end",
+    "extent",
     "is_overdue",
     "judge",
     "judge_account",
     "judge_outage",
     "level",
+    "may_begin",
+    "never_listed",
     "reconcile",
 ]
-
-Incidents = Mapping[Rule, OpenIncident]
-OUT: Final[Reading] = ((NOTICE, Position.BELOW),)
-IN: Final[Reading] = ((NOTICE, Position.CLEAR),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +122,6 @@ def judge_account(
     """Judge what one check says of its account's key: 401 opens at once, any fresh snapshot resolves."""
     reading = {Rule.CREDENTIAL: read_credential(outcome)}
     return tuple(_verdicts(reading, incidents, {}, replace(rules, confirm_checks=1), at)[0])
-
-
-def judge_outage(
-    incidents: Incidents, outcome: Snapshot | Failure, *, out: bool, rules: Rules, at: datetime
-) -> tuple[Verdict, ...]:
-    """Judge whether a whole account, or everything, is out: `out` opens, any fresh snapshot resolves."""
-    reading = IN if isinstance(outcome, Snapshot) else OUT if out else None
-    return tuple(_verdicts({Rule.OUTAGE: reading}, incidents, {}, replace(rules, confirm_checks=1), at)[0])
 
 
 def reconcile(

@@ -1,14 +1,15 @@
-"""What stands after a check and after a verdict: an organization's current row, an open incident."""
+"""What stands after a check and after a verdict: an organization's current row, its open incidents."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from monitor.model import Check, Failure, FailureKind, OpenIncident, Organization, Reason, Snapshot, Verdict
+from monitor.model import Check, Failure, FailureKind, OpenIncident, Organization, Reason, Rule, Snapshot, Verdict
 
 
 def advance(organization: Organization, check: Check) -> Organization:
-    """The current row after a check: the last recorded is the current one, whatever its clock says."""
+    """Return the current row after a check: the last recorded is the current one, whatever its clock says."""
     outcome = check.outcome
     if isinstance(outcome, Failure):
         return replace(
@@ -36,20 +37,26 @@ def advance(organization: Organization, check: Check) -> Organization:
 
 
 def last_outcome(organization: Organization) -> Snapshot | Failure | None:
-    """What the credits rule last knew: a vendor that answers *no credits* has said so without a snapshot."""
+    """Return what the credits rule last knew: a vendor that answers *no credits* has said so without a snapshot."""
     if organization.failure and organization.failure.kind is FailureKind.NO_CREDITS:
         return organization.failure
     return organization.snapshot
 
 
-def begun(verdict: Verdict, *, id: int, at: datetime, topped_up: Decimal) -> OpenIncident:
-    """The incident that a verdict opened; `topped_up` is the organization's own."""
-    return OpenIncident(id, verdict.rule, verdict.severity, at, topped_up)
+def apply(
+    incidents: Mapping[Rule, OpenIncident], verdict: Verdict, *, at: datetime, topped_up: Decimal = Decimal(0)
+) -> tuple[OpenIncident, dict[Rule, OpenIncident]]:
+    """Return the verdict's incident, and the open incidents of its subject after it.
 
-
-def carried(verdict: Verdict, incident: OpenIncident, *, at: datetime) -> OpenIncident:
-    """An open incident after a verdict; one that ended stays as it was."""
-    if verdict.reason is Reason.RESOLVED:
-        return incident
-    reminders = incident.reminders + 1 if verdict.reason is Reason.REMINDER else 0
-    return replace(incident, severity=verdict.severity, told_at=at, reminders=reminders)
+    An incident that it opened has the id 0 until it is stored; one that it resolved is returned as it stood.
+    `topped_up` is what the organization had topped up, in all, at that instant.
+    """
+    before = incidents.get(verdict.rule)
+    if before is None:
+        incident = OpenIncident(0, verdict.rule, verdict.severity, at, topped_up)
+    elif verdict.reason is Reason.RESOLVED:
+        return before, {rule: incident for rule, incident in incidents.items() if rule is not verdict.rule}
+    else:
+        reminders = before.reminders + 1 if verdict.reason is Reason.REMINDER else 0
+        incident = replace(before, severity=verdict.severity, told_at=at, reminders=reminders)
+    return incident, {**incidents, verdict.rule: incident}

@@ -98,10 +98,11 @@ def gather(
     reader: Engine, settings: Settings, channel: str, *, weekly: bool, since: datetime, until: datetime
 ) -> Digest:
     """What the database knows of a channel's organizations, over a period; paused ones are left out."""
+    organization = Subject.ORGANIZATION
     mine = [
-        one
-        for one in query.status(reader)
-        if channel in channels_of(settings, Subject.ORGANIZATION, one.name) and not is_paused(settings, one.name)
+        row
+        for row in query.status(reader)
+        if channel in channels_of(settings, organization, row.name) and not is_paused(settings, organization, row.name)
     ]
     queues = query.channels(reader, since=since)
     return Digest(

@@ -1,105 +1,98 @@
-"""Carries out verdicts and decides who hears of them: severities, silences, quiet hours, and what is owed after them.
+"""Carries verdicts out, and decides who hears of them: severities, silences, quiet hours, what is owed after a silence.
 
-Refuses to judge: what opens, changes or ends was decided before.
+What opens, changes or ends was decided before.
 """
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 
+from monitor import judge
 from monitor.config import Settings
-from monitor.model import Facts, Notification, OpenIncident, Reason, Rule, Rules, Silence, Subject, Verdict
-from monitor.notify.routing import channels_of, hearing, held_back, is_paused
+from monitor.model import Notification, OpenIncident, Reason, Rule, Rules, Silence, Verdict
+from monitor.notify.facts import Case
+from monitor.notify.quiet_hours import held_until
+from monitor.notify.routing import channels_of, hearing, is_paused
 from monitor.notify.silences import covers
+from monitor.store import incidents as stored_incidents
 from monitor.store import outbox, silences
-from monitor.store.incidents import carry_out, open_incidents, owe
 from monitor.store.writer import Transaction
 
 TELLING = (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER)
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """Whom an incident concerns."""
-
-    subject: Subject
-    id: int
-    name: str
-
-
 @dataclass(slots=True)
 class Notifier:
-    """Says things within one transaction; what it said is in `said`."""
+    """Writes incidents and enqueues notifications within one transaction; `enqueued` has the latter."""
 
     tx: Transaction
     settings: Settings
-    said: list[Notification]
+    enqueued: list[Notification] = field(default_factory=list)
     _silences: list[Silence] | None = None
 
-    def carry_out(
-        self,
-        verdict: Verdict,
-        incidents: dict[Rule, OpenIncident],
-        about: About,
-        *,
-        at: datetime,
-        credits: Decimal | None = None,
-        topped_up: Decimal = Decimal(0),
-    ) -> OpenIncident:
-        """Write the verdict, and keep the open incidents at hand in step with it."""
-        subject = (about.subject, about.id)
-        standing = incidents.get(verdict.rule)
-        incident = carry_out(self.tx, verdict, standing, subject=subject, at=at, credits=credits, topped_up=topped_up)
-        if verdict.reason is Reason.RESOLVED:
-            incidents.pop(verdict.rule)
+    def apply(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], case: Case) -> None:
+        """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it."""
+        before = incidents.get(verdict.rule)
+        incident, after = judge.apply(incidents, verdict, at=case.at, topped_up=case.topped_up)
+        if before is None:
+            key = stored_incidents.insert(
+                self.tx, incident, subject=case.subject, subject_id=case.id, credits=case.credits
+            )
+            incident = replace(incident, id=key)
         else:
+            stored_incidents.update(self.tx, verdict, incident, at=case.at, credits=case.credits)
+        incident = self._tell(verdict, incident, case)
+        if verdict.rule in after:
             incidents[verdict.rule] = incident
+        else:
+            del incidents[verdict.rule]
+
+    def tell_owed(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
+        """Tell what still stands once its silence has ended, to everybody it concerns."""
+        for incident in [incident for incident in incidents.values() if incident.owed]:
+            verdict = Verdict(incident.rule, Reason.REMINDER, incident.severity)
+            if self._is_silenced(verdict, case):
+                continue
+            level = still(incident, case.rules)
+            verdict = replace(verdict, level=level.level, clear=level.clear)
+            self._enqueue(verdict, incident, case, self._audience(verdict, incident, case))
+            incidents[incident.rule] = stored_incidents.set_owed(self.tx, incident, owed=False, at=case.at)
+
+    def catch_up(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
+        """Tell what is open to channels that are new: those it concerns and that heard nothing of it."""
+        for incident in incidents.values():
+            verdict = still(incident, case.rules)
+            addressed = outbox.addressed(self.tx, incident.id)
+            concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), incident.severity)
+            channels = [channel for channel in concerned if channel not in addressed]
+            if channels and not self._is_silenced(verdict, case):
+                self._enqueue(verdict, incident, case, channels)
+
+    def _tell(self, verdict: Verdict, incident: OpenIncident, case: Case) -> OpenIncident:
+        """Tell what was decided to those who are to hear it; what a silence suppresses is owed."""
+        outbox.withdraw(self.tx, incident.id, at=case.at)
+        silenced = verdict.reason in TELLING and self._is_silenced(verdict, case)
+        self._enqueue(verdict, incident, case, [] if silenced else self._audience(verdict, incident, case))
+        self._end_acknowledgements(verdict, incident, case)
+        if verdict.reason in TELLING and silenced != incident.owed:
+            return stored_incidents.set_owed(self.tx, incident, owed=silenced, at=case.at)
         return incident
 
-    def tell(self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts) -> OpenIncident:
-        """Say what was decided to those who are to hear it; what a silence suppresses is owed."""
-        outbox.withdraw(self.tx, incident.id, at=facts.at)
-        silence = verdict.reason in TELLING and self._silence(verdict, about, facts.at)
-        channels = [] if silence else self._audience(verdict, incident, about)
-        self._enqueue(verdict, incident, about, facts=facts, channels=channels)
-        self._end_acknowledgements(verdict, incident, about, facts.at)
-        if verdict.reason in TELLING and silence != incident.owed:
-            return owe(self.tx, incident, owed=silence, at=facts.at)
-        return incident
-
-    def settle_debt(self, incident: OpenIncident, about: About, *, facts: Facts) -> OpenIncident:
-        """Say what still stands once its silence has ended, to everybody it concerns."""
-        verdict = Verdict(incident.rule, Reason.REMINDER, incident.severity)
-        if self._silence(verdict, about, facts.at):
-            return incident
-        self._enqueue(verdict, incident, about, facts=facts, channels=self._audience(verdict, incident, about))
-        return owe(self.tx, incident, owed=False, at=facts.at)
-
-    def catch_up(self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts) -> None:
-        """Say an open incident to channels that are new: those it concerns and that heard nothing of it."""
-        addressed = outbox.addressed(self.tx, incident.id)
-        concerned = hearing(self.settings, channels_of(self.settings, about.subject, about.name), incident.severity)
-        channels = [channel for channel in concerned if channel not in addressed]
-        if channels and not self._silence(verdict, about, facts.at):
-            self._enqueue(verdict, incident, about, facts=facts, channels=channels)
-
-    def _enqueue(
-        self, verdict: Verdict, incident: OpenIncident, about: About, *, facts: Facts, channels: Iterable[str]
-    ) -> None:
+    def _enqueue(self, verdict: Verdict, incident: OpenIncident, case: Case, channels: Iterable[str]) -> None:
+        facts = case.facts(verdict, incident)
         notification = Notification(
-            secrets.token_hex(8), incident.id, about.subject, verdict.rule, verdict.reason, verdict.severity, facts
+            secrets.token_hex(8), incident.id, case.subject, verdict.rule, verdict.reason, verdict.severity, facts
         )
         chosen = list(channels)
-        held = held_back(self.settings, chosen, verdict.severity, facts.at)
+        held = held_until(self.settings, chosen, verdict.severity, facts.at)
         outbox.enqueue(self.tx, notification, chosen, at=facts.at, held=held)
-        self.said.append(notification)
+        self.enqueued.append(notification)
 
-    def _audience(self, verdict: Verdict, incident: OpenIncident, about: About) -> list[str]:
+    def _audience(self, verdict: Verdict, incident: OpenIncident, case: Case) -> list[str]:
         """Worse goes to whom it concerns; better to exactly those who were told, whatever their minimum severity."""
         if verdict.reason in TELLING:
-            return hearing(self.settings, channels_of(self.settings, about.subject, about.name), verdict.severity)
+            return hearing(self.settings, channels_of(self.settings, case.subject, case.name), verdict.severity)
         told = outbox.told(self.tx, incident.id)
         if verdict.reason is Reason.EASED:
             told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
@@ -107,40 +100,40 @@ class Notifier:
 
     # --- silences -----------------------------------------------------------------------------------------------------
 
-    def _silence(self, verdict: Verdict, about: About, at: datetime) -> bool:
+    def _is_silenced(self, verdict: Verdict, case: Case) -> bool:
         """Whether a person, or the file, wants nothing said of this now."""
-        if about.subject is Subject.ORGANIZATION and is_paused(self.settings, about.name):
+        if is_paused(self.settings, case.subject, case.name):
             return True
         return any(
-            covers(silence, about.subject, about.id, verdict.rule) and verdict.severity <= silence.up_to
-            for silence in self._standing(at)
+            covers(silence, case.subject, case.id, verdict.rule) and verdict.severity <= silence.up_to
+            for silence in self._standing(case.at)
         )
 
     def _standing(self, at: datetime) -> list[Silence]:
         if self._silences is None:
             self._silences = silences.standing_silences(self.tx, at=at)
-        return [one for one in self._silences if one.until is None or one.until > at]
+        return [silence for silence in self._silences if silence.until is None or silence.until > at]
 
-    def _end_acknowledgements(self, verdict: Verdict, incident: OpenIncident, about: About, at: datetime) -> None:
+    def _end_acknowledgements(self, verdict: Verdict, incident: OpenIncident, case: Case) -> None:
         """An acknowledgement ends when what it is about is over, or gets worse."""
-        for silence in self._standing(at):
-            if silence.until is not None or not covers(silence, about.subject, about.id, verdict.rule):
+        for silence in self._standing(case.at):
+            if silence.until is not None or not covers(silence, case.subject, case.id, verdict.rule):
                 continue
             worse = verdict.reason in (Reason.OPENED, Reason.ESCALATED) and verdict.severity > silence.up_to
-            if worse or (verdict.reason is Reason.RESOLVED and self._was_last(incident, about, silence)):
-                silences.end_silence(self.tx, silence.id, at=at)
+            if worse or (verdict.reason is Reason.RESOLVED and self._was_last(incident, silence, case)):
+                silences.end_silence(self.tx, silence.id, at=case.at)
                 self._silences = None
 
-    def _was_last(self, incident: OpenIncident, about: About, silence: Silence) -> bool:
-        left = open_incidents(self.tx, about.subject, [about.id]).get(about.id, {})
+    def _was_last(self, incident: OpenIncident, silence: Silence, case: Case) -> bool:
+        others = stored_incidents.open_incidents(self.tx, case.subject, [case.id]).get(case.id, {})
         return not any(
-            covers(silence, about.subject, about.id, rule) for rule, one in left.items() if one.id != incident.id
+            covers(silence, case.subject, case.id, rule) for rule, other in others.items() if other.id != incident.id
         )
 
 
-def still(incident: OpenIncident, rules: Rules | None = None) -> Verdict:
-    """What those who have not heard of an open incident are told: that it opened, at the severity it has now."""
-    ladders = {Rule.CREDITS: rules.credits, Rule.RUNWAY: rules.runway} if rules else {}
+def still(incident: OpenIncident, rules: Rules) -> Verdict:
+    """Return what those who have not heard of an open incident are told: that it opened, at the severity it has now."""
+    ladders = {Rule.CREDITS: rules.credits, Rule.RUNWAY: rules.runway}
     rungs = (rung for rung in ladders.get(incident.rule, ()) if rung.severity is incident.severity)
     rung = next((rung for rung in rungs if not rung.of_top_up), None)
     level, clear = (rung.below, rung.clear) if rung else (None, None)

@@ -13,7 +13,7 @@ from monitor.errors import UsageError
 from monitor.model import OpenIncident, Rule, Severity, Silence, Subject
 from monitor.store import organizations, silences
 from monitor.store.accounts import account_rows
-from monitor.store.incidents import open_incidents, owe
+from monitor.store.incidents import open_incidents, set_owed
 from monitor.store.writer import Transaction
 
 OF_ACCOUNTS: Final = (Rule.CREDENTIAL, Rule.OUTAGE)  # the rules that judge accounts; the others judge organizations
@@ -72,7 +72,7 @@ def _begin(
     covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
     silence = replace(silence, up_to=max((one.severity for one in covered), default=least))
     silence = replace(silence, id=silences.add_silence(tx, silence))
-    owed = tuple(owe(tx, one, owed=True, at=at) for one in covered)
+    owed = tuple(set_owed(tx, incident, owed=True, at=at) for incident in covered)
     return Silenced(silence, name, owed)
 
 

@@ -9,7 +9,6 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from monitor.judge import begun, carried
 from monitor.model import OpenIncident, Reason, Rule, Severity, Subject, Verdict
 from monitor.store.tables import incidents
 from monitor.store.writer import Transaction
@@ -53,58 +52,45 @@ def troubled(tx: Transaction) -> dict[Severity, int]:
     return dict(Counter(worst.values()))
 
 
-def carry_out(
-    tx: Transaction,
-    verdict: Verdict,
-    incident: OpenIncident | None,
-    *,
-    subject: tuple[Subject, int],
-    at: datetime,
-    credits: Decimal | None = None,
-    topped_up: Decimal = Decimal(0),
-) -> OpenIncident:
-    """Write what was decided; gives the incident as it stands now, or as it was when it ended."""
-    if verdict.reason is Reason.OPENED:
-        return _open(tx, verdict, subject=subject, at=at, credits=credits, topped_up=topped_up)
-    assert incident is not None  # noqa: S101 -- the table gives no other reason without one
-    row = incidents.update().where(incidents.c.id == incident.id)
-    after = carried(verdict, incident, at=at)
+def insert(
+    tx: Transaction, incident: OpenIncident, *, subject: Subject, subject_id: int, credits: Decimal | None
+) -> int:
+    """Write an incident that has just opened, with the balance it opened at; return its id."""
+    values = {
+        "subject": subject.value,
+        "subject_id": subject_id,
+        "rule": incident.rule.value,
+        "severity": incident.severity.label,
+        "worst_severity": incident.severity.label,
+        "opened_at": incident.opened_at,
+        "opened_credits": credits,
+        "topped_up_before": incident.topped_up_before,
+    }
+    return int(tx.execute(incidents.insert().values(values).returning(incidents.c.id)).scalar_one())
+
+
+def update(tx: Transaction, verdict: Verdict, incident: OpenIncident, *, at: datetime, credits: Decimal | None) -> None:
+    """Write how a verdict changed or ended an incident; `incident` is it as it stands now."""
+    values: dict[str, object]
     if verdict.reason is Reason.RESOLVED:
-        why = RECONFIGURED if verdict.reconfigured else Reason.RESOLVED.value
-        tx.execute(row.values(resolved_at=at, resolved_credits=credits, resolved_reason=why))
-        return after
-    values = {"severity": after.severity.label, "told_at": after.told_at, "reminders": after.reminders}
+        reason = RECONFIGURED if verdict.reconfigured else Reason.RESOLVED.value
+        values = {"resolved_at": at, "resolved_credits": credits, "resolved_reason": reason}
+    else:
+        values = {
+            "severity": incident.severity.label,
+            "told_at": incident.told_at,
+            "reminders": incident.reminders,
+        }
     if verdict.reason is Reason.ESCALATED:
         values["worst_severity"] = verdict.severity.label
-    tx.execute(row.values(values))
-    return after
+    tx.execute(incidents.update().where(incidents.c.id == incident.id).values(values))
 
 
-def owe(tx: Transaction, incident: OpenIncident, *, owed: bool, at: datetime) -> OpenIncident:
-    """Keep whether something of an incident was silenced and is still to be said; once said, reminders count anew."""
-    said = {} if owed else {"told_at": at, "reminders": 0}
-    tx.execute(incidents.update().where(incidents.c.id == incident.id).values(owed=owed, **said))
+def set_owed(tx: Transaction, incident: OpenIncident, *, owed: bool, at: datetime) -> OpenIncident:
+    """Keep whether something of an incident was silenced and is still to be told; once told, reminders count anew.
+
+    Return the incident as it stands now.
+    """
+    values = {} if owed else {"told_at": at, "reminders": 0}
+    tx.execute(incidents.update().where(incidents.c.id == incident.id).values(owed=owed, **values))
     return replace(incident, owed=owed, told_at=incident.told_at if owed else at)
-
-
-def _open(
-    tx: Transaction,
-    verdict: Verdict,
-    *,
-    subject: tuple[Subject, int],
-    at: datetime,
-    credits: Decimal | None,
-    topped_up: Decimal,
-) -> OpenIncident:
-    values = {
-        "subject": subject[0].value,
-        "subject_id": subject[1],
-        "rule": verdict.rule.value,
-        "severity": verdict.severity.label,
-        "worst_severity": verdict.severity.label,
-        "opened_at": at,
-        "opened_credits": credits,
-        "topped_up_before": topped_up,
-    }
-    key = tx.execute(incidents.insert().values(values).returning(incidents.c.id)).scalar_one()
-    return begun(verdict, id=key, at=at, topped_up=topped_up)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.forecast import Runway, Unknown
-from monitor.judge import TABLE, Signal, judge, judge_account, judge_outage, reconcile
+from monitor.judge import TABLE, Signal, apply, judge, judge_account, reconcile
 from monitor.model import (
     Check,
     Failure,
@@ -58,20 +58,10 @@ class World:
         )
         self.organization = judged.organization
         for verdict in judged.verdicts:
-            if verdict.reason is Reason.RESOLVED:
-                del self.incidents[verdict.rule]
-            else:
-                self.incidents[verdict.rule] = self.carried(verdict)
+            _, self.incidents = apply(self.incidents, verdict, at=self.at)
         said = [(v.rule, v.reason, v.severity) for v in judged.verdicts]
         self.said += said
         return said
-
-    def carried(self, verdict) -> OpenIncident:
-        """The incident as the store keeps it."""
-        before = self.incidents.get(verdict.rule)
-        opened_at = before.opened_at if before else self.at
-        reminders = before.reminders + 1 if before and verdict.reason is Reason.REMINDER else 0
-        return OpenIncident(1, verdict.rule, verdict.severity, opened_at, told_at=self.at, reminders=reminders)
 
 
 def standing_at(severity: Severity | None) -> World:
@@ -243,15 +233,6 @@ def test_a_share_of_the_last_top_up_counts_once_a_top_up_was_seen():
     assert world.check("1999.999999") == [(Rule.CREDITS, Reason.OPENED, WARNING)]
     # This rise is the last top-up now, and a quarter of it is less than the balance.
     assert world.check("2499") == [(Rule.CREDITS, Reason.RESOLVED, WARNING)]
-
-
-def test_an_outage_opens_for_the_account_and_ends_with_any_snapshot():
-    (opened,) = judge_outage({}, DOWN, out=True, rules=RULES, at=START)
-    assert (opened.rule, opened.reason, opened.severity) == (Rule.OUTAGE, Reason.OPENED, WARNING)
-    standing = {Rule.OUTAGE: OpenIncident(1, Rule.OUTAGE, WARNING, START)}
-    assert judge_outage(standing, DOWN, out=False, rules=RULES, at=START) == ()
-    (resolved,) = judge_outage(standing, Snapshot(START, Decimal(1)), out=False, rules=RULES, at=START)
-    assert resolved.reason is Reason.RESOLVED
 
 
 def test_an_outage_never_hides_that_a_balance_is_low():
