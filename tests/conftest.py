@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from command import Shell
 from server import Server, running_server, upgraded
-from story import Story
+from story import START, THREE, Story
 
 from monitor.store.engines import open_reader, open_writer
 
@@ -108,6 +108,14 @@ async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixt
     yield one
     await one.end()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, database_url: str) -> AsyncIterator[Story]:
+    """A story of three organizations of two accounts, which is told batch by batch."""
+    story = Story(tmp_path, database_url, START).begin(THREE)
+    yield story
+    await story.end()
 
 
 @pytest.fixture

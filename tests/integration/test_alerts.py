@@ -5,240 +5,136 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-import pytest
+from story import DOWN, Story
 
-from monitor import config
 from monitor.config import QuietHours
 from monitor.model import (
-    Attempt,
     Check,
     DeliveryState,
     Failure,
     FailureKind,
-    Notification,
     Rule,
     Rung,
     Severity,
-    Silence,
-    Snapshot,
     SpendLimit,
-    Subject,
 )
-from monitor.poll import ForecastCache, reconcile, settle
-from monitor.store import outbox, silences
-from monitor.store.accounts import account_rows
-from monitor.store.organizations import identities
+from monitor.poll import ForecastCache, settle
+from monitor.store import silences
 from monitor.store.outbox import Fallback
-from monitor.store.writer import Store
 
-START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor does not answer")
-FILE = """
-[database]
-url = "{url}"
-[poll]
-every = "1m"
-[accounts.studio]
-base_url = "http://127.0.0.1:9"
-[accounts.other]
-base_url = "http://127.0.0.1:9"
-[organizations.a]
-account = "studio"
-id = "org-a"
-[organizations.b]
-account = "studio"
-id = "org-b"
-[organizations.c]
-account = "other"
-id = "org-c"
-[channels.ops]
-[channels.pager]
-min_severity = "critical"
-"""
-
-
-class Desk:
-    """The store with three organizations of two accounts, and a clock of its own."""
-
-    def __init__(self, url: str, path) -> None:
-        path.write_text(FILE.format(url=url))
-        self.settings = config.load(path, {"HOME": str(path.parent)})
-        self.store = Store(url)
-        self.now = START
-        self.forecasts = ForecastCache()
-        self.reconcile()
-        rows = self.store.write_now(identities)
-        self.ids = {row.name: row.id for row in rows}
-        accounts = {row.name: row.id for row in self.store.write_now(account_rows)}
-        self.account_of = {row.name: accounts[row.account] for row in rows}
-
-    def reconcile(self) -> list[Notification]:
-        return self.store.write_now(lambda tx: reconcile(tx, self.settings, self.forecasts, at=self.now))
-
-    def check(
-        self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object
-    ) -> list[tuple[str, str, str, str]]:
-        """One batch; gives (name, rule, reason, severity) of what is said."""
-        self.now += minutes * MINUTE
-        batch = []
-        for name, outcome in outcomes.items():
-            result = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(str(outcome)))
-            batch.append(Check(self.account_of[name], self.ids[name], self.now, result))
-        said = self.store.write_now(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since))
-        return [(n.facts.name, n.rule.value, n.reason.value, n.severity.label) for n in said]
-
-    def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
-        """What one channel would send now, as names and reasons, a list for each message."""
-        return [[self.name(one) for one in group] for group in self.claim(channel, later)]
-
-    def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)):
-        at = self.now + later
-        return self.store.write_now(lambda tx: outbox.claim(tx, channel, at, limit=20))
-
-    @staticmethod
-    def name(delivery) -> str:
-        return f"{delivery.said.facts.name} {delivery.said.rule.value} {delivery.said.reason.value}"
-
-    def mark(self, delivery_id: int, error: str | None, *, retryable: bool = True, fallback: Fallback | None = None):
-        attempt = Attempt(delivery_id, error, retryable=retryable)
-        return self.store.write_now(lambda tx: outbox.mark(tx, attempt, at=self.now, fallback=fallback))
-
-    def deliver(self, channel: str = "ops") -> list[list[str]]:
-        """Send everything that is due, successfully."""
-        sent = []
-        while groups := self.claim(channel):
-            for group in groups:
-                sent.append([self.name(one) for one in group])
-                for one in group:
-                    self.mark(one.id, None)
-        return sent
-
-    def silence(self, name: str, **values: object) -> int:
-        subject = Subject.ACCOUNT if name in self.settings.accounts else Subject.ORGANIZATION
-        key = {**self.ids, "studio": self.account_of["a"]}[name]
-        one = Silence(0, subject, key, None, Severity.WARNING, self.now, None, "anna", "maintenance")
-        return self.store.write_now(lambda tx: silences.add_silence(tx, replace(one, **values)))
-
-
-@pytest.fixture
-def desk(database_url, tmp_path):
-    one = Desk(database_url, tmp_path / "config.toml")
-    yield one
-    one.store.close()
-
 
 # --- outages ----------------------------------------------------------------------------------------------------------
 
 
 def test_one_outage_of_an_account_is_one_message_and_its_organizations_keep_quiet(desk):
-    desk.check(a=5000, b=5000, c=5000)
-    desk.check(a=DOWN, b=DOWN, c=5000)
-    assert desk.check(31, a=DOWN, b=DOWN, c=5000) == [("studio", "outage", "opened", "warning")]
-    assert desk.check(60, a=DOWN, b=DOWN, c=5000) == []
-    assert desk.check(a=5000, b=DOWN, c=5000) == [
+    desk.settle(a=5000, b=5000, c=5000)
+    desk.settle(a=DOWN, b=DOWN, c=5000)
+    assert desk.settle(31, a=DOWN, b=DOWN, c=5000) == [("studio", "outage", "opened", "warning")]
+    assert desk.settle(60, a=DOWN, b=DOWN, c=5000) == []
+    assert desk.settle(a=5000, b=DOWN, c=5000) == [
         ("studio", "outage", "resolved", "warning"),
         ("b", "stale", "opened", "warning"),
     ]
 
 
 def test_after_a_long_stop_an_outage_is_one_message_from_its_first_failed_checks_on(desk):
-    desk.check(a=5000, b=5000, c=5000)
+    desk.settle(a=5000, b=5000, c=5000)
     began = desk.now + 300 * MINUTE
-    assert desk.check(301, since=began, a=DOWN, b=DOWN) == [("studio", "outage", "opened", "warning")]
-    assert desk.check(1, since=began, c=4990) == []
+    assert desk.settle(301, since=began, a=DOWN, b=DOWN) == [("studio", "outage", "opened", "warning")]
+    assert desk.settle(1, since=began, c=4990) == []
 
 
 def test_one_that_fails_first_after_a_stop_is_no_outage_by_itself(desk):
-    desk.check(a=5000, b=5000, c=5000)
+    desk.settle(a=5000, b=5000, c=5000)
     began = desk.now + 300 * MINUTE
-    assert desk.check(301, since=began, a=DOWN) == [("a", "stale", "opened", "warning")]
-    assert desk.check(1, since=began, b=4990, c=5000) == []
+    assert desk.settle(301, since=began, a=DOWN) == [("a", "stale", "opened", "warning")]
+    assert desk.settle(1, since=began, b=4990, c=5000) == []
 
 
 def test_what_answers_in_the_same_batch_is_no_part_of_an_outage(desk):
-    desk.check(a=5000, b=5000, c=5000)
-    assert desk.check(31, a=DOWN, b=4990, c=DOWN)[0] == ("a", "stale", "opened", "warning")
+    desk.settle(a=5000, b=5000, c=5000)
+    assert desk.settle(31, a=DOWN, b=4990, c=DOWN)[0] == ("a", "stale", "opened", "warning")
 
 
 def test_an_outage_of_everything_is_one_message(desk):
-    desk.check(a=5000, b=5000, c=5000)
-    desk.check(a=DOWN, b=DOWN, c=DOWN)
-    assert desk.check(31, a=DOWN, b=DOWN, c=DOWN) == [("every account", "outage", "opened", "warning")]
-    assert desk.check(a=5000, b=5000, c=5000) == [("every account", "outage", "resolved", "warning")]
+    desk.settle(a=5000, b=5000, c=5000)
+    desk.settle(a=DOWN, b=DOWN, c=DOWN)
+    assert desk.settle(31, a=DOWN, b=DOWN, c=DOWN) == [("every account", "outage", "opened", "warning")]
+    assert desk.settle(a=5000, b=5000, c=5000) == [("every account", "outage", "resolved", "warning")]
 
 
 def test_one_organization_that_is_silent_among_others_is_stale_itself(desk):
-    desk.check(a=5000, b=5000, c=5000)
-    assert desk.check(31, a=DOWN, b=4990, c=5000) == [("a", "stale", "opened", "warning")]
+    desk.settle(a=5000, b=5000, c=5000)
+    assert desk.settle(31, a=DOWN, b=4990, c=5000) == [("a", "stale", "opened", "warning")]
 
 
 def test_an_outage_hides_no_low_balance_and_a_known_one_is_still_reminded_of(desk):
-    desk.check(a=100, b=5000, c=5000)
-    desk.check(a=DOWN, b=DOWN, c=5000)
-    desk.check(31, a=DOWN, b=DOWN, c=5000)
-    assert desk.check(4 * 60, a=DOWN, b=DOWN, c=5000) == [("a", "credits", "reminder", "critical")]
+    desk.settle(a=100, b=5000, c=5000)
+    desk.settle(a=DOWN, b=DOWN, c=5000)
+    desk.settle(31, a=DOWN, b=DOWN, c=5000)
+    assert desk.settle(4 * 60, a=DOWN, b=DOWN, c=5000) == [("a", "credits", "reminder", "critical")]
 
 
 def test_a_revoked_key_over_all_organizations_is_one_message_and_no_outage(desk):
-    desk.check(a=5000, b=5000, c=5000)
+    desk.settle(a=5000, b=5000, c=5000)
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
-    assert desk.check(a=rejected, b=rejected, c=5000) == [("studio", "credential", "opened", "critical")]
-    assert desk.check(60, a=rejected, b=rejected, c=5000) == []
+    assert desk.settle(a=rejected, b=rejected, c=5000) == [("studio", "credential", "opened", "critical")]
+    assert desk.settle(60, a=rejected, b=rejected, c=5000) == []
 
 
 # --- silences ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_silence_suppresses_up_to_its_severity_and_what_stands_at_its_end_is_said(desk):
-    desk.check(a=5000, b=5000)
+    desk.settle(a=5000, b=5000)
     desk.silence("a", until=desk.now + timedelta(hours=2))
-    assert desk.check(a=900, b=900) == [
+    assert desk.settle(a=900, b=900) == [
         ("a", "credits", "opened", "warning"),
         ("b", "credits", "opened", "warning"),
     ]
     assert desk.deliver() == [["b credits opened"]]
-    desk.check(a=100)
+    desk.settle(a=100)
     assert desk.deliver() == [["a credits escalated"]]
     assert desk.deliver("pager") == [["a credits escalated"]]
-    desk.check(121, a=100)
+    desk.settle(121, a=100)
     assert desk.deliver() == []
 
 
 def test_what_was_silenced_and_stands_is_said_when_the_silence_ends(desk):
     desk.silence("a", until=desk.now + timedelta(hours=2))
-    desk.check(a=900)
-    assert desk.check(60, a=890) == []
+    desk.settle(a=900)
+    assert desk.settle(60, a=890) == []
     assert desk.deliver() == []
-    assert desk.check(60, a=880) == [("a", "credits", "reminder", "warning")]
+    assert desk.settle(60, a=880) == [("a", "credits", "reminder", "warning")]
     assert desk.deliver() == [["a credits reminder"]]
-    desk.check(a=5000)
+    desk.settle(a=5000)
     assert desk.deliver() == [["a credits resolved"]]
 
 
 def test_what_was_silenced_and_is_over_is_never_said(desk):
     desk.silence("a", until=desk.now + timedelta(hours=2))
-    desk.check(a=900)
-    desk.check(a=5000)
-    desk.check(180, a=5000)
+    desk.settle(a=900)
+    desk.settle(a=5000)
+    desk.settle(180, a=5000)
     assert desk.deliver() == []
 
 
 def test_an_acknowledgement_ends_on_escalation(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
     desk.silence("a")
-    desk.check(25 * 60, a=890)
+    desk.settle(25 * 60, a=890)
     assert desk.deliver() == []
-    desk.check(a=100)
+    desk.settle(a=100)
     assert desk.deliver() == [["a credits escalated"]]
     assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
 
 
 def test_an_acknowledgement_ends_when_it_is_over(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.silence("a")
-    desk.check(a=5000)
+    desk.settle(a=5000)
     assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
     assert desk.deliver() == [["a credits opened"], ["a credits resolved"]]
 
@@ -246,12 +142,12 @@ def test_an_acknowledgement_ends_when_it_is_over(desk):
 def test_a_rejected_key_is_silenced_only_by_name(desk):
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "x")
     desk.silence("studio", up_to=Severity.CRITICAL, until=desk.now + timedelta(days=1))
-    desk.check(a=rejected)
+    desk.settle(a=rejected)
     assert desk.deliver() == [["studio credential opened"]]
-    desk.check(a=5000)
+    desk.settle(a=5000)
     desk.deliver()
     desk.silence("studio", up_to=Severity.CRITICAL, rule=Rule.CREDENTIAL, until=desk.now + timedelta(days=1))
-    desk.check(a=rejected)
+    desk.settle(a=rejected)
     assert desk.deliver() == []
 
 
@@ -259,17 +155,17 @@ def test_of_a_paused_organization_nothing_is_said_until_it_goes_on(desk):
     organizations = dict(desk.settings.organizations)
     paused = replace(desk.settings, organizations=organizations | {"a": replace(organizations["a"], paused=True)})
     running, desk.settings = desk.settings, paused
-    desk.check(a=5)
+    desk.settle(a=5)
     assert desk.deliver() == desk.deliver("pager") == []
     desk.settings = running
-    desk.check(a=4)
+    desk.settle(a=4)
     assert desk.deliver() == [["a credits reminder"]]
 
 
 # --- quiet hours ------------------------------------------------------------------------------------------------------
 
 
-def quiet(desk: Desk) -> None:
+def quiet(desk: Story) -> None:
     """Quiet from 22:00 to 07:00 in Berlin: until 06:00 UTC in November."""
     hours = QuietHours(time(22), time(7), ZoneInfo("Europe/Berlin"))
     ops = replace(desk.settings.channels["ops"], quiet_hours=hours)
@@ -279,22 +175,22 @@ def quiet(desk: Desk) -> None:
 
 def test_quiet_hours_hold_a_warning_until_they_end(desk):
     quiet(desk)
-    desk.check(a=900)
+    desk.settle(a=900)
     assert desk.groups(later=timedelta(hours=6)) == []
     assert desk.groups(later=timedelta(hours=7)) == [["a credits opened"]]
 
 
 def test_quiet_hours_never_hold_what_is_critical(desk):
     quiet(desk)
-    desk.check(a=900)
-    desk.check(a=100)
+    desk.settle(a=900)
+    desk.settle(a=100)
     assert desk.deliver() == [["a credits escalated"]]
 
 
 def test_what_is_no_longer_true_at_the_end_of_quiet_hours_is_not_said(desk):
     quiet(desk)
-    desk.check(a=900)
-    desk.check(60, a=5000)
+    desk.settle(a=900)
+    desk.settle(60, a=5000)
     desk.now += timedelta(hours=12)
     assert desk.deliver() == []
 
@@ -303,52 +199,52 @@ def test_what_is_no_longer_true_at_the_end_of_quiet_hours_is_not_said(desk):
 
 
 def test_what_comes_due_together_is_one_message_and_stays_the_same_when_sent_again(desk):
-    desk.check(a=900, b=100)
+    desk.settle(a=900, b=100)
     (group,) = desk.claim()
     assert {desk.name(one) for one in group} == {"a credits opened", "b credits opened"}
     for one in group:
-        desk.mark(one.id, "refused with HTTP 503")
-    desk.check(c=100)
+        desk.answer(one.id, "refused with HTTP 503")
+    desk.settle(c=100)
     assert [len(group) for group in desk.claim()] == [1, 2]
 
 
 def test_of_one_incident_only_the_oldest_is_sent_at_a_time(desk):
-    desk.check(a=900)
-    desk.check(a=100)
-    desk.check(a=5000)
+    desk.settle(a=900)
+    desk.settle(a=100)
+    desk.settle(a=5000)
     assert desk.deliver() == [["a credits opened"], ["a credits escalated"], ["a credits resolved"]]
 
 
 def test_a_channel_that_fails_for_long_is_stood_in_for_once(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     ((delivery,),) = desk.claim()
     standing_in = Fallback("pager", timedelta(minutes=15))
     for minutes in (0, 14, 1, 5):
         desk.now += minutes * MINUTE
         assert (desk.groups("pager") != []) == (minutes == 5)
-        desk.mark(delivery.id, "connection error", fallback=standing_in)
+        desk.answer(delivery.id, "connection error", fallback=standing_in)
     assert desk.groups("pager") == [["a credits opened"]]
 
 
 def test_a_refusal_for_good_is_handed_over_at_once(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     ((delivery,),) = desk.claim()
-    desk.mark(delivery.id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
+    desk.answer(delivery.id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
     assert desk.groups("pager") == [["a credits opened"]]
 
 
 def test_a_delivery_is_given_up_after_a_day_of_attempts_and_the_resolved_goes_only_to_who_was_told(desk):
-    desk.check(a=100)
+    desk.settle(a=100)
     desk.deliver("pager")
     ((delivery,),) = desk.claim()
     states = []
     for _ in range(30):
         desk.now += timedelta(hours=1)
-        states.append(desk.mark(delivery.id, "connection error"))
+        states.append(desk.answer(delivery.id, "connection error"))
         if states[-1] is DeliveryState.GIVEN_UP:
             break
     assert states == [DeliveryState.PENDING] * 23 + [DeliveryState.GIVEN_UP]
-    desk.check(a=5000)
+    desk.settle(a=5000)
     assert desk.groups() == []
     assert desk.groups("pager") == [["a credits resolved"]]
 
@@ -360,12 +256,12 @@ def test_spend_sees_through_a_top_up_and_over_a_restart(desk):
     rules = replace(desk.settings.rules, spend=SpendLimit(Decimal(500), timedelta(hours=1), Decimal(400)))
     organizations = {name: replace(one, rules=rules) for name, one in desk.settings.organizations.items()}
     desk.settings = replace(desk.settings, organizations=organizations)
-    desk.check(a=5000)
-    desk.check(10, a=4700)
-    desk.check(10, a=9700)
+    desk.settle(a=5000)
+    desk.settle(10, a=4700)
+    desk.settle(10, a=9700)
     desk.forecasts = ForecastCache()  # as after a restart
-    assert desk.check(10, a=9450) == [("a", "spend", "opened", "warning")]
-    assert desk.check(50, a=9440) == [("a", "spend", "resolved", "warning")]
+    assert desk.settle(10, a=9450) == [("a", "spend", "opened", "warning")]
+    assert desk.settle(50, a=9440) == [("a", "spend", "resolved", "warning")]
 
 
 def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
@@ -377,7 +273,7 @@ def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
         if step % 7 == 0:
             desk.forecasts = ForecastCache()
         balance = 12_000 - 40 * step
-        said += [(step, *one[:3]) for one in desk.check(60, a=max(balance, 0), b=max(balance, 0))]
+        said += [(step, *one[:3]) for one in desk.settle(60, a=max(balance, 0), b=max(balance, 0))]
         desk.forecasts = desk.forecasts if step % 11 else ForecastCache()
     opened = [(step, name) for step, name, _, reason in said if reason == "opened"]
     assert [name for _, name in opened] == ["a", "b"]
@@ -385,10 +281,10 @@ def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
 
 
 def test_a_rejected_key_elsewhere_is_no_part_of_an_outage(desk):
-    desk.check(a=5000, b=5000, c=5000)
+    desk.settle(a=5000, b=5000, c=5000)
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
-    desk.check(a=DOWN, b=DOWN, c=rejected)
-    assert desk.check(31, a=DOWN, b=DOWN, c=rejected) == [("studio", "outage", "opened", "warning")]
+    desk.settle(a=DOWN, b=DOWN, c=rejected)
+    assert desk.settle(31, a=DOWN, b=DOWN, c=rejected) == [("studio", "outage", "opened", "warning")]
 
 
 def test_an_account_whose_list_never_came_is_told(desk):
@@ -410,6 +306,6 @@ def test_an_account_whose_list_never_came_is_told(desk):
 
 def test_a_vendor_of_two_minds_about_a_key_does_not_make_it_flap(desk):
     rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
-    said = [desk.check(a=rejected, b=5000 - n) for n in range(4)]
+    said = [desk.settle(a=rejected, b=5000 - n) for n in range(4)]
     assert said == [[("studio", "credential", "opened", "critical")], [], [], []]
-    assert desk.check(a=5000, b=5000) == [("studio", "credential", "resolved", "critical")]
+    assert desk.settle(a=5000, b=5000) == [("studio", "credential", "resolved", "critical")]

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from story import START, THREE, Story
 
 from monitor.config import DigestTime
 from monitor.model import Failure, FailureKind, OpenLine, Rule, Severity
@@ -15,7 +17,6 @@ from monitor.notify.digest import Digests, gather, last_due
 from monitor.store import engines
 from monitor.store.outbox import Fallback
 from monitor.store.tables import deliveries, notifications
-from tests.integration.test_alerts import START, Desk
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NINE = DigestTime(time(9), BERLIN)  # 08:00 UTC in winter; the desk starts on a Monday at 08:00 UTC
@@ -57,13 +58,14 @@ def test_over_a_year_of_changing_clocks_there_is_one_a_day():
 # --- once -------------------------------------------------------------------------------------------------------------
 
 
-class Digesting(Desk):
-    """The desk with digests on `ops`, and a daemon that is started anew at will."""
+class Digesting(Story):
+    """Three organizations with digests on `ops`, and a daemon that is started anew at will."""
 
-    def __init__(self, url: str, path) -> None:
-        super().__init__(url, path)
+    def begin(self, toml: str = THREE) -> Self:
+        super().begin(toml)
         self.configure(ops=NINE)
         self.start()
+        return self
 
     def configure(self, **digests: DigestTime) -> None:
         changed = {name: replace(self.settings.channels[name], digest=when) for name, when in digests.items()}
@@ -93,10 +95,10 @@ class Digesting(Desk):
 
 
 @pytest.fixture
-def desk(database_url, tmp_path):
-    one = Digesting(database_url, tmp_path / "config.toml")
-    yield one
-    one.store.close()
+async def desk(database_url, tmp_path):
+    story = Digesting(tmp_path, database_url, START).begin()
+    yield story
+    await story.end()
 
 
 async def test_the_first_digest_is_the_next_that_comes_due_and_then_there_is_one_a_day(desk):
@@ -134,7 +136,7 @@ async def test_a_digest_that_another_channel_stood_in_for_is_not_its_own(desk):
     desk.start()
     await desk.tick(DAY + HOUR)
     (group,) = desk.claim()
-    desk.mark(group[0].id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
+    desk.answer(group[0].id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
     assert len(desk.words("pager")) == 1
     desk.start()
     await desk.tick(23 * HOUR)
@@ -155,11 +157,11 @@ async def test_a_database_that_is_away_makes_it_late_not_lost(desk, caplog):
 
 
 def test_it_tells_balances_and_what_was_used_and_topped_up_in_the_period(desk):
-    desk.check(a=2000)
+    desk.settle(a=2000)
     since = desk.now
-    desk.check(a=1950, b=700)
-    desk.check(a=2950)
-    desk.check(a="2900.5")
+    desk.settle(a=1950, b=700)
+    desk.settle(a=2950)
+    desk.settle(a="2900.5")
     a, b, c = desk.gather(since).organizations
     assert (a.name, a.credits, a.used, a.topped_up) == ("a", Decimal("2900.5"), Decimal("99.5"), Decimal(1000))
     assert (b.credits, b.used, b.topped_up, b.runway_likely) == (Decimal(700), None, None, None)
@@ -168,16 +170,16 @@ def test_it_tells_balances_and_what_was_used_and_topped_up_in_the_period(desk):
 
 def test_it_tells_the_runway_once_it_is_known(desk):
     for _ in range(50):
-        desk.check(60, a=10_000 - 10 * (desk.now - START) / HOUR)
+        desk.settle(60, a=10_000 - 10 * (desk.now - START) / HOUR)
     (a, *_) = desk.gather(START).organizations
     assert a.runway_low < a.runway_likely < a.runway_high
     assert 600 < a.runway_likely < 1100
 
 
 def test_it_tells_what_is_open_and_what_did_not_arrive(desk):
-    desk.check(a=900, b=Failure(FailureKind.CREDENTIAL_REJECTED, "x"))
+    desk.settle(a=900, b=Failure(FailureKind.CREDENTIAL_REJECTED, "x"))
     ((one, _),) = [group for group in desk.claim() if len(group) == 2]
-    desk.mark(one.id, "connection error")
+    desk.answer(one.id, "connection error")
     digest = desk.gather(START)
     assert set(digest.incidents) == {
         OpenLine("a", Rule.CREDITS, Severity.WARNING, desk.now),
@@ -186,13 +188,13 @@ def test_it_tells_what_is_open_and_what_did_not_arrive(desk):
     assert (digest.lost, digest.waiting) == ({}, {"ops": 1})
     for _ in range(30):
         desk.now += HOUR
-        desk.mark(one.id, "connection error")
+        desk.answer(one.id, "connection error")
     assert desk.gather(START).lost == {"ops": 1}
     assert desk.gather(desk.now + HOUR).lost == {}
 
 
 def test_it_is_of_the_channel_s_organizations_that_are_not_paused(desk):
-    desk.check(a=1, b=1, c=1)
+    desk.settle(a=1, b=1, c=1)
     a, b = (desk.settings.organizations[name] for name in "ab")
     changed = {"a": replace(a, notify=("pager",)), "b": replace(b, paused=True)}
     desk.settings = replace(desk.settings, organizations={**desk.settings.organizations, **changed})

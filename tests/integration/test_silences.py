@@ -5,22 +5,21 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from story import REJECTED, START, THREE, Story
 
 from monitor.cli import _exit_code
 from monitor.errors import UsageError
-from monitor.model import Failure, FailureKind, Rule, Severity
+from monitor.model import Rule, Severity
 from monitor.notify import silences
 from monitor.store.silences import standing_silences
-from tests.integration.test_alerts import Desk
 
 HOURS = timedelta(hours=1)
-REJECTED = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key")
 
 
-class Silencer(Desk):
-    """The desk, and a person at the command line."""
+class Silencer(Story):
+    """Three organizations, and a person at the command line."""
 
-    def begin(self, name: str, *, hours: float | None = None, rule: Rule | None = None) -> list[silences.Silenced]:
+    def keep_quiet(self, name: str, *, hours: float | None = None, rule: Rule | None = None) -> list[silences.Silenced]:
         until = None if hours is None else self.now + hours * HOURS
         request = silences.SilenceRequest(name, rule, until, "anna", "maintenance")
         return self.store.write_now(lambda tx: silences.begin(tx, request, at=self.now))
@@ -33,69 +32,69 @@ class Silencer(Desk):
 
 
 @pytest.fixture
-def desk(database_url, tmp_path):
-    one = Silencer(database_url, tmp_path / "config.toml")
-    yield one
-    one.store.close()
+async def desk(database_url, tmp_path):
+    story = Silencer(tmp_path, database_url, START)
+    yield story.begin(THREE)
+    await story.end()
 
 
 # --- what it keeps quiet ----------------------------------------------------------------------------------------------
 
 
 def test_with_nothing_open_it_silences_warnings_alone(desk):
-    (begun,) = desk.begin("a", hours=2)
+    (begun,) = desk.keep_quiet("a", hours=2)
     assert (begun.silence.up_to, begun.incidents) == (Severity.WARNING, ())
-    desk.check(a=900)
+    desk.settle(a=900)
     assert desk.deliver() == []
-    desk.check(a=100)
+    desk.settle(a=100)
     assert desk.deliver() == desk.deliver("pager") == [["a credits escalated"]]
 
 
 def test_it_reaches_up_to_what_is_open_and_covered(desk):
-    desk.check(a=100)
+    desk.settle(a=100)
     desk.deliver()
-    (balance,) = desk.begin("a", hours=30, rule=Rule.CREDITS)
-    (stale,) = desk.begin("a", hours=30, rule=Rule.STALE)
+    (balance,) = desk.keep_quiet("a", hours=30, rule=Rule.CREDITS)
+    (stale,) = desk.keep_quiet("a", hours=30, rule=Rule.STALE)
     assert (balance.silence.up_to, stale.silence.up_to) == (Severity.CRITICAL, Severity.WARNING)
-    desk.check(25 * 60, a=90)
+    desk.settle(25 * 60, a=90)
     assert desk.deliver() == []
 
 
 def test_what_was_told_before_and_stands_is_said_once_when_it_ends_by_itself(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
-    desk.begin("a", hours=2)
-    assert desk.check(119, a=890) == []
-    assert desk.check(1, a=880) == [("a", "credits", "reminder", "warning")]
-    assert desk.check(60, a=870) == []
+    desk.keep_quiet("a", hours=2)
+    assert desk.settle(119, a=890) == []
+    assert desk.settle(1, a=880) == [("a", "credits", "reminder", "warning")]
+    assert desk.settle(60, a=870) == []
     assert desk.deliver() == [["a credits reminder"]]
 
 
 def test_lifting_leaves_what_stands_to_the_next_check(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
-    (begun,) = desk.begin("a", hours=2)
+    (begun,) = desk.keep_quiet("a", hours=2)
     desk.lift(begun.silence.id)
     assert desk.deliver() == []
-    assert desk.check(a=880) == [("a", "credits", "reminder", "warning")]
+    assert desk.settle(a=880) == [("a", "credits", "reminder", "warning")]
 
 
 def test_what_is_resolved_meanwhile_is_told_to_whom_it_was_told_and_to_nobody_else(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
-    desk.begin("a", hours=2)
-    desk.begin("b", hours=2)
-    desk.check(b=900)
-    desk.check(a=5000, b=5000)
+    desk.keep_quiet("a", hours=2)
+    desk.keep_quiet("b", hours=2)
+    desk.settle(b=900)
+    desk.settle(a=5000, b=5000)
     assert desk.deliver() == [["a credits resolved"]]
     assert desk.deliver("pager") == []
-    desk.check(180, a=5000, b=5000)
+    desk.settle(180, a=5000, b=5000)
     assert desk.deliver() == []
 
 
 def test_a_silence_of_one_rule_leaves_the_others_alone(desk):
-    desk.begin("a", hours=2, rule=Rule.STALE)
-    desk.check(a=900)
+    desk.keep_quiet("a", hours=2, rule=Rule.STALE)
+    desk.settle(a=900)
     assert desk.deliver() == [["a credits opened"]]
 
 
@@ -103,33 +102,33 @@ def test_a_silence_of_one_rule_leaves_the_others_alone(desk):
 
 
 def test_an_acknowledgement_ends_when_it_gets_worse(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
-    desk.begin("a")
-    desk.check(25 * 60, a=890)
+    desk.keep_quiet("a")
+    desk.settle(25 * 60, a=890)
     assert desk.deliver() == []
-    desk.check(a=100)
+    desk.settle(a=100)
     assert desk.deliver() == [["a credits escalated"]]
     assert desk.standing() == []
 
 
 def test_an_acknowledgement_ends_when_it_is_over(desk):
-    desk.check(a=900)
+    desk.settle(a=900)
     desk.deliver()
-    desk.begin("a")
-    desk.check(a=5000)
+    desk.keep_quiet("a")
+    desk.settle(a=5000)
     assert desk.deliver() == [["a credits resolved"]]
     assert desk.standing() == []
-    desk.check(a=900)
+    desk.settle(a=900)
     assert desk.deliver() == [["a credits opened"]]
 
 
 def test_there_has_to_be_something_to_acknowledge(desk):
     with pytest.raises(UsageError, match="a: nothing is open to acknowledge; use --for"):
-        desk.begin("a")
-    desk.check(a=900)
+        desk.keep_quiet("a")
+    desk.settle(a=900)
     with pytest.raises(UsageError, match="stale of a: nothing is open"):
-        desk.begin("a", rule=Rule.STALE)
+        desk.keep_quiet("a", rule=Rule.STALE)
     assert desk.standing() == []
 
 
@@ -137,26 +136,26 @@ def test_there_has_to_be_something_to_acknowledge(desk):
 
 
 def test_a_rejected_key_is_silenced_only_by_name(desk):
-    desk.begin("studio", hours=2)
-    desk.check(a=REJECTED)
+    desk.keep_quiet("studio", hours=2)
+    desk.settle(a=REJECTED)
     assert desk.deliver() == [["studio credential opened"]]
     with pytest.raises(UsageError, match="studio: nothing is open to acknowledge"):
-        desk.begin("studio")
-    (begun,) = desk.begin("studio", rule=Rule.CREDENTIAL)
+        desk.keep_quiet("studio")
+    (begun,) = desk.keep_quiet("studio", rule=Rule.CREDENTIAL)
     assert begun.silence.up_to is Severity.CRITICAL
-    desk.check(25 * 60, a=REJECTED)
+    desk.settle(25 * 60, a=REJECTED)
     assert desk.deliver() == []
-    desk.check(a=5000)
+    desk.settle(a=5000)
     assert desk.deliver() == [["studio credential resolved"]]
     assert desk.standing() == []
 
 
 def test_a_key_about_to_be_replaced_is_silenced_beforehand_by_name(desk):
-    (begun,) = desk.begin("studio", hours=2, rule=Rule.CREDENTIAL)
+    (begun,) = desk.keep_quiet("studio", hours=2, rule=Rule.CREDENTIAL)
     assert (begun.silence.up_to, begun.incidents) == (Severity.CRITICAL, ())
-    desk.check(a=REJECTED)
+    desk.settle(a=REJECTED)
     assert desk.deliver() == []
-    assert desk.check(121, a=REJECTED) == [("studio", "credential", "reminder", "critical")]
+    assert desk.settle(121, a=REJECTED) == [("studio", "credential", "reminder", "critical")]
     assert desk.deliver() == [["studio credential reminder"]]
 
 
@@ -164,22 +163,22 @@ def test_a_key_about_to_be_replaced_is_silenced_beforehand_by_name(desk):
 
 
 def test_an_organization_is_also_found_by_the_vendor_s_id(desk):
-    assert [one.name for one in desk.begin("org-a", hours=1)] == ["a"]
+    assert [one.name for one in desk.keep_quiet("org-a", hours=1)] == ["a"]
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(desk):
     with pytest.raises(UsageError, match=r"studioo: no such organization or account is watched; did you mean studio\?"):
-        desk.begin("studioo", hours=1)
+        desk.keep_quiet("studioo", hours=1)
 
 
 @pytest.mark.parametrize(("name", "rule"), [("a", Rule.CREDENTIAL), ("a", Rule.OUTAGE), ("studio", Rule.CREDITS)])
 def test_a_rule_has_to_concern_what_is_named(desk, name, rule):
     with pytest.raises(UsageError, match=f"--rule {rule.value} concerns an .*, and {name} is none"):
-        desk.begin(name, hours=1, rule=rule)
+        desk.keep_quiet(name, hours=1, rule=rule)
 
 
 def test_a_silence_is_lifted_once(desk):
-    (begun,) = desk.begin("a", hours=1)
+    (begun,) = desk.keep_quiet("a", hours=1)
     desk.lift(begun.silence.id)
     with pytest.raises(UsageError, match="no silence of this id stands"):
         desk.lift(begun.silence.id)
@@ -203,7 +202,7 @@ def command(desk, tmp_path, monkeypatch, capsys):
 
 
 def test_a_silence_is_begun_listed_and_lifted(desk, command):
-    desk.check(a=900)
+    desk.settle(a=900)
     code, out, _ = command("silence", "a", "--for", "2h", "--reason", "deploy", "--author", "ben")
     assert code == 0
     assert out.startswith("silence 1: a, every rule but credential, up to warning, until 20")
@@ -234,7 +233,7 @@ def test_lifting_wants_a_number(command, key):
 
 def test_the_author_is_whoever_is_behind_sudo(desk, command, monkeypatch):
     monkeypatch.setenv("SUDO_USER", "carla")
-    desk.check(a=900)
+    desk.settle(a=900)
     assert command("silence", "a", "--until-resolved", "--reason", "I look at it")[0] == 0
     assert "carla" in command("silences")[1]
     assert "until resolved or worse, by carla: I look at it" in command("status")[1]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from story import DOWN, THREE, Story, configured
 
 from monitor import query
 from monitor.cli import _exit_code
@@ -17,17 +18,9 @@ from monitor.model import Check, Failure, FailureKind, Snapshot, Subject
 from monitor.notify import silences
 from monitor.poll import ForecastCache, settle
 from monitor.store import engines, leader_lock, organizations
-from tests.integration.test_alerts import DOWN, Desk
 
 HOUR = timedelta(hours=1)
 QUIET = '\nquiet_hours = "22:00-07:00 Europe/Berlin"'
-
-
-@pytest.fixture
-def desk(database_url, tmp_path):
-    one = Desk(database_url, tmp_path / "config.toml")
-    yield one
-    one.store.close()
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def command(desk, tmp_path, monkeypatch, capsys):
     return run
 
 
-def use(desk: Desk, hours: int, **a_day: float) -> None:
+def use(desk: Story, hours: int, **a_day: float) -> None:
     """Hourly snapshots of even use, up to now: from 1,000 credits down."""
     desk.now = datetime.now(UTC)
     batch = [
@@ -67,7 +60,7 @@ def rows(text: str) -> dict[str, dict[str, object]]:
 
 def test_status_tells_how_long_it_lasts(desk, command):
     use(desk, 100, a=120, b=0)
-    desk.check(c=500)
+    desk.settle(c=500)
     found = rows(command("status", "--format", "json"))
     a, b, c = (found[name] for name in "abc")
     assert a["runway_low_hours"] < a["runway_hours"] < a["runway_high_hours"]
@@ -89,10 +82,11 @@ def test_an_organization_never_fetched_has_no_runway(desk, command):
 
 def test_the_runway_of_status_is_the_one_that_is_judged(desk):
     use(desk, 60, a=120)
-    organization = desk.store.write_now(lambda tx: organizations.load(tx, [desk.ids["a"]]))[desk.ids["a"]]
+    id_ = desk.ids["a"]
+    organization = desk.store.write_now(lambda tx: organizations.load(tx, [id_]))[id_]
     folded = desk.store.write_now(lambda tx: ForecastCache().at(tx, organization, desk.settings.rules))
     reader = engines.open_reader(desk.settings.database.url)
-    assert query.runways(reader, desk.ids.values()) == {desk.ids["a"]: folded.usage.runway()}
+    assert query.runways(reader, desk.ids.values()) == {id_: folded.usage.runway()}
     reader.dispose()
 
 
@@ -111,10 +105,10 @@ def test_history_tells_the_runway_as_it_was_to_be_foreseen_then(desk, command):
 
 
 def test_use_within_a_period_needs_two_snapshots(desk):
-    desk.check(a=100)
+    desk.settle(a=100)
     first = desk.now
-    desk.check(a=90, b=5)
-    desk.check(a=190)
+    desk.settle(a=90, b=5)
+    desk.settle(a=190)
     reader = engines.open_reader(desk.settings.database.url)
     found = query.used_within(reader, desk.ids.values(), since=first, until=desk.now)
     reader.dispose()
@@ -123,7 +117,7 @@ def test_use_within_a_period_needs_two_snapshots(desk):
 
 def test_a_forecast_is_known_or_says_what_is_missing(desk):
     use(desk, 30, a=120)
-    desk.check(b=5)
+    desk.settle(b=5)
     reader = engines.open_reader(desk.settings.database.url)
     found = query.runways(reader, desk.ids.values())
     reader.dispose()
@@ -173,14 +167,14 @@ def test_status_tells_on_postgresql_who_leads_and_who_stands_by(desk, command):
 
 
 def test_a_table_names_the_open_rules(desk, command):
-    desk.check(a=900, b=5000)
+    desk.settle(a=900, b=5000)
     first, second = command("status").splitlines()[1:3]
     assert first.split()[-2:] == ["warning", "credits"]
     assert second.split()[-2:] == ["ok", "-"]
 
 
 def test_an_acknowledgement_has_no_end_in_sight(desk, command):
-    desk.check(a=900)
+    desk.settle(a=900)
     request = silences.SilenceRequest("a", None, None, "anna", "seen")
     desk.store.write_now(lambda tx: silences.begin(tx, request, at=desk.now))
     row = rows(command("status", "--format", "json"))["a"]
@@ -192,10 +186,10 @@ def test_an_acknowledgement_has_no_end_in_sight(desk, command):
 
 def test_a_refusal_for_good_is_told_from_a_passing_failure(desk, command):
     desk.now = datetime.now(UTC)
-    desk.check(a=100)
+    desk.settle(a=100)
     ((ops,),), ((pager,),) = desk.claim("ops"), desk.claim("pager")
-    desk.mark(ops.id, "HTTP 404", retryable=False)
-    desk.mark(pager.id, "HTTP 503")
+    desk.answer(ops.id, "HTTP 404", retryable=False)
+    desk.answer(pager.id, "HTTP 503")
     lines = command("status").splitlines()
     assert "channel ops: refused for good: HTTP 404 (1 waiting, tried on every 5 minutes)" in lines
     assert "channel pager: 1 waiting, last error: HTTP 503" in lines
@@ -203,48 +197,38 @@ def test_a_refusal_for_good_is_told_from_a_passing_failure(desk, command):
 
 def test_what_was_given_up_shows_in_status_and_incidents(desk, command):
     desk.now = datetime.now(UTC) - 30 * HOUR
-    desk.check(a=900)
+    desk.settle(a=900)
     ((ops,),) = desk.claim()
     for _ in range(25):
         desk.now += HOUR
-        desk.mark(ops.id, "connection error")
+        desk.answer(ops.id, "connection error")
     assert "channel ops: 1 given up in the last 7 days: connection error" in command("status").splitlines()
     (row,) = json.loads(command("incidents", "--format", "json"))
     assert (row["organization"], row["given_up"], row["pending"]) == ("a", 1, 0)
 
 
-def test_what_quiet_hours_hold_is_told_with_their_end(desk, command, tmp_path):
-    path = tmp_path / "config.toml"
-    path.write_text(path.read_text().replace("[channels.ops]", "[channels.ops]" + QUIET))
-    quiet = Desk(desk.settings.database.url, tmp_path / "other.toml")
-    quiet.settings = _with_quiet_hours(path)
-    quiet.now = datetime(2026, 11, 2, 23, 0, tzinfo=UTC)
-    quiet.check(a=900)
-    quiet.store.close()
+def test_what_quiet_hours_hold_is_told_with_their_end(desk, command):
+    desk.settings = configured(desk.folder, THREE.replace("[channels.ops]", "[channels.ops]" + QUIET), desk.url)
+    desk.now = datetime(2026, 11, 2, 23, 0, tzinfo=UTC)
+    desk.settle(a=900)
     assert "channel ops: 1 held until quiet hours end at 2026-11-03T06:00:00Z" in command("status").splitlines()
 
 
-def _with_quiet_hours(path):
-    from monitor import config  # noqa: PLC0415
-
-    return config.load(path, {"HOME": str(path.parent)})
-
-
 def test_a_rejected_key_and_an_outage_are_told_apart(desk, command):
-    desk.check(a=5000, b=5000, c=5000)
-    desk.check(a=DOWN, b=DOWN)
-    desk.check(31, a=DOWN, b=DOWN)
+    desk.settle(a=5000, b=5000, c=5000)
+    desk.settle(a=DOWN, b=DOWN)
+    desk.settle(31, a=DOWN, b=DOWN)
     at = f"{desk.now:%Y-%m-%d %H:%M}Z"
-    desk.check(c=Failure(FailureKind.CREDENTIAL_REJECTED, "x"))
+    desk.settle(c=Failure(FailureKind.CREDENTIAL_REJECTED, "x"))
     lines = command("status").splitlines()
     assert f"WARNING: account studio: no organization's balance can be had since {at}" in lines
     assert any(line.startswith("CRITICAL: account other: the key is rejected since ") for line in lines)
 
 
 def test_an_outage_of_everything_is_one_line(desk, command):
-    desk.check(a=5000, b=5000, c=5000)
-    desk.check(a=DOWN, b=DOWN, c=DOWN)
-    desk.check(31, a=DOWN, b=DOWN, c=DOWN)
+    desk.settle(a=5000, b=5000, c=5000)
+    desk.settle(a=DOWN, b=DOWN, c=DOWN)
+    desk.settle(31, a=DOWN, b=DOWN, c=DOWN)
     lines = [line for line in command("status").splitlines() if line.startswith("WARNING")]
     assert len(lines) == 1
     assert lines[0].startswith("WARNING: every account: no organization's balance can be had since ")

@@ -1,26 +1,43 @@
-"""The monitor's rooms put together on a real database, with a clock in hand: checks go in, alerts come out.
+"""The one simulated monitor of the tests: its rooms put together on a real database, with a clock in hand.
 
-The vendor is not asked here: a story tells what its answers were.
+The vendor is not asked: a story says what it answered, and reads what is to be delivered to whom.
 """
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from monitor import config
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
-from monitor.model import Attempt, Check, Delivery, Failure, FailureKind, Snapshot
-from monitor.store import outbox
+from monitor.model import (
+    Attempt,
+    Check,
+    Delivery,
+    DeliveryState,
+    Failure,
+    FailureKind,
+    Notification,
+    Severity,
+    Silence,
+    Snapshot,
+    Subject,
+)
+from monitor.poll import ForecastCache, reconcile, settle
+from monitor.store import outbox, silences
+from monitor.store.accounts import account_rows
+from monitor.store.organizations import identities
+from monitor.store.outbox import Fallback
 from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
 from monitor.store.writer import Store, Transaction
 
+START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)  # a Monday
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 DOWN = Failure(FailureKind.UNAVAILABLE, "the vendor answered 503", 503)
 REJECTED = Failure(FailureKind.CREDENTIAL_REJECTED, "the vendor rejects the key", 401)
@@ -38,6 +55,27 @@ account = "studio"
 id = "org-1"
 [channels.ops]
 [channels.boss]
+min_severity = "critical"
+"""
+# Two accounts, three organizations; no rule but the defaults.
+THREE = """
+[poll]
+every = "1m"
+[accounts.studio]
+base_url = "http://127.0.0.1:9"
+[accounts.other]
+base_url = "http://127.0.0.1:9"
+[organizations.a]
+account = "studio"
+id = "org-a"
+[organizations.b]
+account = "studio"
+id = "org-b"
+[organizations.c]
+account = "other"
+id = "org-c"
+[channels.ops]
+[channels.pager]
 min_severity = "critical"
 """
 
@@ -69,6 +107,8 @@ class Story:
     url: str
     now: datetime = NOON
     urls: dict[str, str] = field(default_factory=dict)
+    forecasts: ForecastCache = field(default_factory=ForecastCache)  # of `settle` and `reconcile`
+    _settings: Settings | None = None
     _parts: Parts | None = None
     _heard: int = 0
 
@@ -77,9 +117,23 @@ class Story:
         assert self._parts is not None
         return self._parts
 
-    def begin(self, toml: str = TOML) -> "Story":
-        settings = configured(self.folder, toml, self.url, **self.urls)
-        self._parts = open_parts(settings, Store(self.url), clock=lambda: self.now)
+    @property
+    def settings(self) -> Settings:
+        assert self._settings is not None
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        """For `settle` and `reconcile`; the rooms that run keep those they began with."""
+        self._settings = settings
+
+    @property
+    def store(self) -> Store:
+        return self.parts.store
+
+    def begin(self, toml: str = TOML) -> Self:
+        self._settings = configured(self.folder, toml, self.url, **self.urls)
+        self._parts = open_parts(self._settings, Store(self.url), clock=lambda: self.now)
         return self
 
     async def end(self) -> None:
@@ -103,9 +157,81 @@ class Story:
 
     def result(self, outcome: str | Failure, name: str = "farm") -> Check:
         row = next(row for row in self.rows(organizations) if row["name"] == name)
-        account = next(one for one in self.rows(accounts) if one["name"] == row["account"])
+        account = next(account for account in self.rows(accounts) if account["name"] == row["account"])
         answer = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(outcome))
         return Check(account["id"], row["id"], self.now, answer)
+
+    # --- batch by batch, without the rooms that run -------------------------------------------------------------------
+
+    def settle(self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object) -> list[Heard]:
+        """One batch of checks, by the organizations' names, so many minutes later; gives what is said of it.
+
+        Each is (name, rule, reason, severity).
+        """
+        self.now += timedelta(minutes=minutes)
+        batch = [
+            self.result(outcome if isinstance(outcome, Failure) else str(outcome), name)
+            for name, outcome in outcomes.items()
+        ]
+        said = self.write(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since))
+        return [(n.facts.name, n.rule.value, n.reason.value, n.severity.label) for n in said]
+
+    def reconcile(self) -> list[Notification]:
+        return list(self.write(lambda tx: reconcile(tx, self.settings, self.forecasts, at=self.now)))
+
+    def silence(self, name: str, **values: Any) -> int:
+        """Keep an organization, or the account `studio`, quiet up to warnings."""
+        subject = Subject.ACCOUNT if name in self.settings.accounts else Subject.ORGANIZATION
+        key = self.accounts[name] if subject is Subject.ACCOUNT else self.ids[name]
+        silence = Silence(0, subject, key, None, Severity.WARNING, self.now, None, "anna", "maintenance")
+        return int(self.write(lambda tx: silences.add_silence(tx, replace(silence, **values))))
+
+    def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[Delivery]]:
+        """What a channel would be handed so much later, a list for each message."""
+        at = self.now + later
+        return list(self.write(lambda tx: outbox.claim(tx, channel, at, limit=20)))
+
+    def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
+        """The same as names and reasons."""
+        return [[self.name(delivery) for delivery in group] for group in self.claim(channel, later)]
+
+    @staticmethod
+    def name(delivery: Delivery) -> str:
+        return f"{delivery.said.facts.name} {delivery.said.rule.value} {delivery.said.reason.value}"
+
+    def answer(
+        self, delivery_id: int, error: str | None, *, retryable: bool = True, fallback: Fallback | None = None
+    ) -> DeliveryState | None:
+        """Mark one delivery as its channel's service would have it."""
+        attempt = Attempt(delivery_id, error, retryable=retryable)
+        return self.write(lambda tx: outbox.mark(tx, attempt, at=self.now, fallback=fallback))  # type: ignore[no-any-return]
+
+    def deliver(self, channel: str = "ops") -> list[list[str]]:
+        """Send everything that is due, successfully."""
+        sent = []
+        while groups := self.claim(channel):
+            for group in groups:
+                sent.append([self.name(delivery) for delivery in group])
+                for delivery in group:
+                    self.answer(delivery.id, None)
+        return sent
+
+    # --- what the database holds --------------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Of the organizations, by name."""
+        return {row.name: row.id for row in self.write(identities)}
+
+    @property
+    def accounts(self) -> dict[str, int]:
+        """The accounts' ids, by name."""
+        return {row.name: row.id for row in self.write(account_rows)}
+
+    @property
+    def account_of(self) -> dict[str, int]:
+        """The account's id of each organization, by name."""
+        return {row.name: self.accounts[row.account] for row in self.write(identities)}
 
     def heard(self) -> list[Heard]:
         """What was put into the outbox since this was asked last."""
