@@ -18,6 +18,7 @@ from command import Shell
 from server import Server, running_server, upgraded
 from story import START, THREE, Story
 
+from monitor.store import pruning
 from monitor.store.engines import open_reader, open_writer
 
 
@@ -116,6 +117,12 @@ async def desk(tmp_path: Path, database_url: str) -> AsyncIterator[Story]:
     story = Story(tmp_path, database_url, START).begin(THREE)
     yield story
     await story.end()
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old rows are removed three in a transaction."""
+    monkeypatch.setattr(pruning, "SLICE", 3)
 
 
 @pytest.fixture

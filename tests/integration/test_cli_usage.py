@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 from command import DEAD, FILE, Answer, Shell
-from filled import HOUR, fill, organization
+from filled import HOUR, fill, organization, remove
 
 from monitor.model import Snapshot
 from monitor.store.engines import transaction
 from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import organizations
-from tests.integration.test_usage import remove
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "usage.md"
 PERIOD = ("--since", "2026-11-21", "--until", "2026-11-24")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from broken import broken
 from command import DEAD, FILE, Shell
 from filled import NOON, fill
 
@@ -24,7 +25,6 @@ from monitor.store.organizations import ensure_organization
 from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import incidents, leases, metadata, organizations, snapshots
 from monitor.store.writer import Store, read
-from tests.integration.test_crashes import broken
 
 SECRET = "hunter2-tiger"
 CARRIED = [table for table in metadata.sorted_tables if table.name not in {"leases", "daemons", "compatibility"}]

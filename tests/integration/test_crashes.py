@@ -1,15 +1,11 @@
 """A transaction that breaks off at any of its statements leaves nothing; the next try makes up for it."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
+from broken import broken
 from story import DENIED, DOWN, REJECTED, SPENT, TOML, Story, configured
 
 from monitor.app import open_parts
@@ -36,29 +32,6 @@ id = "org-2"
 TABLES = (accounts, organizations, snapshots, checks, incidents, notifications, deliveries, attempts)
 # Numbers and names that any run draws anew.
 CHANCE = {"id", "notification_id", "incident_id", "organization_id", "subject_id", "group_id"}
-
-
-@dataclass
-class Break:
-    """Breaks the n-th statement, as a disk or a connection that fails would."""
-
-    at: int
-    seen: int = 0
-
-    def __call__(self, *_: object) -> None:
-        self.seen += 1
-        if self.seen == self.at:
-            raise sqlite3.OperationalError("disk I/O error")
-
-
-@contextmanager
-def broken(engine: sa.Engine, at: int) -> Iterator[Break]:
-    here = Break(at)
-    sa.event.listen(engine, "before_cursor_execute", here)
-    try:
-        yield here
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", here)
 
 
 def image(story: Story) -> list[list[dict[str, Any]]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from broken import SECRET, problem
 
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import tables
 from monitor.store.engines import explain, open_reader, open_writer, transaction
 
 INSERT = sa.text("INSERT INTO accounts (id, name, base_url, generation) VALUES (1, :name, 'https://x', 'v1')")
-SECRET = "hunter2-tiger"
 
 
 def path_of(url: str) -> Path:
@@ -23,17 +23,6 @@ def path_of(url: str) -> Path:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def problem(engine: sa.Engine, statement: str = "SELECT 1") -> str:
-    """What `transaction` says when `statement` fails; one line, with nothing attached that could show more."""
-    with pytest.raises(DatabaseError) as caught, transaction(engine) as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
-    assert "\n" not in str(caught.value)
-    assert SECRET not in str(caught.value)
-    assert caught.value.__suppress_context__
-    return str(caught.value)
 
 
 # --- SQLite -----------------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from broken import SECRET, problem
 
 from monitor.errors import DatabaseError
 from monitor.store.engines import SILENT_AFTER, open_writer, transaction
 from monitor.store.writer import Store
-from tests.integration.test_engines import SECRET, problem
 
 
 def test_postgres_connections_are_ours_in_utc_and_patient_for_a_while_only(postgres_url):

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from broken import broken
 from command import DEAD, FILE, Answer, Shell
 from filled import HOUR, NOON, fill, organization
 from given import HOME
 from hypothesis import given
 from hypothesis import strategies as st
+from video import days, expected, remove_all
 
 from monitor.config import load
 from monitor.errors import DatabaseError
@@ -30,9 +32,6 @@ from monitor.store.organizations import load as load_rows
 from monitor.store.pruning import Cutoffs
 from monitor.store.tables import balance_days, organizations, snapshots
 from monitor.store.writer import Store
-from tests.integration.test_crashes import broken
-from tests.integration.test_retention import remove_all
-from tests.integration.test_rollups import days, expected
 
 HEAD = "organization,taken_at,credits\n"
 VIDEO = 2

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from broken import broken
 from filled import NOON, fill
+from video import VIDEO, by_hour, left, remove_all, rows, taken
 
 from monitor.config import Retention
 from monitor.daemon import retention
@@ -25,10 +27,6 @@ from monitor.store.tables import (
     snapshots,
 )
 from monitor.store.writer import Store
-from tests.integration.test_crashes import broken
-from tests.integration.test_retention import VIDEO, by_hour, left, remove_all, rows, small, taken
-
-__all__ = ["small"]  # a fixture
 
 
 class Kept:

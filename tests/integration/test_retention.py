@@ -1,22 +1,17 @@
 """Old balances go, and what they add up to stays: by day as it was, by hour from what took their place."""
 
-from collections import defaultdict
 from dataclasses import replace
-from datetime import datetime, timedelta
-from decimal import Decimal
-from itertools import pairwise
-from typing import Any
+from datetime import timedelta
 
-import pytest
 import sqlalchemy as sa
 from filled import NOON, fill
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from video import VIDEO, by_hour, left, remove_all, rows, taken
 
 from monitor.config import Retention
 from monitor.daemon import retention
-from monitor.model import Snapshot
-from monitor.proration import DAY, HOUR, floor, parts
+from monitor.proration import DAY, floor
 from monitor.store import pruning, rollups
 from monitor.store.engines import transaction
 from monitor.store.pruning import Cutoffs, Portion, Sort
@@ -31,54 +26,7 @@ from monitor.store.tables import (
     snapshots,
 )
 
-VIDEO = 2  # has no snapshot in `fill`
 LATER = NOON + timedelta(days=1000)
-
-
-def taken(minutes: float, balance: float) -> tuple[int, Snapshot]:
-    return VIDEO, Snapshot(NOON + timedelta(minutes=minutes), Decimal(balance))
-
-
-def rows(tx: sa.Connection, table: sa.Table) -> list[Any]:
-    return list(tx.execute(sa.select(table).order_by(*table.primary_key)).all())
-
-
-def left(tx: sa.Connection) -> list[Snapshot]:
-    c = snapshots.c
-    mine = sa.select(c.taken_at, c.credits).where(c.organization_id == VIDEO).order_by(c.taken_at)
-    return [Snapshot(*row) for row in tx.execute(mine)]
-
-
-def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
-    """Use and top-ups of each hour in which there were any: what is kept, and the changes between what is left."""
-    found: dict[datetime, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
-    shares = [
-        (row.starts_at, row.used, row.topped_up) for row in rows(tx, balance_hours) if row.organization_id == VIDEO
-    ]
-    for before, after in pairwise(left(tx)):
-        shares += parts(before, after, HOUR)
-    for starts_at, used, topped_up in shares:
-        found[starts_at][0] += used
-        found[starts_at][1] += topped_up
-    return {at: (used, topped_up) for at, (used, topped_up) in found.items() if used or topped_up}
-
-
-def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Sort, int]:
-    """Remove everything in one transaction; gives how many rows of each sort."""
-    gone: dict[Sort, int] = defaultdict(int)
-    while portions := list(pruning.removable(tx, cutoffs)):
-        for portion in portions:
-            while removed := pruning.remove(tx, portion):
-                gone[portion.sort] += removed
-    return gone
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transactions of three rows."""
-    monkeypatch.setattr(pruning, "SLICE", 3)
-
-
 moves = st.lists(st.tuples(st.integers(-500, 4000), st.integers(0, 50)), min_size=1, max_size=12)
 
 

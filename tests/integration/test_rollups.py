@@ -2,47 +2,22 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from itertools import pairwise
 
 import pytest
 import sqlalchemy as sa
 from filled import NOON, fill
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from video import VIDEO, days, expected
 
 from monitor.model import Snapshot
-from monitor.proration import DAY
-from monitor.store import rollups
 from monitor.store.engines import transaction
 from monitor.store.snapshots import keep_snapshots, kept_since
 from monitor.store.tables import balance_days, organizations, snapshots
 
-VIDEO = 2  # has no snapshot in `fill`
-
 
 def taken(minutes: int, balance: str | int) -> Snapshot:
     return Snapshot(NOON + timedelta(minutes=minutes), Decimal(balance))
-
-
-def days(tx: sa.Connection) -> list[tuple[object, ...]]:
-    """What is kept; a day that has no snapshot and no use says nothing."""
-    c = balance_days.c
-    rows = tx.execute(sa.select(balance_days).where(c.organization_id == VIDEO).order_by(c.starts_at))
-    return [tuple(row) for row in rows if row.snapshots or row.used or row.topped_up]
-
-
-def expected(tx: sa.Connection) -> list[tuple[object, ...]]:
-    """The same from all snapshots at once."""
-    c = snapshots.c
-    rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == VIDEO).order_by(c.taken_at))
-    found = rollups.Stretches(DAY)
-    points = [Snapshot(*row) for row in rows]
-    for point in points:
-        found.see(VIDEO, point)
-    for before, after in pairwise(points):
-        found.share_out(VIDEO, before, after)
-    values = [tuple(rollups._values(*key, one).values()) for key, one in sorted(found.found.items())]
-    return [row for row in values if row[4] or row[2] or row[3]]
 
 
 moves = st.lists(st.tuples(st.integers(-5000, 20_000), st.integers(0, 50)), min_size=1, max_size=12)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
-from filled import organization
+from filled import organization, remove
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from monitor.proration import DAY, HOUR, share
 from monitor.query import By
 from monitor.query.buckets import borders
 from monitor.store.engines import transaction
-from monitor.store.rollups import Stretches
 from monitor.store.snapshots import keep_snapshots
 from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
 
@@ -37,22 +36,6 @@ def keep(engine: sa.Engine, *taken: Snapshot, id_: int = 1, name: str = "a", **m
     with transaction(engine) as tx:
         tx.execute(organizations.insert(), organization(id_, name, **more))
         keep_snapshots(tx, [(id_, one) for one in taken])
-
-
-def remove(engine: sa.Engine, before: datetime, *, hours_before: datetime | None = None) -> None:
-    """What retention does: raw snapshots become hours, hours go; the newest snapshot stays."""
-    c = snapshots.c
-    with transaction(engine) as tx:
-        rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == 1).order_by(c.taken_at))
-        hours = Stretches(HOUR)
-        for one, after in pairwise([Snapshot(*row) for row in rows]):
-            if one.taken_at < before:
-                hours.see(1, one)
-                hours.share_out(1, one, after)
-                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == one.taken_at))
-        hours.add_to(tx, balance_hours)
-        if hours_before:
-            tx.execute(balance_hours.delete().where(balance_hours.c.starts_at < hours_before))
 
 
 def ask(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,9 @@ import sqlalchemy as sa
 from monitor.model import Snapshot
 from monitor.store import tables
 from monitor.store.engines import transaction
+from monitor.store.rollups import Stretches
 from monitor.store.snapshots import keep_snapshots
+from monitor.store.tables import balance_hours, snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -159,3 +162,19 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
         ],
         "attempts": [{"delivery_id": 1, "ended_at": NOON + HOUR, "error": None}],
     }
+
+
+def remove(engine: sa.Engine, before: datetime, *, hours_before: datetime | None = None) -> None:
+    """What retention does: raw snapshots become hours, hours go; the newest snapshot stays."""
+    c = snapshots.c
+    with transaction(engine) as tx:
+        rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == 1).order_by(c.taken_at))
+        hours = Stretches(HOUR)
+        for one, after in pairwise([Snapshot(*row) for row in rows]):
+            if one.taken_at < before:
+                hours.see(1, one)
+                hours.share_out(1, one, after)
+                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == one.taken_at))
+        hours.add_to(tx, balance_hours)
+        if hours_before:
+            tx.execute(balance_hours.delete().where(balance_hours.c.starts_at < hours_before))

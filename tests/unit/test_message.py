@@ -3,13 +3,13 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
 import pytest
 from figures import changed, flat
 from hypothesis import given
 from hypothesis import strategies as st
+from tags import Tags, vars_of
 
 from monitor import message
 from monitor.message import format_change, format_credits, format_duration, format_instant, harmless, render
@@ -269,19 +269,6 @@ def test_an_instant_in_utc_is_said_once():
 
 
 # --- names that would break out ---------------------------------------------------------------------------------------
-
-
-def vars_of(told: Message) -> tuple[str, str, str, str]:
-    return told.subject, told.text, told.markdown, told.html
-
-
-class Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.add(tag)
 
 
 @pytest.mark.parametrize(

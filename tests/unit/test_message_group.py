@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from render_messages import AT, BERLIN, CALM, DIGEST, NOTIFICATIONS, group
-from test_message import Tags, vars_of
+from tags import Tags, vars_of
 
 from monitor.message import harmless, render, render_digest, render_group
 from monitor.message.layout import COLOURS, RESOLVED
