@@ -33,16 +33,16 @@ class Notifier:
 
     def apply(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it."""
-        before = incidents.get(verdict.rule)
         incident, after = judge.apply(incidents, verdict, at=case.at, topped_up=case.topped_up)
-        if before is None:
+        if not incident.id:
             key = stored_incidents.insert(
                 self.tx, incident, subject=case.subject, subject_id=case.id, credits=case.credits
             )
             incident = replace(incident, id=key)
         else:
-            stored_incidents.update(self.tx, verdict, incident, at=case.at, credits=case.credits)
-        incident = self._tell(verdict, incident, case)
+            stored_incidents.update(self.tx, verdict, incident, credits=case.credits)
+        if verdict.told:
+            incident = self._tell(verdict, incident, case)
         if verdict.rule in after:
             incidents[verdict.rule] = incident
         else:
@@ -50,7 +50,7 @@ class Notifier:
 
     def tell_owed(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Tell what still stands once its silence has ended, to everybody it concerns."""
-        for incident in [incident for incident in incidents.values() if incident.owed]:
+        for incident in [incident for incident in incidents.values() if incident.owed and incident.is_firing]:
             verdict = Verdict(incident.rule, Reason.REMINDER, incident.severity)
             if self._is_silenced(verdict, case):
                 continue
@@ -61,7 +61,7 @@ class Notifier:
 
     def catch_up(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Tell what is open to channels that are new: those it concerns and that heard nothing of it."""
-        for incident in incidents.values():
+        for incident in [incident for incident in incidents.values() if incident.is_firing]:
             verdict = still(incident, case.rules)
             addressed = outbox.addressed(self.tx, incident.id)
             concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), incident.severity)

@@ -96,7 +96,6 @@ def _reconcile_organization(notifier: Notifier, case: OrganizationCase, incident
             case.organization,
             incidents=incidents,
             rules=case.rules,
-            at=case.at,
             runway=case.outlook.runway,
             spent=case.outlook.spent,
         )
