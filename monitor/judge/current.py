@@ -58,7 +58,8 @@ def apply(
     back; one that the configuration ended does not.  `topped_up` is what the organization had topped up, in all, then.
     """
     before = incidents.get(verdict.rule)
-    if before is None or (verdict.reason is Reason.OPENED and not verdict.returned):
+    is_over = before is not None and before.ended_at is not None
+    if before is None or (is_over and not verdict.returned):
         incident = OpenIncident(
             0, verdict.rule, verdict.severity, at, topped_up, told_at=at, worst_told=verdict.severity, tellings=1
         )
@@ -90,11 +91,12 @@ def _told(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenInciden
     if not verdict.told:
         return incident
     is_reminder = verdict.reason is Reason.REMINDER
+    ended = at if verdict.reason is Reason.RESOLVED else incident.end_told_at
     return replace(
         incident,
         told_at=at,
         worst_told=max(incident.worst_told or incident.severity, verdict.severity),
         reminders=incident.reminders + 1 if is_reminder else 0,
         tellings=incident.tellings + (not is_reminder),
-        end_told_at=at if verdict.reason is Reason.RESOLVED else incident.end_told_at,
+        end_told_at=None if verdict.quiet_for else ended,  # the first return takes the first end back
     )

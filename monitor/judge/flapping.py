@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from monitor.model import OpenIncident, Reason, Severity, Verdict
+from monitor.model import OpenIncident, Reason, Verdict
 
 SHORTEST: Final = timedelta(minutes=30)
 LONGEST: Final = timedelta(hours=2)
@@ -93,7 +93,7 @@ def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: tim
         if _may_end(incident, at):
             return verdict
     calm = replace(verdict, reason=Reason.EASED, told=False, calm=True)
-    # Whoever was told that it was over, and not that it came back, hears of it.
+    # Whoever was told that it was over, and not that it came back, hears of that even where it is clear again.
     return (_hourly(calm, incident, at) if _knows_end(incident) else None) or calm
 
 
@@ -102,7 +102,9 @@ def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict |
     returned, told = incident.returned_at, incident.told_at
     is_untold = returned is not None and (told is None or returned > told)
     if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
-        return replace(verdict, reason=Reason.REMINDER, told=True, hourly=True)
+        # Whoever was told that it was over hears that it is open again.
+        reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
+        return replace(verdict, reason=reason, told=True, hourly=True)
     return None
 
 
@@ -123,8 +125,5 @@ def _is_worse(verdict: Verdict, incident: OpenIncident) -> bool:
 
 
 def _has_room(incident: OpenIncident, at: datetime) -> bool:
-    """Whether one more message keeps within the first hour's four, with one left for something worse."""
-    if elapsed(incident.opened_at, at) >= HOUR:
-        return True
-    reserved = (incident.worst_told or incident.severity) < Severity.CRITICAL
-    return incident.tellings + reserved < IN_FIRST_HOUR
+    """Whether one more message keeps within the first hour's four."""
+    return elapsed(incident.opened_at, at) >= HOUR or incident.tellings < IN_FIRST_HOUR
