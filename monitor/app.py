@@ -286,7 +286,10 @@ def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> d
         rows[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in rows
     }
     for key, open_ones in open_incidents(tx, Subject.ACCOUNT, list(rows)).items():
-        worst = max(incident.severity for incident in open_ones.values())
+        firing = [incident.severity for incident in open_ones.values() if incident.is_firing]
+        if not firing:
+            continue
+        worst = max(firing)
         why = troubles.get(rows[key], (None, "the vendor rejects its API key"))[1]
         troubles[rows[key]] = (worst, why)
     return troubles

@@ -15,7 +15,7 @@ from monitor.text import masked
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow
+    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow, Standing
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
@@ -44,7 +44,13 @@ def status(config_file: Path | None, style: str) -> None:
         for one in organizations
     ]
     show(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
-    for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
+    for line in (
+        *_accounts(accounts),
+        *_flapping(organizations),
+        *_channels(queues),
+        *_kept_quiet(settings, silences),
+        *_leader(daemons),
+    ):
         click.echo(masked(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
@@ -64,6 +70,7 @@ def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
         "state": one.state,
         "severity": one.incidents[0].severity.label if one.incidents else None,
         "open": [i.rule.value for i in one.incidents],
+        "flapping": [incident.rule.value for incident in one.flapping],
         "checked_at": one.checked_at,
         "failure": one.failure.value if one.failure else None,
         "failure_message": one.failure_message,
@@ -105,9 +112,25 @@ def _is_paused(settings: "Settings", name: str) -> bool:
 
 def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
     for one in incidents:
+        if one.incident.calm_since:
+            who = f"account {one.account}" if one.account else "every account"
+            yield _flaps(who, one.incident)
+            continue
         what = "the key is rejected" if one.incident.rule is Rule.CREDENTIAL else "no organization's balance can be had"
         who = f"account {one.account}" if one.account else "every account"
         yield f"{one.incident.severity.label.upper()}: {who}: {what} since {one.incident.opened_at:%Y-%m-%d %H:%M}Z"
+
+
+def _flapping(organizations: "Sequence[OrganizationStatus]") -> Iterator[str]:
+    for organization in organizations:
+        for incident in organization.flapping:
+            yield _flaps(organization.name, incident)
+
+
+def _flaps(who: str, incident: "Standing") -> str:
+    times = "once" if incident.returns == 1 else f"{incident.returns} times"
+    now = f"clear since {incident.calm_since:%Y-%m-%d %H:%M}Z" if incident.calm_since else incident.severity.label
+    return f"flapping: {who}: {incident.rule.value} came back {times} since {incident.opened_at:%Y-%m-%d %H:%M}Z, {now}"
 
 
 def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:

@@ -16,6 +16,8 @@ def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
     """The subject line: says it all."""
     facts, wording = notification.facts, _wording(notification)
     severity = notification.severity.label.upper()
+    if facts.calm:
+        return f"{severity}: {wording.topic} of {wording.whose} came and went {_times(facts)}, clear now"
     match notification.reason:
         case Reason.RESOLVED if facts.reconfigured:
             return f"CLOSED: {wording.topic} of {wording.whose}: the configuration changed"
@@ -35,8 +37,24 @@ def lead(notification: Notification) -> tuple[str, ...]:
     facts, wording = notification.facts, _wording(notification)
     if notification.reason is Reason.RESOLVED:
         return (_reconfigured_end(facts) if facts.reconfigured else _end(facts, wording),)
-    said = f"{wording.lead(facts)}{_since_before(notification)}"
+    if facts.calm:
+        return (f"{_capital(wording.topic)} of {wording.whose} came and went {_times(facts)}. It is clear now.",)
+    said = f"{wording.lead(facts)}{_since_before(notification)}{_comes_and_goes(facts)}"
     return (said, wording.advice) if wording.advice else (said,)
+
+
+def _comes_and_goes(facts: Facts) -> str:
+    """What an incident that came back says of that, and of what is told from now on."""
+    if facts.quiet_for is not None:
+        quiet = format_duration(facts.quiet_for)
+        return (
+            f" It is back. Until it has been quiet for {quiet}, only what is worse is told, and once an hour how it is."
+        )
+    return f" It came back {_times(facts)}." if facts.returns else ""
+
+
+def _times(facts: Facts) -> str:
+    return "once" if facts.returns == 1 else f"{facts.returns} times"
 
 
 def _wording(notification: Notification) -> Wording:
@@ -67,9 +85,13 @@ def _standing(facts: Facts, wording: Wording) -> str:
     return f" (for {format_duration(facts.at - facts.opened_at)})"
 
 
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _end(facts: Facts, wording: Wording) -> str:
     ended = wording.ended(facts)
-    said = (f"{ended[:1].upper()}{ended[1:]}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
+    said = (f"{_capital(ended)}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
     return " ".join(filter(None, said))
 
 

@@ -143,6 +143,8 @@ def _open(one: OrganizationStatus) -> Iterator[OpenLine]:
 
 def _account_incidents(reader: Engine, settings: Settings, channel: str) -> Iterator[OpenLine]:
     for one in query.account_incidents(reader):
+        if one.incident.calm_since:
+            continue
         if one.account is None or channel in channels_of(settings, Subject.ACCOUNT, one.account):
             incident = one.incident
             yield OpenLine(one.account or "every account", incident.rule, incident.severity, incident.opened_at)

@@ -23,11 +23,18 @@ class Standing:
     rule: Rule
     severity: Severity
     opened_at: datetime
+    returns: int = 0  # it flaps: so often it came back
+    calm_since: datetime | None = None  # its present reading is clear since then
+
+    @property
+    def is_flapping(self) -> bool:
+        """Whether it came back, and is not over yet."""
+        return self.returns > 0
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationStatus:
-    """An organization's current row and its open incidents, worst first."""
+    """An organization's current row and its open incidents, worst first, those left out whose reading is clear now."""
 
     id: int
     name: str
@@ -43,6 +50,7 @@ class OrganizationStatus:
     failure_message: str | None
     failing_since: datetime | None
     incidents: tuple[Standing, ...]
+    flapping: tuple[Standing, ...] = ()  # also those whose reading is clear now
 
     @property
     def state(self) -> str:
@@ -146,7 +154,10 @@ def _standing(connection: sa.Connection, subject: Subject) -> dict[int, list[Sta
     question = sa.select(incidents).where(incidents.c.subject == subject, incidents.c.resolved_at.is_(None))
     found = defaultdict(list)
     for row in connection.execute(question.order_by(incidents.c.opened_at, incidents.c.id)):
-        found[row.subject_id].append(Standing(row.id, Rule(row.rule), Severity.of(row.severity), row.opened_at))
+        severity = Severity.of(row.severity)
+        found[row.subject_id].append(
+            Standing(row.id, Rule(row.rule), severity, row.opened_at, row.returns, row.calm_since)
+        )
     return {id_: sorted(those, key=lambda one: -one.severity) for id_, those in found.items()}
 
 
@@ -176,7 +187,8 @@ def _status(row: Any, standing: list[Standing]) -> OrganizationStatus:
         failure=None if failure is None else FailureKind(failure),
         failure_message=failing[0],
         failing_since=failing[1],
-        incidents=tuple(standing),
+        incidents=tuple(incident for incident in standing if not incident.calm_since),
+        flapping=tuple(incident for incident in standing if incident.is_flapping),
     )
 
 

@@ -82,7 +82,8 @@ def troubled(tx: Transaction) -> dict[Severity, int]:
     """How many organizations and accounts have something open, each counted by the worst of it."""
     worst: dict[tuple[str, int], Severity] = {}
     columns = (incidents.c.subject, incidents.c.subject_id, incidents.c.severity)
-    for subject, key, severity in tx.execute(sa.select(*columns).where(incidents.c.resolved_at.is_(None))):
+    firing = incidents.c.resolved_at.is_(None) & incidents.c.calm_since.is_(None)
+    for subject, key, severity in tx.execute(sa.select(*columns).where(firing)):
         worst[subject, key] = max(worst.get((subject, key), Severity.INFO), Severity.of(severity))
     return dict(Counter(worst.values()))
 

@@ -122,7 +122,7 @@ def _standing(figures: Figures) -> Iterator[Metric]:
 
 def _incidents(figures: Figures) -> dict[tuple[str, str], int]:
     standing = [incident for one in figures.organizations for incident in one.incidents]
-    standing += [one.incident for one in figures.accounts]
+    standing += [account.incident for account in figures.accounts if not account.incident.calm_since]
     found = Counter((one.rule.value, one.severity.label) for one in standing)
     return dict.fromkeys(((rule.value, severity.label) for rule in Rule for severity in Severity), 0) | found
 
