@@ -279,8 +279,7 @@ async def test_what_comes_and_goes_is_one_incident_that_ends_when_it_has_been_qu
     assert await story.check("5000") == []
     assert await story.check("5000", minutes=24) == []
     assert await story.check(DOWN) == []
-    assert await story.check("5000", minutes=2) == []  # the first hour's four are told
-    assert await story.check("5000", minutes=10) == of_credits("ops", "boss", reason=RESOLVED, severity="critical")
+    assert await story.check("5000", minutes=2) == of_credits("ops", "boss", reason=RESOLVED, severity="critical")
     (row,) = story.rows(incidents)
     assert (row["resolved_at"], row["worst_severity"]) == (story.now, "critical")
     assert await story.check("900", minutes=31) == of_credits("ops", reason=OPENED, severity="warning")
