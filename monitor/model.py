@@ -82,11 +82,15 @@ class FailureKind(StrEnum):
 class DeliveryState(StrEnum):
     """Where a delivery stands: `pending` is tried again, the others are final.
 
-    Withdrawn: what was held back in quiet hours and was no longer true at their end.
+    Folded: a newer notification of its incident tells it, too.  Unknown: sent three times, and never answered for; it
+    counts as told.  Withdrawn: what quiet hours held back and was no longer true at their end, or an end that a channel
+    need not hear.
     """
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    UNKNOWN = "unknown"
+    FOLDED = "folded"
     GIVEN_UP = "given_up"
     WITHDRAWN = "withdrawn"
 
@@ -385,22 +389,29 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notification on its way to one channel."""
+    """One notification on its way to one channel, with the older ones of its incident that it tells, too."""
 
     id: int
     channel: str
     said: Notification | Message  # a digest comes in words
     attempts: int
     give_up_at: datetime
+    folded: tuple[Notification, ...] = ()  # oldest first
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt of a delivery ended: `error` is None when the service took the message."""
+    """How one attempt of a delivery ended: `error` is None when the service took the message.
+
+    Not `retryable`: the channel refuses everything, and somebody has to mend it.  `unknown`: it may have been taken.
+    `retry_after` is the pause that the service asked for.
+    """
 
     delivery_id: int
     error: str | None
     retryable: bool = True
+    unknown: bool = False
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
