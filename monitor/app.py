@@ -17,13 +17,12 @@ from monitor.errors import ConfigError, DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import Check, Notification, Organization, Severity, Subject, VendorOrganization
 from monitor.notify.delivery import Deliverer
-from monitor.poll import Assignment, Batch, ForecastCache, Poller, reconcile, rules_of, settle
+from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, rules_of, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import checks, copy, engines, integrity, leader_lock, migrate, organizations, writer
 from monitor.store.accounts import account_rows
 from monitor.store.incidents import open_incidents
 from monitor.store.leader_lock import LeaderLock
-from monitor.store.outbox import Fallback
 from monitor.store.writer import Store, Transaction
 
 Clock = Callable[[], datetime]
@@ -77,17 +76,19 @@ def open_parts(
     hold: LeaderLock | None = None,
     held: Sequence[Check] = (),
     counters: Counters | None = None,
+    mended: Collection[str] = (),
 ) -> Parts:
     """Read the secrets, bring the database in step with the configuration, connect the rooms.
 
-    With a `hold` everything is written in its name; `held` are results from before that are to be settled first.
+    With a `hold` everything is written in its name; `held` are results from before that are to be settled first.  What
+    waits for the `mended` channels is due at once.
     """
     counts = counters or Counters()
     opened.fence = hold.fence if hold else None
     accesses = {name: access(settings, name) for name in settings.accounts}
-    deliverer = _deliverer(settings, opened, clock, counts, hold)
+    urls = {name: settings.channel_url(name) for name in settings.channels}
     forecasts = ForecastCache()
-    tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
+    tell_about(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
     rows = opened.write_now(account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.identities))
 
@@ -98,7 +99,23 @@ def open_parts(
 
     balances = opened.write_now(organizations.balances)
     since = clock()
-    batch = Batch(opened, lambda tx, batch: settle(tx, batch, settings, forecasts, since=since), settled, held=held)
+    batch = Batch(
+        opened,
+        lambda tx, batch: settle(tx, batch, settings, forecasts, since=since),
+        settled,
+        held=held,
+        idle=lambda: deliverer.wake(),  # noqa: PLW0108 -- it is made below
+    )
+    deliverer = Deliverer(
+        opened,
+        urls,
+        settings,
+        clock=clock,
+        counters=counts,
+        until=lambda: hold.until if hold else None,
+        is_polling=lambda: batch.is_polling,
+        catch_up=lambda tx, channel: tell_about(catch_up(tx, settings, forecasts, at=clock(), channel=channel)),
+    )
     providers = {name: _provider(settings, name, one) for name, one in accesses.items()}
     polls = [
         Poller(
@@ -116,30 +133,6 @@ def open_parts(
     ]
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, batch, deliverer, tuple(polls), tuple(providers.values()), due)
-
-
-def _deliverer(
-    settings: Settings, opened: Store, clock: Clock, counters: Counters, hold: LeaderLock | None
-) -> Deliverer:
-    """Reads the channels' URLs; what is sent with a hold is sent while that lasts."""
-    return Deliverer(
-        opened,
-        {name: settings.channel_url(name) for name in settings.channels},
-        fallbacks(settings),
-        timezone=settings.timezone,
-        clock=clock,
-        counters=counters,
-        until=lambda: hold.until if hold else None,
-    )
-
-
-def fallbacks(settings: Settings) -> dict[str, Fallback]:
-    """The channels that another one stands in for."""
-    return {
-        name: Fallback(channel.fallback, channel.fallback_after)
-        for name, channel in settings.channels.items()
-        if channel.fallback
-    }
 
 
 def due_at(polled_at: datetime | None, every: timedelta, *, now: datetime) -> datetime:

@@ -6,7 +6,7 @@ Polls, deliveries, digests and retention, on their schedule.  Refuses to take th
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -63,6 +63,7 @@ class Leadership:
     stopping: asyncio.Event  # told to stop: then it ends in eight seconds
     counters: Counters
     heart: Heartbeat
+    mended: Collection[str] = ()  # channels whose URL has changed
     counts: Counts | None = None  # as of the last poll
     _attempted: asyncio.Event = field(default_factory=asyncio.Event)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,6 +107,7 @@ class Leadership:
             hold=self.hold,
             held=held,
             counters=self.counters,
+            mended=self.mended,
         )
 
     def hanging(self, now: float) -> str | None:

@@ -89,6 +89,7 @@ class Daemon:
         self._outage = DatabaseOutage(self.hold, opened, clock=wall_clock)
         self._led_last = False  # no other daemon was seen to lead since this one did
         self._held: list[Check] = []
+        self._mended: frozenset[str] = frozenset()  # channels that a reload has changed
         self._term: Leadership | None = None
         self._stopping = asyncio.Event()
         self._ending = asyncio.Event()  # of the present term
@@ -164,7 +165,8 @@ class Daemon:
             return
         events, seen = (self._ending, self._stopping), (self._outside.counters, self._outside.heart)
         self._led_last = True
-        self._term = Leadership(self._settings, self._store, self.hold, wall_clock, *events, *seen)
+        mended, self._mended = self._mended, frozenset()
+        self._term = Leadership(self._settings, self._store, self.hold, wall_clock, *events, *seen, mended=mended)
         try:
             self._held = await self._term.run(self._held, ready=self._begun)
         except ConfigError as error:
@@ -305,6 +307,7 @@ class Daemon:
     async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader in a new term, which says when it is ready."""
         await self._outside.take(settings)
+        self._mended |= _changed_channels(self._settings, settings)
         log.info("the configuration was reloaded")
         self._settings, self._report.refused = settings, None
         if self._term:
@@ -340,6 +343,13 @@ class Daemon:
     def _patience(self) -> timedelta:
         """How long the database may be away until the channels are told."""
         return TOLD_AFTER if self._led_last else STANDBY_TELLS_AFTER
+
+
+def _changed_channels(before: Settings, after: Settings) -> frozenset[str]:
+    """The channels that lead elsewhere than before."""
+    return frozenset(
+        name for name in after.channels if name in before.channels and before.urls[name].value != after.urls[name].value
+    )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -4,14 +4,14 @@ Refuses to decide whether anything is said, to read a clock, and to trust a name
 every form of a message as one harmless line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import figures
-from monitor.message.alert import headline, lead
+from monitor.message.alert import headline, lead, span
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
 from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, write
@@ -43,11 +43,14 @@ __all__ = [
 TWICE: Final = "the same id twice is the same message twice"
 
 
-def render(notification: Notification, *, timezone: ZoneInfo) -> Message:
-    """A notification in words, by the figures it was judged by; instants in UTC and in `timezone`."""
+def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[Notification] = ()) -> Message:
+    """A notification in words, by the figures it was judged by; instants in UTC and in `timezone`.
+
+    `folded` are older ones of its incident that were not delivered, and are told with it.
+    """
     foreign = figures.foreign(notification.facts)
     section = Section(
-        lead=lead(notification),
+        lead=_lead(notification, folded, timezone),
         rows=tuple(figures.rows(notification, timezone=timezone)),
         foreign=foreign,
     )
@@ -55,25 +58,31 @@ def render(notification: Notification, *, timezone: ZoneInfo) -> Message:
         Letter(
             subject=Phrase(headline(notification, timezone=timezone), foreign),
             sections=(section,),
-            footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": notification.id}),
+            footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": _ids(notification, folded)}),
             colour=_colour(notification),
         )
     )
 
 
-def render_group(notifications: Sequence[Notification], *, timezone: ZoneInfo) -> Message:
+def render_group(
+    notifications: Sequence[Notification],
+    *,
+    timezone: ZoneInfo,
+    folded: Mapping[str, Sequence[Notification]] = MappingProxyType({}),
+) -> Message:
     """One message for what came due together (one notification at least), worst first and what is over last.
 
-    All headlines stand before any detail: a service that cuts long messages then cuts no notification.
+    All headlines stand before any detail: a service that cuts long messages then cuts no notification.  `folded` has,
+    by a notification's id, the older ones that are told with it.
     """
     if len(notifications) == 1:
-        return render(notifications[0], timezone=timezone)
+        return render(notifications[0], timezone=timezone, folded=folded.get(notifications[0].id, ()))
     ordered = sorted(notifications, key=_urgency)
     headlines = tuple(_headline(one, timezone) for one in ordered)
     return write(
         Letter(
             subject=Phrase(f"{headlines[0].template} (and {len(ordered) - 1} more)", headlines[0].foreign),
-            sections=(Section(items=headlines), *(_member(one, timezone) for one in ordered)),
+            sections=(Section(items=headlines), *(_member(one, folded.get(one.id, ()), timezone) for one in ordered)),
             footer=Phrase(f"credit-monitor, {len(ordered)} notifications ({TWICE})"),
             colour=_colour(ordered[0]),
         )
@@ -108,13 +117,24 @@ def _headline(notification: Notification, timezone: ZoneInfo) -> Phrase:
     return Phrase(headline(notification, timezone=timezone), figures.foreign(notification.facts))
 
 
-def _member(notification: Notification, timezone: ZoneInfo) -> Section:
+def _lead(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> tuple[str, ...]:
+    late = (span(notification, folded, timezone=timezone),) if folded else ()
+    return (*lead(notification), *late)
+
+
+def _ids(notification: Notification, folded: Sequence[Notification]) -> str:
+    """All that a message tells, by which a double can be recognised."""
+    older = ", ".join(one.id for one in folded)
+    return f"{notification.id}, with {older}" if older else notification.id
+
+
+def _member(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> Section:
     return Section(
         heading=headline(notification, timezone=timezone),
-        lead=lead(notification),
+        lead=_lead(notification, folded, timezone),
         rows=(*figures.rows(notification, timezone=timezone), ("Notification", "{id}")),
         colour=_colour(notification),
-        foreign={"id": notification.id, **figures.foreign(notification.facts)},
+        foreign={"id": _ids(notification, folded), **figures.foreign(notification.facts)},
     )
 
 

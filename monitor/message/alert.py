@@ -3,6 +3,7 @@
 Refuses to lay anything out; foreign words stay templates.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,30 @@ def lead(notification: Notification) -> tuple[str, ...]:
         return (f"{_capital(wording.topic)} of {wording.whose} came and went {_times(facts)}. It is clear now.",)
     said = f"{wording.lead(facts)}{_since_before(notification)}{_comes_and_goes(facts)}"
     return (said, wording.advice) if wording.advice else (said,)
+
+
+def span(notification: Notification, folded: Sequence[Notification], *, timezone: ZoneInfo) -> str:
+    """What was not delivered before, and is told with this notification: `warning since 14:02, resolved 14:20`."""
+    told = (*folded, notification)
+    zoned = [one.facts.at.astimezone(timezone) for one in told]
+    style = "%H:%M" if len({at.date() for at in zoned}) == 1 else "%Y-%m-%d %H:%M"
+    steps = ", ".join(f"{_step(one)} {at:{style}}" for one, at in zip(told, zoned, strict=True))
+    return f"Not delivered before now: {steps} ({timezone})."
+
+
+def _step(notification: Notification) -> str:
+    severity = notification.severity.label
+    if notification.facts.calm:
+        return "clear"
+    match notification.reason:
+        case Reason.RESOLVED:
+            return "closed" if notification.facts.reconfigured else "resolved"
+        case Reason.EASED:
+            return f"only {severity} since"
+        case Reason.REMINDER:
+            return f"still {severity}"
+        case _:
+            return f"{severity} since"
 
 
 def _comes_and_goes(facts: Facts) -> str:

@@ -78,6 +78,10 @@ class Poller:
 
     async def run(self, only: Collection[str] | None = None) -> PollResult:
         """Check every organization of the account (or only those of these names) and settle the results."""
+        with self._batch.polling():
+            return await self._run(only)
+
+    async def _run(self, only: Collection[str] | None) -> PollResult:
         began, started = self._clock(), asyncio.get_running_loop().time()
         self._began = began
         self._fetched = self._failed = 0

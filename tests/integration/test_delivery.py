@@ -86,10 +86,10 @@ async def stopped(task: asyncio.Task) -> None:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-async def test_draining_sends_what_is_due_and_what_comes_due_by_its_success_in_order(post):
+async def test_draining_sends_what_is_due(post):
     for outcome in ["900", "100", "5000"]:
         await post.story.check(outcome)
-    await post.drain()
+        await post.drain()
     for channel in ("ops", "boss"):
         assert [title.split(":")[0] for title in post.titles(channel)] == ["WARNING", "CRITICAL", "RESOLVED"]
         assert post.states(channel) == ["delivered"] * 3
@@ -99,17 +99,30 @@ async def test_draining_sends_what_is_due_and_what_comes_due_by_its_success_in_o
     assert len(post.titles("ops")) == 3
 
 
-async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_in_order_when_it_is_back(post, caplog):
+async def test_what_was_not_delivered_is_told_with_what_came_next(post):
+    for outcome in ["900", "100", "5000"]:
+        await post.story.check(outcome)
+    await post.drain()
+    (message,) = post.received["ops"]
+    assert message.title.startswith("RESOLVED: ")
+    assert "Not delivered before now: warning since 12:05, critical since 12:10, resolved 12:15 (UTC)." in (
+        message.message
+    )
+    assert all(row["id"] in message.message for row in post.story.rows(notifications))
+    assert post.states("ops") == ["folded", "folded", "delivered"]
+
+
+async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_at_once_when_it_is_back(post, caplog):
     caplog.set_level("DEBUG")
     post.receivers["boss"].behaviour = Behaviour.REFUSE
     for tries, outcome in enumerate(["900", "100"], start=1):
         await post.story.check(outcome)
         await post.drain(later=10)
         assert (len(post.titles("ops")), post.receivers["boss"].attempts) == (tries, tries)
-    assert post.states("boss") == ["pending", "pending"]
+    assert post.states("boss") == ["folded", "pending"]
     post.receivers["boss"].behaviour = Behaviour.TAKE
     await post.drain(later=10)
-    assert post.titles("boss") == post.titles("ops")
+    assert post.titles("boss") == post.titles("ops")[1:]
     errors = [row["error"] for row in post.story.rows(attempts, attempts.c.error.is_not(None))]
     assert len(errors) == 2
     assert all("503" in error for error in errors)
@@ -162,7 +175,7 @@ async def test_a_channel_that_hangs_holds_up_itself_alone_and_is_cut_short_by_a_
     async with asyncio.timeout(2):
         await post.story.parts.deliverer.finish(timeout=0.2)
         await stopped(running)
-    assert post.states("boss") == ["pending", "pending"]
+    assert post.states("boss") == ["folded", "pending"]
     assert post.story.rows(attempts, attempts.c.error.is_not(None)) == []
 
 
@@ -268,6 +281,7 @@ async def test_a_channel_that_takes_nothing_for_an_hour_is_complained_of_once(po
     post.receivers["boss"].behaviour = Behaviour.TAKE
     await post.drain(later=20)
     about_boss = [line for line in caplog.messages if line.startswith("boss: ")]
-    assert len(about_boss) == 3
+    assert len(about_boss) == 4
     assert "not delivered, and tried again until it is: " in about_boss[0]
-    assert about_boss[2] == "boss: takes messages again"
+    assert about_boss[1] == "boss: down, nobody stands in"
+    assert about_boss[3] == "boss: takes messages again"
