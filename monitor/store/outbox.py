@@ -76,7 +76,7 @@ def addressed(tx: Transaction, incident_id: int) -> set[str]:
 # --- putting in -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Folding:
     """What is folded into a new delivery of one channel: when the earliest is given up, and how bad the worst is."""
 
@@ -187,32 +187,28 @@ def fold(
 
     What had been folded into those is from now on folded into that one: one hop leads to the delivery that tells it.
     """
-    mine = (deliveries.c.incident_id == incident_id) & deliveries.c.channel.in_(channels)
     columns = (deliveries.c[name] for name in ("id", "notification_id", "channel", "give_up_at"))
     rows = tx.execute(
         sa.select(*columns, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(mine, _PENDING, deliveries.c.notification_id != into)
+        .where(_PENDING, deliveries.c.incident_id == incident_id, deliveries.c.channel.in_(channels))
+        .where(deliveries.c.notification_id != into)
     ).all()
-    if not rows:
-        return {}
-    worst = {row.id: Severity.of(row.severity) for row in rows}
-    before = [row.notification_id for row in rows]
-    older = sa.select(deliveries.c.channel, notifications.c.severity).join(
-        notifications, notifications.c.id == deliveries.c.notification_id
-    )
-    folded: dict[str, Folding] = {}
-    of_older: dict[str, Severity] = {}
-    for channel, label in tx.execute(older.where(mine, _FOLDED, deliveries.c.folded_into.in_(before))):
-        of_older[channel] = max(of_older.get(channel, Severity.INFO), Severity.of(label))
+    pending: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
-        severity = max(worst[row.id], of_older.get(row.channel, Severity.INFO))
-        known = folded.setdefault(row.channel, Folding(row.give_up_at, severity))
-        known.give_up_at, known.worst = min(known.give_up_at, row.give_up_at), max(known.worst, severity)
+        pending[row.channel].append(row)
+    return {channel: _fold(tx, channel, members, into=into, at=at) for channel, members in pending.items()}
+
+
+def _fold(tx: Transaction, channel: str, rows: Sequence[Any], *, into: str, at: datetime) -> Folding:
+    keys = [row.notification_id for row in rows]
+    older = [row for members in folded_into(tx, channel, keys).values() for row in members]
     gone = {"state": DeliveryState.FOLDED.value, "folded_into": into, "ended_at": at}
-    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_(worst)).values(gone))
-    tx.execute(deliveries.update().where(mine, _FOLDED, deliveries.c.folded_into.in_(before)).values(folded_into=into))
-    return folded
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_([row.id for row in rows])).values(gone))
+    mine = _FOLDED & (deliveries.c.channel == channel)
+    tx.execute(deliveries.update().where(mine, deliveries.c.folded_into.in_(keys)).values(folded_into=into))
+    worst = max(Severity.of(row.severity) for row in (*rows, *older))
+    return Folding(min(row.give_up_at for row in rows), worst)
 
 
 def fold_pending(tx: Transaction, *, at: datetime, channel: str | None = None) -> None:
