@@ -10,8 +10,10 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from receivers import web
 from story import TOML, Story
 
+from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
 from monitor.store.tables import attempts, deliveries, notifications
 
@@ -197,6 +199,61 @@ async def test_what_was_left_pending_is_sent_after_a_restart(post):
     await post.story.restart(EVERYTHING)
     await post.drain(later=1)
     assert len(post.titles("ops")) == len(post.titles("boss")) == 1
+
+
+async def test_something_worse_waits_ten_seconds_at_most_for_what_a_channel_hangs_in(post, monkeypatch):
+    monkeypatch.setattr(delivery, "HURRIED", 0.5)
+    async with web("hang", "ok") as receiver:
+        post.story.urls["ops"] = f"json://127.0.0.1:{receiver.port}/"
+        await post.story.restart(OWN)
+        await post.story.check("900")
+        running = post.run()
+        await post.until(lambda: receiver.bodies)
+        await post.story.check("900", "video")
+        await asyncio.sleep(1.5)
+        assert len(receiver.bodies) == 1  # what is no worse waits
+        await post.story.check("100")
+        await post.until(lambda: len(receiver.bodies) == 2)
+        await post.until(lambda: post.states("ops") == ["folded", "delivered"])
+        assert "CRITICAL" in receiver.said[1]["title"]
+        assert "warning since" in receiver.said[1]["message"]
+        await stopped(running)
+    (row,) = post.story.rows(deliveries, deliveries.c.unknowns > 0)
+    assert row["last_error"] == "no answer within 0.5 s, and something worse waits"
+
+
+async def test_what_another_process_enqueued_is_sent_within_two_seconds(post):
+    running = post.run()
+    await asyncio.sleep(0.2)
+    await post.story.check("900", minutes=0)  # the batch does not wake anybody for another process's checks
+    post.story.parts.deliverer._woken.clear()
+    await post.until(lambda: post.titles("ops"), seconds=5)
+    await stopped(running)
+
+
+# --- a channel that is down -------------------------------------------------------------------------------------------
+
+STOOD_IN_FOR = OWN.replace("[channels.ops]", '[channels.ops]\nfallback = "boss"')
+
+
+@pytest.mark.parametrize("refusal", [403, 503])
+async def test_while_a_channel_is_dead_its_fallback_hears_everything_and_then_itself_how_it_is(post, refusal):
+    await post.story.restart(STOOD_IN_FOR)
+    post.receivers["ops"].behaviour, post.receivers["ops"].refusal = Behaviour.REFUSE, refusal
+    for outcome in ("500", "100", "5000"):
+        await post.story.check(outcome)
+        for _ in range(3):
+            await post.drain(later=8)
+    assert [title.split(":")[0] for title in post.titles("boss")] == ["WARNING", "CRITICAL", "RESOLVED"]
+    assert post.states("ops") == ["folded", "folded", "pending"]
+    await post.story.check("100")
+    await post.drain(later=1)
+    assert [title.split(":")[0] for title in post.titles("boss")][3:] == ["CRITICAL"]
+    post.receivers["ops"].behaviour = Behaviour.TAKE
+    await post.drain(later=70)
+    await post.drain(later=70)
+    assert [title.split(":")[0] for title in post.titles("ops")] == ["CRITICAL"]
+    assert len(post.titles("boss")) == 4
 
 
 # --- the database -----------------------------------------------------------------------------------------------------
