@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.proofs.debian import CannotRun, require_tools
 from tests.proofs.systemd.documented import commands
-from tests.proofs.systemd.machine import Answer, CannotRun, Machine, require_tools
+from tests.proofs.systemd.machine import TOOLS, Answer, Machine
 
 HOME = "/root/standin"
 UNIT = "credit-monitor"
@@ -234,7 +235,7 @@ class Proof:
 
 def main() -> int:
     try:
-        require_tools()
+        require_tools(TOOLS)
         with Machine() as machine:
             proof = Proof(machine)
             version = machine.run("systemctl --version").out.splitlines()[0]
