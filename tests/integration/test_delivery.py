@@ -11,7 +11,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from story import TOML, Story
+from wait import LONG, until
 
+from monitor.channels import PER_MESSAGE
 from monitor.sandbox import Behaviour, Received, Receiver
 from monitor.store.tables import attempts, deliveries, notifications
 
@@ -43,17 +45,12 @@ class Post:
 
     async def drain(self, *, later: float = 0) -> None:
         self.story.now += timedelta(minutes=later)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LONG):
             await self.story.parts.deliverer.drain()
 
     def run(self) -> asyncio.Task[None]:
         self.story.now += timedelta(minutes=1)
         return asyncio.create_task(self.story.parts.deliverer.run())
-
-    async def until(self, condition, seconds: float = 10) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 -- what it waits for is another process
-                await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -154,12 +151,12 @@ async def test_a_channel_that_hangs_holds_up_itself_alone_and_is_cut_short_by_a_
     post.receivers["boss"].behaviour = Behaviour.HANG
     await post.story.check("900")
     running = post.run()
-    await post.until(lambda: post.receivers["boss"].attempts == 1 and post.states("ops") == ["delivered"])
+    await until(lambda: post.receivers["boss"].attempts == 1 and post.states("ops") == ["delivered"])
     await post.story.check("100")
     post.story.now += timedelta(minutes=1)
     post.story.parts.deliverer.wake()
-    await post.until(lambda: len(post.titles("ops")) == 2)
-    async with asyncio.timeout(2):
+    await until(lambda: len(post.titles("ops")) == 2)
+    async with asyncio.timeout(PER_MESSAGE.total_seconds() / 2):
         await post.story.parts.deliverer.finish(timeout=0.2)
         await stopped(running)
     assert post.states("boss") == ["pending", "pending"]
@@ -196,7 +193,7 @@ async def test_a_crash_between_sending_and_marking_doubles_the_message_with_the_
     writer = post.story.parts.store.engine
     post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
     running = post.run()
-    await post.until(lambda: post.titles("ops"))
+    await until(lambda: post.titles("ops"))
     await stopped(running)  # it never came to mark anything
     outage.end(writer)
     post.receivers["ops"]._on_message = post.received["ops"].append
@@ -215,10 +212,10 @@ async def test_what_was_sent_while_the_database_went_away_is_marked_when_it_is_b
     writer = post.story.parts.store.engine
     post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
     running = post.run()
-    await post.until(lambda: post.titles("ops"))
+    await until(lambda: post.titles("ops"))
     await asyncio.sleep(0.5)
     outage.end(writer)
-    await post.until(lambda: post.states("ops") == ["delivered"])
+    await until(lambda: post.states("ops") == ["delivered"])
     await stopped(running)
     assert len(post.titles("ops")) == 1
     assert post.receivers["ops"].attempts == 1
@@ -242,7 +239,7 @@ async def test_while_the_database_is_away_nothing_is_sent_and_nothing_breaks(pos
     assert not running.done()
     outage.end(post.story.parts.store.engine)
     post.story.parts.deliverer.wake()
-    await post.until(lambda: len(post.titles("ops")) == 1)
+    await until(lambda: len(post.titles("ops")) == 1)
     await stopped(running)
 
 
