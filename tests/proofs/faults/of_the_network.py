@@ -10,7 +10,7 @@ from pathlib import Path
 from monitor.sandbox import Behaviour
 from tests.proofs.faults.fault import BOTH, Cannot, Fault
 from tests.proofs.faults.interpose import Interposed
-from tests.proofs.faults.world import Options, World
+from tests.proofs.faults.world import Options, World, knows_localhost
 
 
 @asynccontextmanager
@@ -18,6 +18,8 @@ async def nameless(one: World) -> AsyncIterator[None]:
     """No host name can be resolved; what is connected is cut, so that it has to be."""
     if one.interposed is None or one.interposed.why_not:
         raise Cannot(f"names cannot be made to fail: {one.interposed and one.interposed.why_not}")
+    if not knows_localhost():
+        raise Cannot("this machine has no name for itself")
     one.interposed.deafen(deaf=True)
 
     async def cut() -> None:
@@ -106,6 +108,8 @@ async def stand_before(one: World) -> None:
     assert one.interposed is not None
     if one.interposed.why_not:
         raise Cannot(f"no certificates: {one.interposed.why_not}")
+    if not knows_localhost():
+        raise Cannot("no certificates: this machine has no name for itself")
     try:
         await asyncio.to_thread(make_certificates, one.folder, one.interposed)
     except OSError as error:

@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class World(Stage):
     extra: str = ""
 
     def account(self) -> str:
-        address = self.address or f"http://localhost:{self.port}"  # a name, so that it can fail to be resolved
+        address = self.address or f"http://{'localhost' if knows_localhost() else '127.0.0.1'}:{self.port}"
         return f'base_url = "{address}"\n{self.extra}'
 
     def environment(self, life: int) -> dict[str, str]:
@@ -198,6 +199,15 @@ class World(Stage):
     def where(self) -> Path:
         """The directory that holds the database file: a small tmpfs where root could mount one."""
         return self.database_file.parent
+
+
+def knows_localhost() -> bool:
+    """Whether a name can be used for this machine, so that it can fail to be resolved: a bare one has no /etc/hosts."""
+    try:
+        socket.getaddrinfo("localhost", None, family=socket.AF_INET)
+    except OSError:
+        return False
+    return True
 
 
 ALL = frozenset(CHANNELS)
