@@ -15,11 +15,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Shell
+from hypothesis import HealthCheck, settings
 from server import Server, running_server, upgraded
 from story import START, THREE, Story
 
 from monitor.store import pruning
 from monitor.store.engines import open_reader, open_writer
+
+# How long an example takes is this machine's business.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

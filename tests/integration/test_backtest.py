@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wait import LONG
 
 from monitor import backtest, config
 from monitor.errors import UsageError
@@ -228,7 +229,7 @@ def test_a_csv_that_cannot_be_read_is_said(tmp_path, name):
 def run_backtest(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "monitor", "backtest", "--config", str(folder / "config.toml"), *arguments]
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=LONG, check=False)
 
 
 def write_falling(path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from command import Shell
 from receivers import Mail, mail, silence
 from secrets_hunt import Hunt
+from wait import LONG, STOP
 
 from monitor.sandbox import Fault, Received, Receiver, Reply, SandboxOrganization, Vendor
 
@@ -104,7 +105,7 @@ class Stage:
             yield process
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(STOP):
                 await process.wait()
         finally:
             watching.cancel()
@@ -119,7 +120,7 @@ class Stage:
                     self.seen += _read(Path(f"/proc/{one}/{name}"))
             await asyncio.sleep(0.05)
 
-    async def until(self, text: str, seconds: float = 60) -> None:
+    async def until(self, text: str, seconds: float = LONG) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while text not in self.log.read_text(errors="replace"):  # noqa: ASYNC110 -- another process

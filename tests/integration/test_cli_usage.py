@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from command import DEAD, FILE, Answer, Shell
 from filled import HOUR, fill, organization, remove
+from wait import LONG
 
 from monitor.model import Snapshot
 from monitor.store.engines import transaction
@@ -231,7 +232,7 @@ def watched(shell: Shell, *arguments: str, stream: str) -> str:
         shown = b""
         while part := _read(ours):
             shown += part
-        assert process.wait(20) == 0
+        assert process.wait(LONG) == 0
     os.close(ours)
     return shown.decode()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from story import TOML, configured
+from wait import LONG, until
 
 from monitor.daemon import process
 from monitor.daemon.process import Daemon
@@ -38,7 +39,7 @@ def begun(tmp_path: Path, sqlite_url: str, manager: socket.socket) -> Iterator[D
 
 
 async def heard(manager: socket.socket, start: bytes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LONG):
         while not (await asyncio.get_running_loop().sock_recv(manager, 500)).startswith(start):
             pass
 
@@ -64,14 +65,12 @@ async def test_channels_that_cannot_be_verified_do_not_stand_in_the_way_of_the_e
     before = signal.getsignal(signal.SIGHUP)
     begun.hold.acquire()
     running = asyncio.create_task(begun.run())
-    async with asyncio.timeout(10):
-        while not any("could not be found out" in message for message in caplog.messages):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: "could not be found out" in caplog.text)
     closed = []
     monkeypatch.setattr(begun._store, "close", lambda: closed.append(True))
     begun._stopping.set()  # not by `_stop`, whose last resort would end this process
     begun._ending.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, LONG)
     signal.signal(signal.SIGHUP, before)
     assert closed == [True]
     begun.hold.release()

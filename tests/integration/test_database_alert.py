@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from receivers import Web, web
+from wait import until
 
 from monitor.daemon.database_alert import DatabaseNotice
 
@@ -129,13 +130,12 @@ async def test_a_process_that_was_stopped_tells_nothing_that_it_knew_from_before
     case = Case()
     case.notice._trouble = lambda: asked.append(asyncio.get_running_loop().time())
     looking = asyncio.create_task(case.notice.run(every=timedelta(milliseconds=20)))
-    await asyncio.sleep(0.05)
+    await until(lambda: asked)
     before = len(asked)
-    time.sleep(0.2)  # noqa: ASYNC251 -- as a process that is stopped
-    await asyncio.sleep(0.005)
-    assert len(asked) == before
-    await asyncio.sleep(0.1)
-    assert len(asked) > before
+    time.sleep(0.5)  # noqa: ASYNC251 -- as a process that is stopped
+    woke = asyncio.get_running_loop().time()
+    await until(lambda: len(asked) > before)
+    assert asked[before] >= woke + 0.015
     looking.cancel()
 
 

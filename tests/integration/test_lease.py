@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from wait import wait_until
 
 from monitor import query
 from monitor.errors import DatabaseError, LeaseLost
@@ -140,14 +141,6 @@ def test_what_is_done_as_the_leader_is_to_be_done_before_the_database_thinks_it_
     assert 0 < lead.until - boot_clock() < found.total_seconds()
 
 
-def wait_until(condition) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
-
-
 def test_a_leader_that_steps_back_is_followed_at_once_and_may_lead_again_itself(lead, other):
     lead.acquire()
     lead.give_back()
@@ -204,7 +197,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as one, one.pipeline() as pip
     one.pgconn.send_flush_request()
     one.pgconn.flush()
     print("sent", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 STALLING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'ClientRead'"
 
@@ -232,7 +225,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as one:
     one.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
     one.pgconn.flush()
     print("sent", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 WRITING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'ClientWrite'"
 
@@ -262,7 +255,7 @@ from monitor.store.lease import Lease
 one = Lease(sys.argv[1])
 assert one.acquire()
 print(one.id, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

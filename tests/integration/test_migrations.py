@@ -14,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from filled import HOUR, NOON, fill
+from wait import LONG
 
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.model import Snapshot
@@ -256,14 +257,14 @@ print(migrate.upgrade(open_writer(sys.argv[1])).before)
 def test_of_four_processes_one_migrates_and_all_succeed(empty_database_url):
     run = [sys.executable, "-c", UPGRADE, empty_database_url]
     children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [child.communicate(timeout=60)[0].strip() for child in children]
+    said = [child.communicate(timeout=LONG)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0, 0]
     assert sorted(said) == ["0002", "0002", "0002", "None"]
 
 
 def test_alembic_is_imported_only_when_there_is_something_to_migrate(sqlite_url):
     program = f"{UPGRADE}\nassert 'alembic' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program, sqlite_url], check=True, capture_output=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program, sqlite_url], check=True, capture_output=True, timeout=LONG)
 
 
 def test_what_goes_in_comes_out_exactly(engine):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from wait import LONG, until
 
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
@@ -36,7 +37,7 @@ def socket_path(tmp_path: Path) -> Path:
 def manager(socket_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(str(socket_path))
-        one.settimeout(5)
+        one.settimeout(LONG)
         yield one
 
 
@@ -139,7 +140,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
     teller = ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"})
     report = Report(teller, hold, term=lambda: term, outage=outage, clock=lambda: NOON)
     running = asyncio.create_task(report.run())
-    await asyncio.sleep(0.1)
+    await until(lambda: caplog.messages)
     hangs = "the delivery loop hangs; waiting for the service manager to restart this process"
     assert caplog.messages == [hangs]
     assert manager.recv(200).decode() == f"STATUS={hangs}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wait import LONG
 
 from monitor.cli import _exit_code
 
@@ -84,7 +85,7 @@ class Shell:
     def process(self, *arguments: str, **environ: str) -> Answer:
         """Runs a command as a process of its own, to its end."""
         with self.start(*arguments, **environ) as process:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=LONG)
         assert "Traceback" not in out + err
         return Answer(process.returncode, out, err)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 LONG: Final = 90.0  # seconds
+STOP: Final = 30.0  # seconds for a stop that promises eight: a busy machine may need so many, one that hangs needs more
 PAUSE: Final = 0.02
 
 Condition = Callable[[], object | Awaitable[object]]
