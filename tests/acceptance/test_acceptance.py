@@ -5,7 +5,7 @@ import signal
 from decimal import Decimal
 
 import pytest
-from harness import CANARY_KEY, CANARY_PATH, stage
+from harness import CANARY_KEY, CANARY_PATH, stage, text
 
 from monitor.sandbox import Behaviour, Fault
 
@@ -62,7 +62,7 @@ async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_every
         assert "channel hook" in out
         assert CANARY_PATH not in out
         s.receivers["hook"].behaviour = Behaviour.TAKE
-        await s.until(lambda: len(s.titles("hook")) == 2, 30)
+        await s.until(lambda: len(s.titles("hook")) == 2)
         assert s.titles("hook") == [STORY[0][1], STORY[1][1]]
         assert len(s.subjects()) == 2
 
@@ -91,7 +91,7 @@ async def test_a_rejected_key_is_told_once_and_appears_nowhere(site, tmp_path, d
         await s.until(lambda: len(s.titles("hook")) == 2)
         assert await s.end() == 0
         assert len(s.titles("hook")) == 2
-        everything = s.all_logs() + repr(s.received) + "".join(s.mailbox.bodies)
+        everything = s.all_logs() + repr(s.received) + "".join(map(text, s.mailbox.letters))
         for table in ("status", "history", "incidents"):
             everything += "".join(map(str, await s.command(table, "--format", "json")))
         for file in (tmp_path / "state").glob("*"):

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 
-from monitor.model import Severity
+from monitor.config import Settings
+from monitor.model import Rules, Severity
 from monitor.sandbox import Behaviour
+from tests.proofs.crash.script import demanded
 from tests.proofs.crash.stage import CHANNELS, Stage, stage
 from tests.proofs.crash.verdict import Counts, weigh
 
@@ -22,11 +25,13 @@ async def prove(
     seed: int,
     organizations: int = 10,
     outage: float = 6,
-    patience: float = 20,
+    longest_life: float = 20,
+    least_demanded: int = 0,
 ) -> Counts:
     """Run the daemon on a migrated database, kill it so often, and weigh what happened.
 
-    Receivers fail for up to `outage` seconds; a kill whose occasion has not come after `patience` happens anyway.
+    Receivers fail for up to `outage` seconds; a kill whose occasion has not come after `longest_life` happens anyway.
+    On a slow machine little happens between kills: they go on until the script demands `least_demanded` notifications.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -34,27 +39,41 @@ async def prove(
         settings = one.write_config()
         world = [asyncio.create_task(one.walk())]
         world += [asyncio.create_task(one.trouble(r, longest=outage)) for r in one.receivers.values()]
-        for number in range(kills):
+        for number in count():
+            if number >= kills and _demanded(one, settings) >= least_demanded:
+                break
             await one.start()
-            await _live(one, one.random.choice(WAYS), patience)
+            await _live(one, one.random.choice(WAYS), longest_life)
             await one.bury()
             if number % 20 == 19:
                 print(f"{number + 1} kills, {len(one.seen.arrivals)} arrivals, {loop.time() - began:.0f} s", flush=True)
         await _calm(one, world)
         if (code := await one.stop()) != 0:
             raise RuntimeError(f"stopped in peace, it ended with {code}")
-        rules = {scripted.name: settings.organizations[scripted.name].rules for scripted in one.script}
-        heard = {name: _hearing(settings.organizations[name].notify) for name in rules}
+        rules, heard = _expectations(one, settings)
         counts = weigh(one, rules, heard)
         counts.seconds = loop.time() - began
         return counts
+
+
+def _expectations(one: Stage, settings: Settings) -> tuple[dict[str, Rules], dict[str, dict[str, Severity]]]:
+    """The rules of each organization, and the least severity of each channel that hears of it."""
+    organizations = {scripted.name: settings.organizations[scripted.name] for scripted in one.script}
+    rules = {name: organization.rules for name, organization in organizations.items()}
+    return rules, {name: _hearing(organization.notify) for name, organization in organizations.items()}
+
+
+def _demanded(one: Stage, settings: Settings) -> int:
+    """How many notifications the script demands so far."""
+    rules, heard = _expectations(one, settings)
+    return sum(len(demanded(scripted, rules[scripted.name], heard[scripted.name])) for scripted in one.script)
 
 
 def _hearing(notify: tuple[str, ...] | None) -> dict[str, Severity]:
     return {name: CHANNELS[name] for name in (notify if notify is not None else CHANNELS)}
 
 
-async def _live(one: Stage, way: str, patience: float) -> None:
+async def _live(one: Stage, way: str, longest: float) -> None:
     """Let the daemon run until the instant of its death."""
     assert one.process is not None
     ways: dict[str, Callable[[], None]] = {
@@ -66,7 +85,7 @@ async def _live(one: Stage, way: str, patience: float) -> None:
     }
     ways[way]()
     with suppress(TimeoutError):
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(longest):
             await one.process.wait()
     one.asked = one.arrived = lambda: None
     if one.process.returncode is None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import monitor
 from monitor import config
 from monitor.model import Severity
 from monitor.sandbox import Behaviour, Received, Receiver, SandboxOrganization, Vendor
 from tests.proofs.crash.evidence import MARK, Arrival, Life, Records, Seen, ids_in, processes_of
 from tests.proofs.crash.script import Scripted
+from tests.support import daemon
 
-SOURCE = Path(monitor.__file__).parents[1]
 KEY = "sk-crash000000000000000000000000000000000000000000001"
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}
 TROUBLES = (Behaviour.REFUSE, Behaviour.HANG, Behaviour.TAKE_AND_HANG, Behaviour.TAKE_AND_HANG, Behaviour.RESET)
@@ -78,11 +76,9 @@ class Stage:
 
     def environment(self, life: int) -> dict[str, str]:
         """What the daemon is given; PATH carries a mark that its children inherit."""
-        kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
-        urls = {f"CREDIT_MONITOR_CHANNELS__{n.upper()}__URL": one.url() for n, one in self.receivers.items()}
+        urls = {name: receiver.url() for name, receiver in self.receivers.items()}
         marked = f"/{self.mark(life)}:{os.environ['PATH']}"
-        ours = {"PATH": marked, "PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY}
-        return kept | urls | ours
+        return daemon.environment({"studio": KEY}, urls) | {"PATH": marked}
 
     def mark(self, life: int) -> str:
         return f"{MARK}-{os.getpid()}-{self.vendor.url.rpartition(':')[2]}-{life}"
@@ -91,15 +87,8 @@ class Stage:
         """Begin a life."""
         number = len(self.seen.lives) + 1
         self.seen.lives.append(Life(number, asyncio.get_running_loop().time()))
-        with (self.folder / f"life-{number}.log").open("wb") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "monitor", "run", "--config", self.folder / "config.toml"),
-                env=self.environment(number),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                preexec_fn=self.before,
-            )
+        log = self.folder / f"life-{number}.log"
+        self.process = await daemon.launch(self.folder, self.environment(number), log=log, before=self.before)
 
     def strike(self, way: str) -> None:
         """Kill the daemon at this very instant."""
@@ -138,10 +127,7 @@ class Stage:
     async def stop(self) -> int:
         """End the last life in peace; gives the daemon's exit code."""
         assert self.process is not None
-        if self.process.returncode is None:
-            self.process.terminate()
-        async with asyncio.timeout(15):
-            return await self.process.wait()
+        return await daemon.stop(self.process)
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -222,9 +208,7 @@ async def stage(
         try:
             yield one
         finally:
-            if one.process and one.process.returncode is None:
-                one.process.kill()
-                await one.process.wait()
+            await daemon.kill(one.process)
 
 
 def _balance(stage: Stage, scripted: Scripted) -> Decimal:

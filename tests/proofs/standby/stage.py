@@ -1,10 +1,8 @@
 """The stage: a simulated vendor with thousands of organizations, receivers, and three real daemons on one database."""
 
 import asyncio
-import os
 import random
 import signal
-import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Collection
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-import monitor
 from monitor import config
 from monitor.errors import DatabaseError
 from monitor.model import Severity
@@ -24,9 +21,9 @@ from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 from tests.proofs.crash.evidence import Arrival, Records, ids_in
 from tests.proofs.crash.script import Scripted
 from tests.proofs.standby.evidence import Evidence
+from tests.support import daemon
 from tests.support.server import Server
 
-SOURCE = Path(monitor.__file__).parents[1]
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}
 EVERY = 10  # seconds between polls, if the machine can
 DAEMONS = 3
@@ -105,24 +102,17 @@ class Stage:
 
     def environment(self, life: int) -> dict[str, str]:
         """What a daemon is given: its name on every connection and in every message's address."""
-        kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-        urls = {f"CREDIT_MONITOR_CHANNELS__{n.upper()}__URL": r.url(str(life)) for n, r in self.receivers.items()}
-        keys = {f"CREDIT_MONITOR_ACCOUNTS__A{n}__API_KEY": key for n, key in enumerate(self.vendor.keys)}
+        urls = {name: receiver.url(str(life)) for name, receiver in self.receivers.items()}
+        keys = {f"a{n}": key for n, key in enumerate(self.vendor.keys)}
         url = f"{self.database_url}&application_name={name_of(life)}"
-        return kept | urls | keys | {"PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_DATABASE__URL": url}
+        return daemon.environment(keys, urls) | {"CREDIT_MONITOR_DATABASE__URL": url}
 
     async def start(self) -> None:
         """Begin a life."""
         life = max((one.life for one in self.daemons), default=0) + 1
-        how = ["-m", "monitor"] if self.fault is None else ["-c", f"{self.fault}; {RUN}"]
-        with (self.folder / f"life-{life}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *how, "run", "--config", self.folder / "config.toml"),
-                env=self.environment(life),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
+        program = daemon.MONITOR if self.fault is None else ("-c", f"{self.fault}; {RUN}")
+        log = self.folder / f"life-{life}.log"
+        process = await daemon.launch(self.folder, self.environment(life), log=log, program=program)
         self.daemons.append(Daemon(life, process))
         self.lives.setdefault(process.pid, set()).add(life)
 
@@ -150,11 +140,7 @@ class Stage:
 
     async def stop(self) -> list[int]:
         """End all in peace; gives their exit codes."""
-        left = self.running
-        for one in left:
-            one.process.terminate()
-        async with asyncio.timeout(20):
-            return [await one.process.wait() for one in left]
+        return await asyncio.gather(*(daemon.stop(one.process) for one in self.running))
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -238,6 +224,5 @@ async def stage(
         try:
             yield one
         finally:
-            for daemon in one.running:
-                daemon.process.kill()
-                await daemon.process.wait()
+            for left in one.running:
+                await daemon.kill(left.process)
