@@ -7,20 +7,17 @@ poll every 72 minutes: a month of alerts, reminders, history and forecasts, and 
 
 import argparse
 import asyncio
-import logging
-import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.cost import snapshots
-from monitor import config
-from monitor.cli.run import log_to_stderr
+from monitor import cli
 from monitor.daemon import process
 from monitor.sandbox import Behaviour, Fault, Receiver, SandboxOrganization, Vendor
 from tests.proofs.faults.measure import Sample, sample
@@ -36,8 +33,8 @@ HEAD = "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | databas
 # --- the daemon's process ---------------------------------------------------------------------------------------------
 
 
-def run_fast(path: Path, speed: float) -> None:
-    """Be the daemon, with a wall clock that runs so many times as fast."""
+def run_fast(speed: float, command: Sequence[str]) -> None:
+    """Be the daemon, with a wall clock that runs so many times as fast; `command` is what follows `credit-monitor`."""
     plain, began = process.wall_clock, time.monotonic()
 
     def fast() -> object:
@@ -45,8 +42,8 @@ def run_fast(path: Path, speed: float) -> None:
         return plain() + timedelta(seconds=ahead)
 
     process.wall_clock = fast
-    log_to_stderr(logging.INFO)
-    process.run(config.load(path, os.environ))
+    sys.argv = ["credit-monitor", *command]
+    cli.main()
 
 
 async def start(folder: Path, speed: float) -> asyncio.subprocess.Process:
@@ -167,11 +164,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     # The daemon's process is this program, too, and is started like every other one.
     parser.add_argument("--speed", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--config", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("run", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.run:
-        run_fast(given.config, given.speed)
+    if given.speed:
+        run_fast(given.speed, given.command)
         return
     kept = {"days": given.days, "organizations": given.organizations, "seed": given.seed}
     sys.exit(asyncio.run(soak(minutes=given.minutes, **kept)))
