@@ -5,10 +5,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from monitor.config.locate import Key
 from monitor.config.schema import FileSettings, Table
 from monitor.config.settings import Effective, Secret, Settings
-from monitor.config.sources import Origin
+from monitor.config.sources import Key, Origin
 from monitor.config.units import FOREVER, OFF, written
 from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
 

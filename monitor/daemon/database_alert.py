@@ -18,7 +18,7 @@ from monitor import channels
 from monitor.message import database_away, database_back
 from monitor.model import Message, Severity
 
-TOLD_AFTER: Final = timedelta(minutes=5)  # that the database has been away
+ALERT_AFTER: Final = timedelta(minutes=5)  # that the database has been away
 AGAIN: Final = timedelta(minutes=1)  # until a channel that did not take it is tried again
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Trouble = tuple[datetime, str]  # since when, and the cause
 
 
-class DatabaseNotice:
+class DatabaseAlert:
     """Looks at `trouble` (None: there is none) now and then, and tells when it has lasted for longer than allowed."""
 
     def __init__(
@@ -34,13 +34,13 @@ class DatabaseNotice:
         urls: Mapping[str, str],
         *,
         trouble: Callable[[], Trouble | None],
-        patience: Callable[[], timedelta],
+        alert_after: Callable[[], timedelta],
         timezone: ZoneInfo,
         clock: Callable[[], datetime],
     ) -> None:
         self._urls = urls
         self._trouble = trouble
-        self._patience = patience
+        self._alert_after = alert_after
         self._timezone = timezone
         self._clock = clock
         self._id = ""
@@ -50,7 +50,7 @@ class DatabaseNotice:
         self._refused: dict[str, str] = {}  # channel → what was logged of it
         self._tried_at: datetime | None = None
 
-    def tell_instead(self, urls: Mapping[str, str], *, timezone: ZoneInfo) -> None:
+    def use(self, urls: Mapping[str, str], *, timezone: ZoneInfo) -> None:
         """Other channels than before; one that has been told, and is still there, is not told again."""
         self._urls, self._timezone = urls, timezone
 
@@ -76,7 +76,7 @@ class DatabaseNotice:
         since, cause = trouble
         if self._back_at:  # away again: another outage
             self._forget()
-        if now - since < self._patience() or self._is_just_tried(now):
+        if now - since < self._alert_after() or self._is_just_tried(now):
             return
         self._since = self._since or since
         self._id = self._id or secrets.token_hex(8)

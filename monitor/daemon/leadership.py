@@ -1,43 +1,46 @@
-"""What the leader does, from taking the lead until it is told to stop or another daemon leads.
+"""One time as the leader: from taking the lead until it is told to stop, to begin again, or another daemon leads.
 
-Polls, deliveries, digests and retention, on their schedule.  Refuses to take the lead and to read the configuration.
+Polls, deliveries, digests and retention, on their schedule.
 """
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
 from monitor.config.units import written
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.pulse import Pulse
 from monitor.daemon.retention import Pruner
 from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
 from monitor.poll import Poller
-from monitor.store import incidents
+from monitor.store.engines import LONGEST_STEP
+from monitor.store.incidents import troubled
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.lease import boot_clock
 from monitor.store.organizations import watched_counts
 from monitor.store.writer import Store, Transaction
 
 FETCH_GRACE: Final = timedelta(seconds=5)
-STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
-RELOAD_AFTER: Final = 30.0  # the same, when nobody waits for the process to end
-LONGEST_START: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
+STOP_TIMEOUT: Final = 8.0  # seconds until the children that still send are killed
+RELOAD_TIMEOUT: Final = 30.0  # the same, when nobody waits for the process to end
+START_TIMEOUT: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
 DIGEST_CHECK: Final = timedelta(minutes=1)
 RETENTION_CHECK: Final = timedelta(minutes=1)
 LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
+
+SCHEDULE_LIMIT: Final = 180.0  # seconds; it looks at its jobs once a minute
+DELIVERY_LIMIT: Final = 60.0  # seconds; it looks into the outbox every few, through the writer
+WRITER_LIMIT: Final = LONGEST_STEP + 30.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -51,81 +54,108 @@ class Counts:
     troubled: Mapping[Severity, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """When each part of a leader turned last, by `time.monotonic`.
+
+    A turn counts whether it succeeded or not, so that a database that is away is no hang.
+    """
+
+    schedule: float
+    delivery: float
+    writer: float | None  # None: it has nothing to do
+
+    def hanging(self, now: float) -> str | None:
+        """Return the part that has not turned for longer than it may; None while all do."""
+        if self.writer is not None:
+            # Deliveries and polls wait for it: what they lack is its to give.
+            return "the writer" if now - self.writer > WRITER_LIMIT else None
+        if now - self.delivery > DELIVERY_LIMIT:
+            return "the delivery loop"
+        return "the poll schedule" if now - self.schedule > SCHEDULE_LIMIT else None
+
+
 @dataclass(slots=True)
 class Leadership:
-    """One term as the leader; `run` once."""
+    """What lives as long as this daemon leads with these settings: `begin`, then `lead` once."""
 
     settings: Settings
     store: Store
-    hold: LeaderLock
+    leader_lock: LeaderLock
     clock: Callable[[], datetime]
-    ending: asyncio.Event  # told to stop, or to begin again with other settings
-    stopping: asyncio.Event  # told to stop: then it ends in eight seconds
     counters: Counters
-    heart: Heartbeat
+    heartbeat: Heartbeat
+    stopping: asyncio.Event  # the process is to end: then this does in eight seconds
+    ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, whatever comes afterwards
     counts: Counts | None = None  # as of the last poll
-    _attempted: asyncio.Event = field(default_factory=asyncio.Event)
-    _over: asyncio.Event = field(default_factory=asyncio.Event)
-    _turning: Callable[[], Pulse] | None = None
-    _next_poll: Callable[[], datetime | None] = lambda: None
+    _parts: Parts | None = None  # while its loops turn
+    _schedule: Schedule | None = None
+    _delivering: asyncio.Task[None] | None = None
+    _is_ending: bool = False
+    _polled: asyncio.Event = field(default_factory=asyncio.Event)  # a first poll ended, however it did
 
-    async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
-        """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
-        self.heart.keep(self.settings.accounts)
-        parts = await self._open_parts(held)
-        delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
-        looking = asyncio.create_task(self._look(), name="look at the lease")
-        schedule = self._schedule(parts)
+    async def begin(self, carried_over: Sequence[Check]) -> None:
+        """Open the parts, start their loops, and wait for the first poll where one is due.
+
+        `carried_over` was fetched before and could not be stored: it is settled first.
+        """
+        self.heartbeat.keep(self.settings.accounts)
+        parts = await self._open_parts(carried_over)
+        self._delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
+        schedule = self._plan(parts)
         schedule.start()
-        self._turning = lambda: Pulse(schedule.turned_at, parts.deliverer.turned_at, self.store.turned_at)
-        self._next_poll = lambda: schedule.next_at("poll ")
+        self._parts, self._schedule = parts, schedule
         log.info("watching %d account(s), polling every %s", len(parts.polls), written(self.settings.poll.every))
-        if held:
+        if carried_over:
             await parts.batch.flush()
         await self._count()
         if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
-            await _first(self._attempted, self._over, timeout=LONGEST_START)
-        ready()
-        await self._over.wait()
-        self._turning = lambda: Pulse(math.inf, math.inf, self.store.turned_at)
-        looking.cancel()
+            await self._until_over(self._polled, timeout=START_TIMEOUT)
+
+    async def lead(self) -> list[Check]:
+        """Lead until it is over; return what was fetched and could not be stored."""
+        assert self._parts is not None  # noqa: S101 -- it has begun
+        await self._until_over()
+        parts, self._is_ending = self._parts, True
         # Whoever has lost the lead must not go on for a moment longer, nor renew what another may have by now.
         grace = FETCH_GRACE if self.ending.is_set() and not self._is_lost() else timedelta(0)
         if not grace:
-            self.hold.drop()
-        await self._end(parts, schedule, delivering, grace=grace)
+            self.leader_lock.drop()
+        await self._end(parts, grace=grace)
         return await parts.leave()
 
-    async def _open_parts(self, held: Sequence[Check]) -> Parts:
+    def hanging(self, now: float) -> str | None:
+        """Return the part that hangs; None while all turn, and before it has begun."""
+        if self._parts is None or self._schedule is None:
+            return None
+        turned = (now, now) if self._is_ending else (self._schedule.turned_at, self._parts.deliverer.turned_at)
+        return Progress(*turned, self.store.turned_at).hanging(now)
+
+    def next_poll(self) -> datetime | None:
+        """Return when the next poll is due."""
+        return self._schedule.next_at("poll ") if self._schedule else None
+
+    async def _open_parts(self, carried_over: Sequence[Check]) -> Parts:
         """In a thread, because the database may let it wait for longer than the event loop may stand still."""
         return await asyncio.to_thread(
             open_parts,
             self.settings,
             self.store,
             clock=self.clock,
-            hold=self.hold,
-            held=held,
+            leader_lock=self.leader_lock,
+            carried_over=carried_over,
             counters=self.counters,
         )
 
-    def hanging(self, now: float) -> str | None:
-        """The part that hangs; None while all turn, and before and after."""
-        return self._turning().hanging(now) if self._turning else None
-
-    def next_poll(self) -> datetime | None:
-        """When the next poll is due."""
-        return self._next_poll()
-
-    def _schedule(self, parts: Parts) -> Schedule:
-        schedule = Schedule(clock=self.clock)
+    def _plan(self, parts: Parts) -> Schedule:
+        schedule, now = Schedule(clock=self.clock), self.clock()
         for poll in parts.polls:
             job = partial(self._poll, poll)
             schedule.every(self.settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
         if any(channel.digest for channel in self.settings.channels.values()):
-            now = self.clock()
             digests = Digests(parts.store, self.settings, started_at=now)
             schedule.every(DIGEST_CHECK, lambda: digests.tick(self.clock()), name="digests", first_at=now)
-        pruner, later = Pruner(parts.store, self.settings), self.clock() + RETENTION_CHECK
+        pruner, later = Pruner(parts.store, self.settings), now + RETENTION_CHECK
         schedule.every(RETENTION_CHECK, lambda: pruner.tick(self.clock()), name="retention", first_at=later)
         return schedule
 
@@ -133,59 +163,63 @@ class Leadership:
         """One poll; the first to end, however it does, is what readiness waits for."""
         try:
             result = await poll.run()
-            self.heart.poll_ended(poll.name, result.problem, seconds=result.seconds)
+            self.heartbeat.poll_ended(poll.name, result.problem, seconds=result.seconds)
             await self._count()
         except Exception:
-            self.heart.poll_ended(poll.name, "the poll failed")
+            self.heartbeat.poll_ended(poll.name, "the poll failed")
             raise
         finally:
-            self._attempted.set()
+            self._polled.set()
 
     async def _count(self) -> None:
         """Keep what the status tells; a database that is away leaves it as it was."""
         with suppress(DatabaseError):
             self.counts = await self.store.write(_counts, fenced=False)
 
+    async def _until_over(self, *or_events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait for the end (told to, another daemon leads, or one that stands by may lead by now) or an event."""
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in or_events]
+        waiting.append(asyncio.create_task(self._look(), name="look at the lease"))
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
     async def _look(self) -> None:
-        """Notice the end: told to stop, another daemon leads, or one that stands by may lead by now."""
         while not self.ending.is_set() and not self._is_lost():
-            await _first(self.ending, timeout=LOOK_EVERY)
-        self._over.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self.ending.wait()
 
     def _is_lost(self) -> bool:
         """Whether another daemon leads, or may, or the file is another one.
 
         A daemon that is alone goes on fetching while its database is away.
         """
-        if not self.hold.leads or self.store.file.is_replaced:
+        lock = self.leader_lock
+        if not lock.leads or self.store.file.is_replaced:
             return True
-        return self.hold.until is not None and boot_clock() >= self.hold.until and self.hold.others > 0
+        return lock.until is not None and boot_clock() >= lock.until and lock.others > 0
 
-    async def _end(self, parts: Parts, schedule: Schedule, delivering: asyncio.Task[None], *, grace: timedelta) -> None:
-        """Let fetches end for five seconds, then messages; what is unfinished then is done by the next term."""
+    async def _end(self, parts: Parts, *, grace: timedelta) -> None:
+        """Let fetches end for five seconds, then messages; what is unfinished then is done by the next leader."""
+        assert self._schedule is not None  # noqa: S101 -- it has begun
+        assert self._delivering is not None  # noqa: S101 -- likewise
         clock = asyncio.get_running_loop().time
         began = clock()
-        await schedule.stop(grace=grace)
+        await self._schedule.stop(grace=grace)
         if grace:
             await parts.batch.flush()
-            while parts.deliverer.is_sending and clock() - began < self._patience():
+            while parts.deliverer.is_sending and clock() - began < self._end_timeout:
                 await parts.deliverer.finish(timeout=LOOK_EVERY)
-        delivering.cancel()
-        await asyncio.gather(delivering, return_exceptions=True)
+        self._delivering.cancel()
+        await asyncio.gather(self._delivering, return_exceptions=True)
 
-    def _patience(self) -> float:
+    @property
+    def _end_timeout(self) -> float:
         """Seconds for the end; a reload has time for a message that is slow."""
-        return STOP_AFTER if self.stopping.is_set() else RELOAD_AFTER
+        return STOP_TIMEOUT if self.stopping.is_set() else RELOAD_TIMEOUT
 
 
 def _counts(tx: Transaction) -> Counts:
     watched, failing = watched_counts(tx)
-    return Counts(watched, failing, incidents.troubled(tx))
-
-
-async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- it is no failure
-    """Wait for any of these, or for so many seconds."""
-    waiting = [asyncio.create_task(one.wait()) for one in events]
-    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    return Counts(watched, failing, troubled(tx))

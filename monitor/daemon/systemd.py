@@ -27,7 +27,9 @@ class ServiceManager:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._status = ""
         self._failing = False
-        self.patience = _patience(environ)  # how long it waits between two signs of life; None: for ever
+        self.watchdog_timeout = _watchdog_timeout(
+            environ
+        )  # how long it waits between two signs of life; None: for ever
 
     def ready(self) -> None:
         """Started, or done with a reload."""
@@ -43,7 +45,7 @@ class ServiceManager:
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """A sign of life, due within every `patience`."""
+        """A sign of life, due within every `watchdog_timeout`."""
         self._tell("WATCHDOG=1")
 
     def status(self, sentence: str) -> None:
@@ -86,7 +88,7 @@ class ServiceManager:
             self._failing = False
 
 
-def _patience(environ: Mapping[str, str]) -> timedelta | None:
+def _watchdog_timeout(environ: Mapping[str, str]) -> timedelta | None:
     """What the watchdog of this very process allows; a child of it has none."""
     microseconds = environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or int(microseconds) == 0:

@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 
 class Batch:
-    """Where polls leave their results.  `settled` is told what each batch gave to say."""
+    """Where polls leave their results.  `on_settled` is told what each batch enqueued."""
 
     def __init__(
         self,
         store: Store,
         settle: Callable[[Transaction, Sequence[Check]], list[Notification]],
-        settled: Callable[[list[Notification]], None],
+        on_settled: Callable[[list[Notification]], None],
         *,
-        held: Sequence[Check] = (),
+        carried_over: Sequence[Check] = (),
     ) -> None:
-        """`held` are results from before, which come first."""
+        """`carried_over` are results from before, which come first."""
         self._store = store
         self._settle = settle
-        self._settled = settled
-        self._held = list(held)
+        self._on_settled = on_settled
+        self._held = list(carried_over)
         self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -58,13 +58,13 @@ class Batch:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
 
     async def give_up(self) -> list[Check]:
-        """Settle nothing more; what could not be settled, in order of arrival, is for whoever settles it later."""
+        """Settle nothing more; return what could not be settled, in order of arrival, for whoever settles it later."""
         self._is_closed = True
         async with self._turn:  # what is being written comes back if it was not
             if self._timer is not None:
                 self._timer.cancel()
             held, self._held = self._held, []
-        return [replace(check, held=True) for check in held]
+        return [replace(check, carried_over=True) for check in held]
 
     def polled(self, account_id: int, began: datetime) -> None:
         """A poll that began then is complete: kept with the last of its results, for the next start."""
@@ -98,7 +98,7 @@ class Batch:
         # A poll is complete when the last of its results is kept: in the same transaction.
         polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
-            said = await self._store.write(lambda tx: self._keep(tx, batch, polled))
+            notifications = await self._store.write(lambda tx: self._keep(tx, batch, polled))
         except LeaseLost:
             self._put_back(batch, polled)
             return False
@@ -116,7 +116,7 @@ class Batch:
             log.warning("the database is back")
         self.failing = False
         self._doubtful = max(self._doubtful - len(batch), 0)
-        self._settled(said)
+        self._on_settled(notifications)
         return True
 
     def _put_back(self, batch: list[Check], polled: dict[int, datetime]) -> None:

@@ -133,7 +133,7 @@ class Settlement:
     def settle(self, check: Check) -> None:
         """Judge one check: what it says of its key, of everything, and of its organization."""
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
-        if check.held and _is_overtaken(check, before):
+        if check.carried_over and _is_overtaken(check, before):
             return
         self._judge_key(check)
         self._judge_outage(check, before)
@@ -208,7 +208,7 @@ class Settlement:
         if self._last_checks is None:
             self._last_checks = organizations.last_checks(self.tx)
             for check in self.batch:
-                if check.organization_id in self._last_checks and not check.held:
+                if check.organization_id in self._last_checks and not check.carried_over:
                     kind = check.outcome.kind if isinstance(check.outcome, Failure) else None
                     account = self._last_checks[check.organization_id].account
                     self._last_checks[check.organization_id] = LastCheck(account, kind, check.ended_at)

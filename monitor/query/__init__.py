@@ -4,10 +4,17 @@ Refuses to write, to judge and to print.  Every function raises `DatabaseError` 
 """
 
 from monitor.query.buckets import By, begin
-from monitor.query.daemons import DaemonRow, daemons
-from monitor.query.history import HistoryRow, history, history_with_runway
+from monitor.query.history import (
+    Bucket,
+    HistoryRow,
+    Removed,
+    expected_rows,
+    history,
+    history_buckets,
+    history_with_runway,
+    removed,
+)
 from monitor.query.incidents import IncidentRow, incidents
-from monitor.query.left import Removed, expected_rows, removed
 from monitor.query.organizations import OrganizationRow, find_organizations, organizations
 from monitor.query.recorded import recorded
 from monitor.query.runways import Used, runways, used_within
@@ -15,16 +22,17 @@ from monitor.query.silences import SilenceRow, silences
 from monitor.query.status import (
     AccountIncident,
     ChannelQueue,
+    DaemonRow,
     OrganizationStatus,
     Standing,
     Waiting,
     account_incidents,
     channels,
+    daemons,
     last_polls,
     outbox,
     status,
 )
-from monitor.query.stretches import Bucket, history_buckets
 from monitor.query.usage import Question, Usage, UsageRow, usage
 
 __all__ = [

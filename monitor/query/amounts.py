@@ -3,20 +3,72 @@
 Everything adds up: neighbouring periods together have exactly what the longer one has, to the millionth.
 """
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, MICROSECOND, floor, share
-from monitor.query import periods
-from monitor.query.periods import Period
-from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
+from monitor.store.tables import EPOCH, Instant, balance_days, balance_hours, organizations, snapshots
+
+
+class Period(NamedTuple):
+    """`since` <= instant < `until`."""
+
+    since: datetime
+    until: datetime
+
+
+def period_parameters(dialect: str, periods: Sequence[Period]) -> dict[str, Any]:
+    """The parameters that `table` and `number` need."""
+    if dialect == "sqlite":
+        return {"periods": json.dumps([[(end - EPOCH) // MICROSECOND for end in one] for one in periods])}
+    return {
+        "begins": [one.since for one in periods],
+        "ends": [one.until for one in periods],
+        "borders": list(chain.from_iterable(periods)),
+    }
+
+
+def periods_table(dialect: str) -> sa.FromClause:
+    """A table of them with the columns `n` (from 0), `since` and `until`."""
+    return _of_sqlite() if dialect == "sqlite" else _of_postgres()
+
+
+def period_number(at: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
+    """On PostgreSQL: twice the number (from 0) of the period that an instant is in, and 1; an even number for none.
+
+    The periods must be in order; they may touch.
+    """
+    return sa.func.width_bucket(at, _array("borders"), type_=sa.Integer())
+
+
+def _of_sqlite() -> sa.FromClause:
+    each = sa.func.json_each(sa.bindparam("periods", type_=sa.Text())).table_valued("key", "value")
+
+    def end(place: int) -> sa.ColumnElement[Any]:
+        return sa.type_coerce(sa.func.json_extract(each.c.value, f"$[{place}]"), Instant())
+
+    question = sa.select(each.c.key.label("n"), end(0).label("since"), end(1).label("until"))
+    return question.cte("periods").prefix_with("MATERIALIZED")
+
+
+def _of_postgres() -> sa.FromClause:
+    columns = (sa.column("since", Instant()), sa.column("until", Instant()))
+    arrays = (_array("begins"), _array("ends"))
+    each = sa.func.unnest(*arrays).table_valued(*columns, with_ordinality="place", name="each").render_derived()
+    return sa.select((each.c.place - 1).label("n"), each.c.since, each.c.until).subquery("periods")
+
+
+def _array(name: str) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.bindparam(name, type_=sa.ARRAY(Instant())), sa.ARRAY(sa.DateTime(timezone=True)))
+
 
 SUMS_AT_ONCE: Final = 20_000  # in memory
 ROWS_AT_ONCE: Final = 1_000
@@ -122,7 +174,7 @@ def _sums_on_sqlite(
     tx: sa.Connection, table: sa.Table, ids: Sequence[int], wanted: Sequence[Period]
 ) -> Iterator[tuple[int, int, Amount]]:
     """Each organization and period, found by key."""
-    for id_, number, sums in tx.execute(_packed(table), {"ids": ids, **periods.given("sqlite", wanted)}).all():
+    for id_, number, sums in tx.execute(_packed(table), {"ids": ids, **period_parameters("sqlite", wanted)}).all():
         used, topped_up, count = sums[1:-1].split(",")
         if count != "null":
             amounts = Decimal(used).scaleb(-6), Decimal(topped_up).scaleb(-6)
@@ -132,7 +184,7 @@ def _sums_on_sqlite(
 @cache
 def _packed(table: sa.Table) -> sa.Select[Any]:
     """The three sums in one array, so that the rows are read once: SQLite has no LATERAL."""
-    period, one, c = periods.table("sqlite"), organizations.c.id, table.c
+    period, one, c = periods_table("sqlite"), organizations.c.id, table.c
     within = (c.organization_id == one) & (c.starts_at >= period.c.since) & (c.starts_at < period.c.until)
     sums = sa.select(sa.func.json_array(*(sa.func.sum(c[name]) for name in _NAMES))).where(within)
     everything = organizations.join(period, sa.true())
@@ -144,9 +196,9 @@ def _sums_on_postgres(
     tx: sa.Connection, table: sa.Table, ids: Sequence[int], wanted: Sequence[Period]
 ) -> Iterator[tuple[int, int, Amount]]:
     """Each organization and period that has rows."""
-    given = {"since": wanted[0].since, "until": wanted[-1].until, **periods.given("postgresql", wanted)}
+    given = {"since": wanted[0].since, "until": wanted[-1].until, **period_parameters("postgresql", wanted)}
     for id_, number, *sums in tx.execute(_grouped(table), {"ids": ids, **given}).all():
-        if number % 2:  # as `periods.number` counts them
+        if number % 2:  # as `number` counts them
             yield id_, number // 2, Amount(sums[0], sums[1], int(sums[2]))
 
 
@@ -159,7 +211,7 @@ def _grouped(table: sa.Table) -> sa.Select[Any]:
     """
     c = table.c
     between = (c.starts_at >= sa.bindparam("since")) & (c.starts_at < sa.bindparam("until"))
-    number = periods.number(c.starts_at).label("number")
+    number = period_number(c.starts_at).label("number")
     sums = [sa.func.sum(c[name]) for name in _NAMES]
     question = sa.select(c.organization_id, number, *sums).where(c.organization_id.in_(_IDS), between)
     return question.group_by(c.organization_id, number)
@@ -171,7 +223,7 @@ def _grouped(table: sa.Table) -> sa.Select[Any]:
 def _raw(tx: sa.Connection, organization_id: int, pieces: Sequence[Period]) -> list[Amount]:
     found = [NOTHING] * len(pieces)
     dialect = tx.dialect.name
-    parameters = {"id": organization_id, **periods.given(dialect, pieces)}
+    parameters = {"id": organization_id, **period_parameters(dialect, pieces)}
     # A cursor of the server costs three questions instead of one: not for the few pieces at the ends of months.
     options = {"yield_per": ROWS_AT_ONCE} if len(pieces) > FEW_PIECES else {}
     rows = tx.execute(_question(dialect), parameters, execution_options=options)
@@ -183,7 +235,7 @@ def _raw(tx: sa.Connection, organization_id: int, pieces: Sequence[Period]) -> l
 @cache
 def _question(dialect: str) -> sa.Select[Any]:
     """The snapshots in each piece and the neighbours outside, by piece and instant."""
-    period, c, id_ = periods.table(dialect), snapshots.c, sa.bindparam("id", type_=sa.BigInteger())
+    period, c, id_ = periods_table(dialect), snapshots.c, sa.bindparam("id", type_=sa.BigInteger())
     other = snapshots.alias()
 
     def outer(end: sa.ColumnElement[datetime], which: Any, side: sa.ColumnElement[bool]) -> sa.ColumnElement[datetime]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from monitor.model import DeliveryState, FailureKind, Rule, Severity, Subject
 from monitor.store.engines import transaction
-from monitor.store.tables import accounts, deliveries, incidents, notifications
+from monitor.store.tables import accounts, deliveries, incidents, leases, notifications
+from monitor.store.tables import daemons as daemons_table
 from monitor.store.tables import organizations as table
 
 
@@ -194,3 +195,42 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
         held=len(held),
         held_until=min(held, default=None),
     )
+
+
+# --- which daemons there are ------------------------------------------------------------------------------------------
+
+
+SEEN_WITHIN: Final = timedelta(seconds=15)  # each says every few seconds that it is there
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonRow:
+    """A daemon that was seen within the last seconds; `leads_since` is None for one that stands by."""
+
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    leads_since: datetime | None
+
+
+def daemons(engine: sa.Engine) -> list[DaemonRow] | None:
+    """The leader first; None where nothing is known of it (SQLite)."""
+    if engine.dialect.name != "postgresql":
+        return None
+    now = sa.func.clock_timestamp()
+    leads = (leases.c.daemon == daemons_table.c.id) & (leases.c.expires_at > now)
+    question = (
+        sa.select(
+            daemons_table.c.host,
+            daemons_table.c.pid,
+            daemons_table.c.version,
+            daemons_table.c.started_at,
+            leases.c.acquired_at,
+        )
+        .select_from(daemons_table.outerjoin(leases, leads))
+        .where(daemons_table.c.seen_at > now - SEEN_WITHIN)
+        .order_by(leases.c.acquired_at.is_(None), daemons_table.c.started_at)
+    )
+    with transaction(engine) as connection:
+        return [DaemonRow(*row) for row in connection.execute(question)]

@@ -16,11 +16,10 @@ import sqlalchemy as sa
 
 from monitor.errors import UsageError
 from monitor.proration import HOUR, MICROSECOND, floor
-from monitor.query.amounts import Amount, by_days, by_pieces, uneven
+from monitor.query.amounts import Amount, Period, by_days, by_pieces, uneven
 from monitor.query.buckets import By, borders
 from monitor.query.coverage import ALWAYS, Kept, kept
 from monitor.query.organizations import OrganizationRow, wanted_organizations
-from monitor.query.periods import Period
 from monitor.store.engines import transaction
 
 EXACT: Final = Context(prec=100)  # a product of money is never rounded

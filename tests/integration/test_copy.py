@@ -14,10 +14,10 @@ from broken import broken
 from command import DEAD, FILE, Shell
 from filled import NOON, fill
 
+from monitor.cli.db_copy import _fill, _writing
 from monitor.config import Database
 from monitor.errors import DatabaseError
 from monitor.model import Snapshot
-from monitor.moving import _fill, _writing
 from monitor.store import copy as moving
 from monitor.store import leader_lock
 from monitor.store.engines import open_writer, transaction

@@ -9,7 +9,7 @@ import pytest
 from receivers import Web, web
 from wait import until
 
-from monitor.daemon.database_alert import DatabaseNotice
+from monitor.daemon.database_alert import DatabaseAlert
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -21,10 +21,10 @@ class Case:
     def __init__(self, *receivers: Web) -> None:
         self.now = NOON
         self.since: datetime | None = None
-        self.notice = DatabaseNotice(
+        self.notice = DatabaseAlert(
             {f"c{n}": f"json://127.0.0.1:{one.port}/hook" for n, one in enumerate(receivers)},
             trouble=lambda: (self.since, "PostgreSQL database x at host: cannot be reached") if self.since else None,
-            patience=lambda: 5 * MINUTE,
+            alert_after=lambda: 5 * MINUTE,
             timezone=ZoneInfo("Europe/Berlin"),
             clock=lambda: self.now,
         )

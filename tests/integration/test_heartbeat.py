@@ -13,7 +13,7 @@ from wait import until
 from monitor.daemon.heartbeat import PAUSE, TRIES, Heartbeat, address
 from monitor.poll import PollResult
 from monitor.providers import ping
-from monitor.providers.calling import DEADLINE
+from monitor.providers.http import DEADLINE
 from monitor.sandbox.loopback import Loopback, Misbehaviour, Reply, Request
 
 CANARY = "canary-uuid-0d9e"
@@ -132,7 +132,7 @@ async def test_what_goes_wrong_is_told_without_the_address(
     switch: Switch, monkeypatch: pytest.MonkeyPatch, answer: Reply | Misbehaviour, said: str
 ) -> None:
     if said.startswith("no answer"):
-        monkeypatch.setattr("monitor.providers.calling.DEADLINE", 0.4)
+        monkeypatch.setattr("monitor.providers.http.DEADLINE", 0.4)
     switch.answer = answer
     assert await ping(switch.url) == said
 

@@ -11,7 +11,7 @@ import pytest
 from given import CANARY, KEY, Given
 from wait import LONG
 
-from monitor.config.permissions import exposure
+from monitor.config.secrets import exposure
 from monitor.errors import ConfigError
 
 

@@ -16,9 +16,8 @@ from monitor.cli.options import Duration, When
 from monitor.config import fields, units
 from monitor.errors import FetchError, UsageError
 from monitor.model import FailureKind
-from monitor.providers.answers import read_credits, read_organizations
+from monitor.providers.answers import read_credits, read_date, read_organizations, refusal
 from monitor.providers.http import Answer
-from monitor.providers.refusals import read_date, refusal
 
 SECRET = "sk-canarycanarycanarycanary"
 quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,95 @@
+"""What lives as long as the daemon's process, in one place: who watches, serves or alerts reads it here."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from monitor.config import Settings
+from monitor.counters import Counters
+from monitor.daemon.database_alert import ALERT_AFTER
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.leadership import Leadership
+from monitor.errors import DatabaseError
+from monitor.model import Check
+from monitor.store.leader_lock import LeaderLock
+from monitor.store.writer import Store, Trouble
+
+STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # of the database: by then whoever led would have
+HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class LoopTurns:
+    """When the event loop turned last, by `time.monotonic`."""
+
+    last_at: float = field(default_factory=time.monotonic)
+
+    def are_recent(self) -> bool:
+        """Return whether the event loop does its work; asked from other threads, too."""
+        return time.monotonic() - self.last_at < HUNG_AFTER
+
+
+@dataclass(slots=True)
+class ProcessState:
+    """The daemon's process; `leadership` is what lives for one time as the leader, and None while another one leads."""
+
+    settings: Settings
+    store: Store
+    leader_lock: LeaderLock
+    heartbeat: Heartbeat
+    clock: Callable[[], datetime]
+    turns: LoopTurns
+    counters: Counters = field(default_factory=Counters)
+    leadership: Leadership | None = None
+    proven: Settings | None = None  # those of the last leadership that could begin
+    refused: str | None = None  # why the configuration that was read last is not in force
+    led_last: bool = False  # no other daemon was seen to lead since this one did
+    carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _found: Trouble | None = None  # of the database, by a process that does not lead, or cannot begin to
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether several daemons can share this database, one of which leads."""
+        return self.leader_lock.fence is not None
+
+    def hanging(self) -> str | None:
+        """Return the part of the leader that hangs; None while all turn, and while another one leads."""
+        return self.leadership.hanging(time.monotonic()) if self.leadership else None
+
+    # --- a database that cannot be used -------------------------------------------------------------------------------
+
+    @property
+    def found_away(self) -> bool:
+        """Whether this process, which does not lead or cannot begin to, found that the database cannot be used."""
+        return self._found is not None
+
+    def database_failed(self, error: DatabaseError) -> None:
+        """Keep that the database cannot be used, since when, and why; logged once."""
+        if self._found is None:
+            log.error("the database cannot be used: %s", error)
+        self._found = Trouble(str(error), self._found.since if self._found else time.monotonic())
+
+    def database_works(self) -> None:
+        """Keep that the database can be used."""
+        if self._found:
+            log.warning("the database is back")
+        self._found = None
+
+    def database_trouble(self) -> tuple[datetime, str] | None:
+        """Return since when the database cannot be used, and why; None while it can."""
+        trouble = (self.store.trouble if self.leader_lock.leads else None) or self._found
+        if trouble is None:
+            return None
+        return self.clock() - timedelta(seconds=time.monotonic() - trouble.since), trouble.cause
+
+    @property
+    def alert_after(self) -> timedelta:
+        """How long the database may be away until the channels are told."""
+        return ALERT_AFTER if self.led_last else STANDBY_ALERTS_AFTER
