@@ -25,9 +25,9 @@ def needed(name: str, extras: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]
     """What a distribution needs on this machine, with the extras that it asks for."""
     wanted = map(Requirement, distribution(name).requires or [])
     return {
-        (normal(one.name), tuple(sorted(one.extras)))
-        for one in wanted
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        (normal(requirement.name), tuple(sorted(requirement.extras)))
+        for requirement in wanted
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras))
     }
 
 
@@ -50,7 +50,11 @@ def licences(about: Distribution) -> list[dict[str, Any]]:
     if expression := about.metadata.get("License-Expression"):
         return [{"expression": expression}]
     said = (about.metadata.get("License") or "").strip()
-    classifiers = [one.rpartition(" :: ")[2] for one in about.metadata.get_all("Classifier", []) if "License ::" in one]
+    classifiers = [
+        classifier.rpartition(" :: ")[2]
+        for classifier in about.metadata.get_all("Classifier", [])
+        if "License ::" in classifier
+    ]
     name = said if said and "\n" not in said else ", ".join(classifiers)
     return [{"license": {"name": name}}] if name else []
 
@@ -65,7 +69,9 @@ def component(name: str, kind: str) -> dict[str, Any]:
 def bill() -> dict[str, Any]:
     shipped = closure()
     refs = {name: component(name, "library")["purl"] for name in shipped}
-    edges = [{"ref": refs[name], "dependsOn": sorted(refs[one] for one in shipped[name])} for name in sorted(shipped)]
+    edges = [
+        {"ref": refs[name], "dependsOn": sorted(refs[other] for other in shipped[name])} for name in sorted(shipped)
+    ]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

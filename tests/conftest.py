@@ -110,9 +110,9 @@ def reader(database_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture
 async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Story]:
     """The rooms put together on each kind of database; nothing may go wrong in them unseen."""
-    one = Story(tmp_path, database_url).begin()
-    yield one
-    await one.end()
+    story = Story(tmp_path, database_url).begin()
+    yield story
+    await story.end()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
 
 

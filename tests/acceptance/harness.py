@@ -118,7 +118,7 @@ min_severity = "critical"
 
     def titles(self, receiver: str) -> list[str]:
         """What arrived, once: a kill between sending and marking may double a message, with the same id."""
-        return list({tuple(ID.findall(one.message)): one.title for one in self.received[receiver]}.values())
+        return list({tuple(ID.findall(message.message)): message.title for message in self.received[receiver]}.values())
 
     def subjects(self) -> list[str]:
         """The same of the mailbox."""

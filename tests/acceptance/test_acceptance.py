@@ -40,7 +40,7 @@ async def test_exactly_opened_escalated_eased_resolved_arrive_on_each_channel(
         assert s.titles("pager") == titles[1:]
         assert "render-farm" in titles[2]
         assert "render-farm" in titles[3]
-        bodies = [one.message for one in s.received["hook"]]
+        bodies = [message.message for message in s.received["hook"]]
         assert "4,851.8" in bodies[-1]  # topped up since it opened
         logs = s.all_logs()
         assert "Traceback" not in logs
@@ -141,5 +141,5 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_stop(site, tmp_path, s
         for receiver in s.receivers.values():
             receiver.behaviour = Behaviour.HANG
         await s.start()
-        await s.until(lambda: all(one.attempts for one in s.receivers.values()))
+        await s.until(lambda: all(receiver.attempts for receiver in s.receivers.values()))
         assert await s.end() == 0

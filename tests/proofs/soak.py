@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from benchmarks.cost import snapshots
@@ -127,9 +128,10 @@ async def soak(*, minutes: float, days: float, organizations: int, seed: int) ->
     folder, messages = Path(tempfile.mkdtemp(prefix="soak-")), []
     courses = [course(n, seed) for n in range(organizations)]
     listed = [
-        SandboxOrganization(f"org-{n}", f"Organization {n}", lambda one=one: next(one)) for n, one in enumerate(courses)
+        SandboxOrganization(f"org-{n}", f"Organization {n}", partial(next, balances))
+        for n, balances in enumerate(courses)
     ]
-    vendor = Vendor({KEY: [one.id for one in listed]}, listed)
+    vendor = Vendor({KEY: [organization.id for organization in listed]}, listed)
     seconds = minutes * 60
     async with vendor, Receiver(messages.append) as receiver:
         write_config(folder, vendor, receiver, every="5m")

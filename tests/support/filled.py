@@ -170,11 +170,11 @@ def remove(engine: sa.Engine, before: datetime, *, hours_before: datetime | None
     with transaction(engine) as tx:
         rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == 1).order_by(c.taken_at))
         hours = Stretches(HOUR)
-        for one, after in pairwise([Snapshot(*row) for row in rows]):
-            if one.taken_at < before:
-                hours.see(1, one)
-                hours.share_out(1, one, after)
-                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == one.taken_at))
+        for snapshot, after in pairwise([Snapshot(*row) for row in rows]):
+            if snapshot.taken_at < before:
+                hours.see(1, snapshot)
+                hours.share_out(1, snapshot, after)
+                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == snapshot.taken_at))
         hours.add_to(tx, balance_hours)
         if hours_before:
             tx.execute(balance_hours.delete().where(balance_hours.c.starts_at < hours_before))

@@ -261,8 +261,8 @@ class Story:
         pending = (deliveries.c.channel == channel) & (deliveries.c.state == "pending")
         ids = [row["id"] for row in self.rows(deliveries, pending)]
         for _ in range(times):
-            for one in ids:
-                self.write(lambda tx, one=one: outbox.mark(tx, Attempt(one, error), at=self.now))  # type: ignore[misc]
+            for id_ in ids:
+                self.write(lambda tx, id_=id_: outbox.mark(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
 
     def give_up(self, channel: str) -> None:
         """A channel that was dead for longer than anybody tries."""
@@ -285,7 +285,7 @@ class Story:
 
 def due(tx: Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
     """What a channel's service is handed now, whatever goes out together."""
-    return [one for group in outbox.claim(tx, channel, now, limit=limit) for one in group]
+    return [delivery for group in outbox.claim(tx, channel, now, limit=limit) for delivery in group]
 
 
 def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:

@@ -73,5 +73,5 @@ def expected(tx: sa.Connection) -> list[tuple[object, ...]]:
         found.see(VIDEO, point)
     for before, after in pairwise(points):
         found.share_out(VIDEO, before, after)
-    values = [tuple(rollups._values(*key, one).values()) for key, one in sorted(found.found.items())]
+    values = [tuple(rollups._values(*key, stretch).values()) for key, stretch in sorted(found.found.items())]
     return [row for row in values if row[4] or row[2] or row[3]]

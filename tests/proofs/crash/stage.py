@@ -57,7 +57,7 @@ class Stage:
 
     def write_config(self) -> config.Settings:
         """The configuration; the last organization has levels of its own, the one before it fewer channels."""
-        tables = [f'[organizations.{one.name}]\nid = "{one.id}"\n' for one in self.script]
+        tables = [f'[organizations.{scripted.name}]\nid = "{scripted.id}"\n' for scripted in self.script]
         tables[-1] += "rules.credits = { warning = 3000, critical = 900, clear = { warning = 3600 } }\n"
         tables[-2] += 'notify = ["ops", "pager"]\n'
         channels = "".join(f'[channels.{name}]\nmin_severity = "{least.label}"\n' for name, least in CHANNELS.items())
@@ -144,10 +144,10 @@ class Stage:
         while True:
             await asyncio.sleep(0.2)
             recorded, waiting = await asyncio.to_thread(self.records.standing)
-            for one in self.script:
+            for scripted in self.script:
                 calm = self.holding or waiting > WAITING_AT_MOST
-                if not calm and recorded.get(one.id) == one.now and self.random.random() < pace:
-                    one.advance()
+                if not calm and recorded.get(scripted.id) == scripted.now and self.random.random() < pace:
+                    scripted.advance()
 
     async def trouble(self, receiver: Receiver, *, longest: float) -> None:
         """Let a receiver fail, hang, vanish and come back."""
@@ -174,7 +174,7 @@ class Stage:
             while True:
                 self.require_killed(self.process.returncode if self.process else None)
                 recorded, waiting = await asyncio.to_thread(self.records.standing)
-                if not waiting and all(recorded.get(one.id) == one.now for one in self.script):
+                if not waiting and all(recorded.get(scripted.id) == scripted.now for scripted in self.script):
                     return
                 await asyncio.sleep(0.1)
 
@@ -188,27 +188,27 @@ A = TypeVar("A", bound=Stage)
 
 
 @asynccontextmanager
-async def stage(
+async def open_stage(
     folder: Path, database_url: str, *, seed: int, organizations: int, kind: type[A] = Stage
 ) -> AsyncIterator[A]:
     """A vendor and receivers that listen, and a script at its beginning; the daemon is not started."""
     script = [Scripted(f"farm-{n}", f"org-{n}", random.Random(f"{seed}-{n}")) for n in range(organizations)]
-    vendor = Vendor({KEY: [one.id for one in script]}, [])
+    vendor = Vendor({KEY: [scripted.id for scripted in script]}, [])
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(vendor)
         records = Records(database_url)
         stack.callback(records.close)
-        one = kind(folder, database_url, random.Random(seed), vendor, script, records)
+        stage = kind(folder, database_url, random.Random(seed), vendor, script, records)
         for scripted in script:
             vendor.organizations[scripted.id] = SandboxOrganization(
-                scripted.id, scripted.name, partial(_balance, one, scripted)
+                scripted.id, scripted.name, partial(_balance, stage, scripted)
             )
         for name in CHANNELS:
-            one.receivers[name] = await stack.enter_async_context(Receiver(partial(one.take, name)))
+            stage.receivers[name] = await stack.enter_async_context(Receiver(partial(stage.take, name)))
         try:
-            yield one
+            yield stage
         finally:
-            await daemon.kill(one.process)
+            await daemon.kill(stage.process)
 
 
 def _balance(stage: Stage, scripted: Scripted) -> Decimal:

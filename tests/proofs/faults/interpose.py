@@ -1,6 +1,6 @@
 """A process whose wall clock can be stepped and whose host names can be made to fail, by a library compiled with gcc.
 
-Refuses to touch the machine's own clock or resolver.
+The machine's own clock and resolver stay as they are.
 """
 
 import mmap

@@ -1,4 +1,4 @@
-"""What the kernel says of a process and what it logged: memory, descriptors, threads, lines.  Refuses to judge."""
+"""What the kernel says of a process and what it logged: memory, descriptors, threads, lines."""
 
 import re
 from collections import Counter
@@ -25,14 +25,14 @@ def sample(pid: int) -> Sample:
     folder = Path(f"/proc/{pid}")
     rolled = (folder / "smaps_rollup").read_text()
     threads = list((folder / "task").iterdir())
-    switches = (re.search(r"^voluntary_ctxt_switches:\s*(\d+)", _status(one), re.MULTILINE) for one in threads)
+    switches = (re.search(r"^voluntary_ctxt_switches:\s*(\d+)", _status(thread), re.MULTILINE) for thread in threads)
     found = re.search(r"^Pss:\s+(\d+)", rolled, re.MULTILINE)
     assert found
     return Sample(
         int(found.group(1)) / 1024,
         len(list((folder / "fd").iterdir())),
         len(threads),
-        sum(int(one.group(1)) for one in switches if one),
+        sum(int(found.group(1)) for found in switches if found),
     )
 
 

@@ -1,7 +1,4 @@
-"""What the proof's own triggers write down in the database: every term, and under which each alert was written.
-
-Refuses to judge it.
-"""
+"""What the proof's own triggers write down in the database: every term, and under which each alert was written."""
 
 import time
 from dataclasses import dataclass
