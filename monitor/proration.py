@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from monitor.amounts import from_micro, to_micro
 from monitor.model import Snapshot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,9 +33,9 @@ def floor(at: datetime, step: timedelta) -> datetime:
 
 def share(before: Snapshot, after: Snapshot, since: datetime, until: datetime) -> Decimal:
     """The share of the change (negative: used) from `before` to the later `after` in `since` <= instant < `until`."""
-    micros = _micros(after.credits - before.credits)
+    micros = to_micro(after.credits - before.credits)
     part = _until(before, after, micros, until) - _until(before, after, micros, since)
-    return Decimal(part).scaleb(-6)
+    return from_micro(part)
 
 
 def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
@@ -46,10 +47,10 @@ def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
     if starts_at == last:  # nearly always
         yield _part(starts_at, after.credits - before.credits)
         return
-    micros, done = _micros(after.credits - before.credits), 0
+    micros, done = to_micro(after.credits - before.credits), 0
     while starts_at <= last:
         reached = _until(before, after, micros, starts_at + step)
-        yield _part(starts_at, Decimal(reached - done).scaleb(-6))
+        yield _part(starts_at, from_micro(reached - done))
         starts_at, done = starts_at + step, reached
 
 
@@ -62,10 +63,6 @@ def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
     passed, whole = (at - before.taken_at) // MICROSECOND, (after.taken_at - before.taken_at) // MICROSECOND
     size = abs(micros) * passed // whole
     return size if micros > 0 else -size
-
-
-def _micros(amount: Decimal) -> int:
-    return int(amount.scaleb(6).to_integral_exact())
 
 
 def _part(starts_at: datetime, change: Decimal) -> Part:

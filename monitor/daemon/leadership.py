@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from monitor import durations
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
-from monitor.config.units import written
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.retention import Pruner
@@ -105,7 +105,9 @@ class Leadership:
         schedule = self._plan(parts)
         schedule.start()
         self._parts, self._schedule = parts, schedule
-        log.info("watching %d account(s), polling every %s", len(parts.polls), written(self.settings.poll.every))
+        log.info(
+            "watching %d account(s), polling every %s", len(parts.polls), durations.write(self.settings.poll.every)
+        )
         if carried_over:
             await parts.batch.flush()
         await self._count()

@@ -8,12 +8,12 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from heapq import nsmallest
 from itertools import pairwise
 from typing import Final
 
+from monitor.amounts import from_micro, to_micro
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.importer.csv import COLUMNS, Listed, Wrong, read_rows
@@ -61,7 +61,7 @@ class Balances:
     lines: "array[int]" = field(default_factory=partial(array, "q"))
 
     def add(self, one: Listed) -> None:
-        self.put((one.taken_at - EPOCH) // MICROSECOND, int(one.credits.scaleb(6)), one.line)
+        self.put((one.taken_at - EPOCH) // MICROSECOND, to_micro(one.credits), one.line)
 
     def put(self, at: int, amount: int, line: int) -> None:
         self.instants.append(at)
@@ -140,7 +140,7 @@ def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistake
         while ahead and ahead.taken_at < taken_at:
             ahead = next(recorded, None)
         if ahead and ahead.taken_at == taken_at:
-            if ahead.credits != _credits(amount):
+            if ahead.credits != from_micro(amount):
                 mistakes.add(line, f"credits: of this instant {ahead.credits.normalize():f} is recorded")
         elif since and taken_at < since:
             mistakes.add(line, f"taken_at: {name} is kept since {since:%Y-%m-%dT%H:%M:%SZ}, and {_WHY}")
@@ -169,7 +169,7 @@ def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, tol
     for start in range(0, len(given.instants), CHUNK):
         part = zip(given.instants[start : start + CHUNK], given.amounts[start : start + CHUNK], strict=True)
         count += snapshots.merge_snapshots(
-            tx, organization_id, [Snapshot(_instant(at), _credits(amount)) for at, amount in part]
+            tx, organization_id, [Snapshot(_instant(at), from_micro(amount)) for at, amount in part]
         )
         told(min(CHUNK, len(given.instants) - start))
     organizations.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
@@ -178,7 +178,3 @@ def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, tol
 
 def _instant(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
-
-
-def _credits(micros: int) -> Decimal:
-    return Decimal(micros).scaleb(-6)

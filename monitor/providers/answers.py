@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Never
 
+from monitor import amounts
 from monitor.errors import (
     AccessDenied,
     CredentialRejected,
@@ -25,22 +26,15 @@ from monitor.model import VendorOrganization
 from monitor.providers.http import Answer
 from monitor.providers.redaction import is_sendable, quotable, redact
 
-_PLACES = Decimal("0.000001")
-_EXACT = Context(prec=40, rounding=ROUND_HALF_EVEN)
-_MOST_DIGITS = 12  # before the point: 10^12 credits or more are no balance
-
 
 def read_credits(answer: Answer) -> Decimal:
     """The balance, rounded half-even to six places."""
     found = _promised_object(answer).get("credits")
     if not isinstance(found, Decimal):
         raise UnexpectedAnswer("the answer has no number of credits", status=answer.status)
-    if found and found.adjusted() >= _MOST_DIGITS:
+    if not amounts.is_plausible(found) or not amounts.is_plausible(balance := amounts.rounded(found)):
         raise UnexpectedAnswer("the answer has more credits than can be", status=answer.status)
-    rounded = (found or Decimal(0)).quantize(_PLACES, context=_EXACT)
-    if rounded.adjusted() >= _MOST_DIGITS:
-        raise UnexpectedAnswer("the answer has more credits than can be", status=answer.status)
-    return rounded or abs(rounded)  # no negative zero
+    return balance or abs(balance)  # no negative zero
 
 
 def read_organizations(answer: Answer, *, secret: str) -> tuple[VendorOrganization, ...]:

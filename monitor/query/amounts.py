@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from monitor.amounts import from_micro
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, MICROSECOND, floor, share
 from monitor.store.tables import EPOCH, Instant, balance_days, balance_hours, organizations, snapshots
@@ -177,7 +178,7 @@ def _sums_on_sqlite(
     for id_, number, sums in tx.execute(_packed(table), {"ids": ids, **period_parameters("sqlite", wanted)}).all():
         used, topped_up, count = sums[1:-1].split(",")
         if count != "null":
-            amounts = Decimal(used).scaleb(-6), Decimal(topped_up).scaleb(-6)
+            amounts = from_micro(used), from_micro(topped_up)
             yield id_, number, Amount(*amounts, int(count))
 
 

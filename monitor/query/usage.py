@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from monitor import amounts
 from monitor.errors import UsageError
 from monitor.proration import HOUR, MICROSECOND, floor
 from monitor.query.amounts import Amount, Period, by_days, by_pieces, uneven
@@ -23,7 +24,6 @@ from monitor.query.organizations import OrganizationRow, wanted_organizations
 from monitor.store.engines import transaction
 
 EXACT: Final = Context(prec=100)  # a product of money is never rounded
-PLACES: Final = Decimal("0.000001")
 AT_HAND: Final = 50_000  # amounts that are kept while the total is made; of more it is asked for itself
 
 
@@ -150,7 +150,7 @@ class _Answer:
             used=used,
             topped_up=topped_up,
             cost=None if used is None else EXACT.multiply(used, self.question.price),
-            share=(used / total).quantize(PLACES) if used is not None and total else None,
+            share=(used / total).quantize(amounts.PLACES) if used is not None and total else None,
             snapshots=snapshots,
         )
 

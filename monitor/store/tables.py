@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from monitor.amounts import from_micro, to_micro
+
 SCHEMA: Final = "0002"  # the newest migration; a start compares this without importing Alembic
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
-MICRO: Final = Decimal("0.000001")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -68,11 +69,11 @@ def _in_utc(at: datetime | None) -> datetime | None:
 
 
 def _as_millionths(amount: Decimal | None) -> int | None:
-    return None if amount is None else int(amount.scaleb(6).to_integral_exact())
+    return None if amount is None else to_micro(amount)
 
 
 def _from_millionths(value: int | None) -> Decimal | None:
-    return None if value is None else Decimal(value).scaleb(-6)
+    return None if value is None else from_micro(value)
 
 
 metadata = sa.MetaData(

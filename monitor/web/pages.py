@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from monitor import durations
 from monitor.config import Poll, Web
-from monitor.config.units import written
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.web.guard import Guard, plain
@@ -132,4 +132,4 @@ def late_polls(polled: Mapping[str, datetime | None], poll: Poll, *, now: dateti
     late = [at for at in polled.values() if at is None or now - at > limit]
     if not late:
         return []
-    return [f"polls: {len(late)} of {len(polled)} account(s) without a completed poll within {written(limit)}"]
+    return [f"polls: {len(late)} of {len(polled)} account(s) without a completed poll within {durations.write(limit)}"]

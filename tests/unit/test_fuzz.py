@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from monitor import durations
 from monitor.backtest import read_snapshots
 from monitor.cli.options import Duration, When
 from monitor.config import fields, units
@@ -144,7 +145,7 @@ def test_any_length_of_time_is_taken_or_refused(text: str) -> None:
 
 
 READERS = (
-    *(units.duration, units.duration_or_off, units.text, units.names, units.checks, units.generation, units.severity),
+    *(durations.parse, units.duration_or_off, units.text, units.names, units.checks, units.generation, units.severity),
     *(
         units.zone,
         units.credits_figure,
