@@ -13,7 +13,7 @@ from monitor.cli.options import Duration, When
 from monitor.config import load
 
 CASES = [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172_800), ("1w", 604_800), ("1d1s", 86_401)]
-NONE = ["", "0s", "5", "m", "1h30", "1h1h", "-1h", "1.5h", "1 h", "1H", "11y", "1h-30m", "\u0661h"]
+NONE = ["", "0s", "5", "m", "1h30", "1h1h", "-1h", "1.5h", "1 h", "1H", "1h-30m", "\u0661h"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), CASES)
