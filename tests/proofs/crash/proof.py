@@ -43,13 +43,13 @@ async def prove(
             if number >= kills and _demanded(stage, settings) >= least_demanded:
                 break
             await stage.start()
-            await _live(stage, stage.random.choice(WAYS), longest_life)
-            await stage.bury()
+            await _run_until_killed(stage, stage.random.choice(WAYS), longest_life)
+            await stage.clean_up()
             if number % 20 == 19:
                 print(
                     f"{number + 1} kills, {len(stage.seen.arrivals)} arrivals, {loop.time() - began:.0f} s", flush=True
                 )
-        await _calm(stage, world)
+        await _settle(stage, world)
         if (code := await stage.stop()) != 0:
             raise RuntimeError(f"stopped in peace, it ended with {code}")
         rules, heard = _expectations(stage, settings)
@@ -75,12 +75,12 @@ def _hearing(notify: tuple[str, ...] | None) -> dict[str, Severity]:
     return {name: CHANNELS[name] for name in (notify if notify is not None else CHANNELS)}
 
 
-async def _live(stage: Stage, way: str, longest: float) -> None:
+async def _run_until_killed(stage: Stage, way: str, longest: float) -> None:
     """Let the daemon run until the instant of its death."""
     assert stage.process is not None
     ways: dict[str, Callable[[], None]] = {
-        "at any instant": lambda: _strike_within(stage, 8, way),
-        "while starting": lambda: _strike_within(stage, 1.5, way),
+        "at any instant": lambda: _kill_within(stage, 8, way),
+        "while starting": lambda: _kill_within(stage, 1.5, way),
         "while polling": lambda: _on(stage, "asked", stage.random.randint(1, 4 * len(stage.script)), way),
         "before the answer": lambda: _on(stage, "arrived", stage.random.randint(1, 4), way),
         "after the answer": lambda: _on(stage, "arrived", stage.random.randint(1, 4), way, within=0.03),
@@ -91,18 +91,18 @@ async def _live(stage: Stage, way: str, longest: float) -> None:
             await stage.process.wait()
     stage.asked = stage.arrived = lambda: None
     if stage.process.returncode is None:
-        stage.strike("at last")
+        stage.kill("at last")
 
 
-def _strike_within(stage: Stage, seconds: float, way: str) -> None:
-    struck = partial(_strike_life, stage, stage.life.number, way)
+def _kill_within(stage: Stage, seconds: float, way: str) -> None:
+    struck = partial(_kill_life, stage, stage.life.number, way)
     asyncio.get_running_loop().call_later(stage.random.uniform(0, seconds), struck)
 
 
-def _strike_life(stage: Stage, number: int, way: str) -> None:
+def _kill_life(stage: Stage, number: int, way: str) -> None:
     """Only the life that it was meant for."""
     if stage.life.number == number:
-        stage.strike(way)
+        stage.kill(way)
 
 
 def _on(stage: Stage, occasion: str, count: int, way: str, *, within: float = 0) -> None:
@@ -113,14 +113,14 @@ def _on(stage: Stage, occasion: str, count: int, way: str, *, within: float = 0)
         nonlocal left
         left -= 1
         if left == 0 and within:
-            _strike_within(stage, within, way)
+            _kill_within(stage, within, way)
         elif left == 0:
-            stage.strike(way)
+            stage.kill(way)
 
     setattr(stage, occasion, happened)
 
 
-async def _calm(stage: Stage, world: list[asyncio.Task[None]]) -> None:
+async def _settle(stage: Stage, world: list[asyncio.Task[None]]) -> None:
     """The last life: nothing fails any more, and everything that waits is delivered."""
     for task in world:
         task.cancel()

@@ -90,7 +90,7 @@ class Stage:
         log = self.folder / f"life-{number}.log"
         self.process = await daemon.launch(self.folder, self.environment(number), log=log, before=self.before)
 
-    def strike(self, way: str) -> None:
+    def kill(self, way: str) -> None:
         """Kill the daemon at this very instant."""
         process = self.process
         if process is None or process.returncode is not None or self.life.death is not None:
@@ -99,7 +99,7 @@ class Stage:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
 
-    async def bury(self) -> None:
+    async def clean_up(self) -> None:
         """See that nothing of a killed daemon is left, and what it had sent without marking it."""
         assert self.process is not None
         self.require_killed(await self.process.wait())

@@ -10,7 +10,7 @@ from tests.proofs.faults.suite import FAULTS, Row, combinations, run
 from tests.proofs.faults.table import HEAD, line
 
 
-async def undergo_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int, seed: int) -> list[Row]:
+async def run_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int, seed: int) -> list[Row]:
     """Every row, printed as it comes."""
     rows = []
     print(HEAD, flush=True)
@@ -42,7 +42,7 @@ def main() -> None:
     kinds = BOTH if arguments.database == "both" else (arguments.database,)
     began = time.monotonic()
     count = arguments.combinations if arguments.combinations is not None else 0 if arguments.only else 12
-    rows = asyncio.run(undergo_all(chosen, kinds, count=count, seed=arguments.seed))
+    rows = asyncio.run(run_all(chosen, kinds, count=count, seed=arguments.seed))
     wrong = [row for row in rows if row.problems and not row.waits_for]
     print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s, seed {arguments.seed}")
     print("held" if not wrong else f"{len(wrong)} DID NOT HOLD")

@@ -42,9 +42,9 @@ class Interposed:
         """Step the wall clock from where it is now."""
         self._write(0, self.offset + round(seconds * 1e9))
 
-    def deafen(self, *, deaf: bool) -> None:
+    def fail_names(self, *, failing: bool) -> None:
         """Let every host name fail, or not."""
-        self._write(8, int(deaf))
+        self._write(8, int(failing))
 
     @property
     def offset(self) -> int:

@@ -44,7 +44,7 @@ def _status(thread: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
+class Logged:
     """What was logged meanwhile, without the lines that announce incidents."""
 
     lines: int  # warnings and worse
@@ -63,14 +63,14 @@ def logs(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_size for path in sorted(folder.glob("life-*.log"))}
 
 
-def said_since(folder: Path, before: dict[Path, int]) -> Said:
+def logged_since(folder: Path, before: dict[Path, int]) -> Logged:
     """What was logged since a look at the logs."""
     text = ""
     for path, length in logs(folder).items():
         text += path.read_bytes()[min(before.get(path, 0), length) :].decode(errors="replace")
     serious = [line for line in SERIOUS.findall(text) if not OF_INCIDENTS.search(line)]
     counted = Counter(serious)
-    return Said(
+    return Logged(
         len(serious),
         len(counted),
         max(counted.values(), default=0),

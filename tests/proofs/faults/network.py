@@ -20,7 +20,7 @@ async def nameless(world: World) -> AsyncIterator[None]:
         raise Cannot(f"names cannot be made to fail: {world.interposed and world.interposed.why_not}")
     if not knows_localhost():
         raise Cannot("this machine has no name for itself")
-    world.interposed.deafen(deaf=True)
+    world.interposed.fail_names(failing=True)
 
     async def cut() -> None:
         while True:
@@ -35,7 +35,7 @@ async def nameless(world: World) -> AsyncIterator[None]:
     finally:
         cutting.cancel()
         await asyncio.gather(cutting, return_exceptions=True)
-        world.interposed.deafen(deaf=False)
+        world.interposed.fail_names(failing=False)
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ async def receiving(world: World, *, behaviour: Behaviour) -> AsyncIterator[None
 
 
 @asynccontextmanager
-async def deaf(world: World) -> AsyncIterator[None]:
+async def down(world: World) -> AsyncIterator[None]:
     """Nothing listens where the receivers were."""
     for receiver in world.receivers.values():
         await receiver.stop()
@@ -180,7 +180,7 @@ FAULTS = [
             ("certificate by a stranger", "strange"),
         )
     ),
-    Fault("receivers: down", deaf, "not delivered", lasts=8, quick=True, databases=BOTH),
+    Fault("receivers: down", down, "not delivered", lasts=8, quick=True, databases=BOTH),
     *(
         Fault(f"receivers: {what}", partial(receiving, behaviour=behaviour), "not delivered", lasts=lasts, lines=20)
         for what, behaviour, lasts in (

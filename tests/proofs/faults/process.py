@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from tests.proofs.faults.fault import BOTH, Cannot, Fault
-from tests.proofs.faults.of_the_vendor import away
+from tests.proofs.faults.vendor import away
 from tests.proofs.faults.world import Options, World
 
 HOUR = 3600.0
@@ -60,7 +60,7 @@ async def struck(world: World, *, number: signal.Signals, times: int) -> AsyncIt
     for _ in range(times):
         await asyncio.sleep(world.random.uniform(0.2, 3))
         if number is signal.SIGKILL:
-            world.strike("at any instant")
+            world.kill("at any instant")
         elif world.process is not None and world.process.returncode is None:
             world.process.send_signal(number)
     yield

@@ -115,7 +115,7 @@ async def damaged(world: World) -> AsyncIterator[None]:
         await asyncio.to_thread(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
     with world.database_file.open("r+b") as file:
         file.write(os.urandom(4096) * (world.database_file.stat().st_size // 4096))
-    world.strike("damaged")
+    world.kill("damaged")
     try:
         yield
     finally:
@@ -128,7 +128,7 @@ async def read_only(world: World) -> AsyncIterator[None]:
     """The daemon may not write any more, and it has to start."""
     world.database_file.chmod(0o444)
     world.where.chmod(0o555)
-    world.strike("read-only")
+    world.kill("read-only")
     try:
         yield
     finally:
@@ -142,7 +142,7 @@ async def full_while_migrating(world: World) -> AsyncIterator[None]:
     world.holding = True
     await world.told(within=60)
     world.may_start.clear()
-    world.strike("to be migrated")
+    world.kill("to be migrated")
     assert world.process
     await world.process.wait()
     await asyncio.to_thread(_step_down, world.database_url)

@@ -10,19 +10,19 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from tests.proofs.faults import of_postgresql, of_sqlite, of_the_network, of_the_process, of_the_vendor
+from tests.proofs.faults import network, postgresql, process, sqlite, vendor
 from tests.proofs.faults.fault import Cannot, Fault
 from tests.proofs.faults.limits import limited, mounted
-from tests.proofs.faults.measure import Said, Sample, logs, said_since
+from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
 from tests.proofs.faults.world import Options, World, open_world
 from tests.support.server import Server, running_server, upgraded
 
 FAULTS: list[Fault] = [
-    *of_the_vendor.FAULTS,
-    *of_the_network.FAULTS,
-    *of_sqlite.FAULTS,
-    *of_postgresql.FAULTS,
-    *of_the_process.FAULTS,
+    *vendor.FAULTS,
+    *network.FAULTS,
+    *sqlite.FAULTS,
+    *postgresql.FAULTS,
+    *process.FAULTS,
 ]
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 REPEATED_AT_MOST = 5  # the very same line
@@ -37,7 +37,7 @@ class Row:
     recovered: float = 0.0  # seconds from the end of the fault to the next balance recorded
     demanded: int = 0
     doubles: int = 0
-    said: Said | None = None
+    logged: Logged | None = None
     before: Sample | None = None
     after: Sample | None = None
     problems: list[str] = field(default_factory=list)
@@ -45,13 +45,13 @@ class Row:
     waits_for: str = ""
 
 
-async def undergo(world: World, fault: Fault, database: str) -> Row:
+async def run_fault(world: World, fault: Fault, database: str) -> Row:
     """Bring a fault about, take it away, and look."""
     row = Row(f"{fault.name} {world.limited_by}".strip(), database, waits_for=fault.waits_for)
     loop = asyncio.get_running_loop()
     world.holding = True
     await world.told(within=60 + world.options.crowd / 50)  # thousands take longer
-    row.before, logged, ended, weighed = world.look(), logs(world.folder), len(world.ends), world.weigh()
+    row.before, positions, ended, weighed = world.look(), logs(world.folder), len(world.ends), world.weigh()
     world.holding = False
     try:
         async with fault.inflict(world):
@@ -72,7 +72,7 @@ async def undergo(world: World, fault: Fault, database: str) -> Row:
     row.demanded = counts.demanded - weighed.demanded
     row.doubles = counts.doubles_after_kill + counts.doubles_after_silence
     row.doubles -= weighed.doubles_after_kill + weighed.doubles_after_silence
-    row.said = said_since(world.folder, logged)
+    row.logged = logged_since(world.folder, positions)
     row.after = await _back_to(world, row.before, fault)
     _judge(row, fault, world.ends[ended:])
     for name, count in counts.faults().items():
@@ -108,16 +108,16 @@ async def _back_to(world: World, before: Sample, fault: Fault) -> Sample | None:
 
 
 def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
-    assert row.said
+    assert row.logged
     assert row.before
-    if fault.cause and not row.said.names(fault.cause):
+    if fault.cause and not row.logged.names(fault.cause):
         row.problems.append("no line of the log names the cause")
-    if row.said.lines > fault.lines + len(ends):
-        row.problems.append(f"{row.said.lines} lines of the log, of which {row.said.distinct} are distinct")
-    if row.said.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
-        row.problems.append(f"the same line {row.said.repeated} times")
-    if row.said.tracebacks:
-        row.problems.append(f"{row.said.tracebacks} tracebacks")
+    if row.logged.lines > fault.lines + len(ends):
+        row.problems.append(f"{row.logged.lines} lines of the log, of which {row.logged.distinct} are distinct")
+    if row.logged.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
+        row.problems.append(f"the same line {row.logged.repeated} times")
+    if row.logged.tracebacks:
+        row.problems.append(f"{row.logged.tracebacks} tracebacks")
     if unexpected := [code for code in ends if code not in fault.ends]:
         row.problems.append(f"it ended with {unexpected}")
     if row.after is None:
@@ -149,7 +149,7 @@ async def standing_world(kind: str, options: Options, *, seed: int) -> AsyncIter
 
     async def prepare(world: World) -> None:
         if options.tls:
-            await of_the_network.stand_before(world)
+            await network.stand_before(world)
         stack.enter_context(limited(world))
 
     with database(kind, folder, large=options.crowd > 0) as (url, server):
@@ -172,7 +172,7 @@ async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator
                 async with standing_world(kind, options, seed=seed) as world:
                     while left:
                         fault = left.pop(0)
-                        row = await _survive(world, fault, kind)
+                        row = await _run_safely(world, fault, kind)
                         yield row
                         if row.problems:
                             break
@@ -184,10 +184,10 @@ async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator
                     yield Row(left.pop(0).name, kind, problems=[f"no world: {type(error).__name__}: {error}"])
 
 
-async def _survive(world: World, fault: Fault, kind: str) -> Row:
+async def _run_safely(world: World, fault: Fault, kind: str) -> Row:
     """A fault that the suite itself cannot cope with is a problem, and not the end of the others."""
     try:
-        return await undergo(world, fault, kind)
+        return await run_fault(world, fault, kind)
     except Exception as error:  # noqa: BLE001 -- a time that ran out, a daemon that is gone
         last = max(world.folder.glob("life-*.log"), key=lambda path: path.stat().st_mtime).read_text()[-1500:]
         return Row(fault.name, kind, problems=[f"{type(error).__name__}: {error}", last])
@@ -202,12 +202,12 @@ def combined(parts: Sequence[Fault], *, seed: int) -> Fault:
 
     @asynccontextmanager
     async def inflict(world: World) -> AsyncIterator[None]:
-        async def suffer(fault: Fault) -> None:
+        async def run_part(fault: Fault) -> None:
             await asyncio.sleep(random.uniform(0, 3))
             async with fault.inflict(world):
                 await asyncio.sleep(fault.lasts)
 
-        await asyncio.gather(*map(suffer, parts))
+        await asyncio.gather(*map(run_part, parts))
         yield
 
     return Fault(

@@ -12,7 +12,7 @@ def line(row: Row) -> str:
     """One row; what could not be shown says why."""
     if row.cannot:
         return f"| {row.name} | {row.database} | | | | | | | cannot be shown here: {row.cannot} |"
-    if row.said is None:
+    if row.logged is None:
         return f"| {row.name} | {row.database} | | | | | | | **no** |"
     assert row.before
     assert row.after
@@ -21,6 +21,6 @@ def line(row: Row) -> str:
         held = f"waits for {row.waits_for}"
     return (
         f"| {row.name} | {row.database} | {row.demanded} | {row.doubles or ''} | {row.recovered:.1f} s "
-        f"| {row.said.lines} ({row.said.distinct}) | {row.before.memory:.0f} → {row.after.memory:.0f} "
+        f"| {row.logged.lines} ({row.logged.distinct}) | {row.before.memory:.0f} → {row.after.memory:.0f} "
         f"| {row.before.descriptors} → {row.after.descriptors} | {held} |"
     )

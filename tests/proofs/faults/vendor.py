@@ -63,7 +63,7 @@ async def rejecting(world: World) -> AsyncIterator[None]:
     await world.recorded(within=30)
     world.vendor.fault = Vendors.UNAUTHORIZED
     await world.answered(Failure(FailureKind.CREDENTIAL_REJECTED, ""), within=30)
-    _said(world, Severity.CRITICAL)
+    _demand_of_account(world, Severity.CRITICAL)
     yield
     world.vendor.fault = None
     world.holding = False
@@ -85,10 +85,10 @@ async def away_for_a_day(world: World) -> AsyncIterator[None]:
     """So long that people have to know: once, and once that it is over."""
     async with away(world):
         yield
-        _said(world, Severity.WARNING)
+        _demand_of_account(world, Severity.WARNING)
 
 
-def _said(world: World, severity: Severity) -> None:
+def _demand_of_account(world: World, severity: Severity) -> None:
     heard = ALL if severity is Severity.CRITICAL else LEAST[severity]
     reasons = (Reason.OPENED, Reason.RESOLVED)
     world.demand("account", *(Demand("account", reason, severity, Decimal(0), heard) for reason in reasons))

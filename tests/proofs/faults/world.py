@@ -86,14 +86,14 @@ class World(Stage):
                 return
             if self.life.death is None:
                 self.life.way, self.life.death = "by itself", asyncio.get_running_loop().time()
-            await self._bury()
+            await self._clean_up()
             await asyncio.sleep(RESTART_AFTER)
             await self.may_start.wait()
             await self.start()
 
-    async def _bury(self) -> None:
+    async def _clean_up(self) -> None:
         try:
-            await self.bury()
+            await self.clean_up()
         except DatabaseError:
             # Nobody can say what was marked: whatever arrived in this life may come again.
             mine = [arrival for arrival in self.seen.arrivals if arrival.life == self.life.number]
