@@ -7,6 +7,7 @@ database of its own, a copy of a migrated one.
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from story import START, THREE, Story
 from monitor.store import pruning
 from monitor.store.engines import open_reader, open_writer
 
+# A shell lets what it runs in the background ignore SIGINT; what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes is this machine's business.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
