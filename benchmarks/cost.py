@@ -27,7 +27,7 @@ FLAT_POLLS = 1000
 
 @contextmanager
 def vendor(organizations: int) -> Iterator[str]:
-    """The simulated vendor as a process; gives its URL."""
+    """The simulated vendor as a process; yield its URL."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.toml"
         ids = [f"org-{n}" for n in range(organizations)]

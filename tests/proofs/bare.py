@@ -25,7 +25,7 @@ AUTHORITIES: Final = "/run/authorities.crt"
 
 
 def run_tests(release: int) -> int:
-    """Run `make test` in a new tree; gives its exit code."""
+    """Run `make test` in a new tree; return its exit code."""
     folder = Path(tempfile.mkdtemp(prefix="credit-monitor-bare-"))
     try:
         copy_tree(release, PACKAGES, folder / "tree")

@@ -124,7 +124,7 @@ async def idle(folder: Path) -> str:
 
 
 async def soak(*, minutes: float, days: float, organizations: int, seed: int) -> int:
-    """Print the table; gives the exit code."""
+    """Print the table; return the exit code."""
     folder, messages = Path(tempfile.mkdtemp(prefix="soak-")), []
     courses = [course(n, seed) for n in range(organizations)]
     listed = [

@@ -54,7 +54,7 @@ async def launch(
 
 
 async def stop(process: Process, number: int = signal.SIGTERM, *, within: float = STOP) -> int:
-    """Tell a process to end; gives its exit code, `TimeoutError` when it has not ended in time."""
+    """Tell a process to end; return its exit code, or raise `TimeoutError` when it does not end in time."""
     if process.returncode is None:
         process.send_signal(number)
     async with asyncio.timeout(within):

@@ -142,14 +142,14 @@ class Story:
             self._parts = None
 
     async def restart(self, toml: str = TOML) -> list[Heard]:
-        """Begin anew with this configuration; gives what is said of it."""
+        """Begin anew with this configuration; return what is said of it."""
         await self.end()
         self.now += timedelta(minutes=1)
         self.begin(toml)
         return self.heard()
 
     async def check(self, outcome: str | Failure, name: str = "farm", *, minutes: float = 5) -> list[Heard]:
-        """A check of one organization, so many minutes after the one before; gives what is said of it."""
+        """Check one organization, so many minutes after the one before; return what is said of it."""
         self.now += timedelta(minutes=minutes)
         self.parts.batch.add(self.result(outcome, name))
         await self.parts.batch.flush()
@@ -164,7 +164,7 @@ class Story:
     # --- batch by batch, without the rooms that run -------------------------------------------------------------------
 
     def settle(self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object) -> list[Heard]:
-        """One batch of checks, by the organizations' names, so many minutes later; gives what is said of it.
+        """Settle one batch of checks, by the organizations' names, so many minutes later; return what is said of it.
 
         Each is (name, rule, reason, severity).
         """

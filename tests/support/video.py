@@ -47,7 +47,7 @@ def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
 
 
 def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Sort, int]:
-    """Remove everything in one transaction; gives how many rows of each sort."""
+    """Remove everything in one transaction; return how many rows of each sort."""
     gone: dict[Sort, int] = defaultdict(int)
     while portions := list(pruning.removable(tx, cutoffs)):
         for portion in portions:

@@ -18,7 +18,7 @@ def nothing_more() -> str:
 
 
 async def until(condition: Condition, *, within: float = LONG, why: Callable[[], str] = nothing_more) -> float:
-    """Wait until a condition holds, which may be awaitable; gives how many seconds that took.
+    """Wait until a condition holds, which may be awaitable; return how many seconds that took.
 
     `AssertionError` after `within` seconds, with what `why` says then.
     """

@@ -125,7 +125,7 @@ class Stage:
             raise RuntimeError(f"life {self.life.number} ended by itself with {code}:\n{last}")
 
     async def stop(self) -> int:
-        """End the last life in peace; gives the daemon's exit code."""
+        """End the last life in peace; return the daemon's exit code."""
         assert self.process is not None
         return await daemon.stop(self.process)
 

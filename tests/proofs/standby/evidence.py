@@ -120,7 +120,7 @@ class Evidence:
         return True
 
     def cut(self, names: list[str]) -> int:
-        """End the connections of these daemons, on the server's side; gives how many there were."""
+        """End the connections of these daemons, on the server's side; return how many there were."""
         question = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = ANY(%s)"
         return int(self.ask(question, names)[0][0])
 

@@ -139,7 +139,7 @@ class Stage:
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> list[int]:
-        """End all in peace; gives their exit codes."""
+        """End all in peace; return their exit codes."""
         return await asyncio.gather(*(stop(daemon.process) for daemon in self.running))
 
     # --- the world ----------------------------------------------------------------------------------------------------
