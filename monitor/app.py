@@ -91,7 +91,7 @@ def open_parts(
 
     batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over)
     rows = opened.write_now(accounts.account_rows)
-    assignment = Assignment(settings, opened.write_now(organizations.identities))
+    assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
     balances = opened.write_now(organizations.balances)
     polls = [
         Poller(

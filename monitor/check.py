@@ -104,19 +104,16 @@ def _report(
     tx: Transaction, settings: Settings, names: Collection[str], began: datetime, *, delivered: bool
 ) -> CheckReport:
     """What stands after the poll, read in one transaction."""
-    watched = [identity for identity in organizations.identities(tx) if identity.watched]
+    watched = [row for row in organizations.organization_rows(tx) if row.watched]
     if names:
-        known = {identity.name for identity in watched} | {identity.vendor_id for identity in watched}
+        known = {row.name for row in watched} | {row.vendor_id for row in watched}
         _require_known(names, known, sort="organization")
-        watched = [identity for identity in watched if identity.name in names or identity.vendor_id in names]
-    rows = organizations.load(tx, [identity.id for identity in watched])
+        watched = [row for row in watched if row.name in names or row.vendor_id in names]
+    current = organizations.current_rows(tx, [row.id for row in watched])
     incidents = open_incidents(tx, Subject.ORGANIZATION)
     checked = [
-        Checked(
-            rows[identity.id],
-            judge.level(rows[identity.id], incidents.get(identity.id, {}), rules_of(settings, identity.name)),
-        )
-        for identity in watched
+        Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
+        for row in watched
     ]
     return CheckReport(tuple(checked), _account_troubles(tx, settings, began), delivered)
 

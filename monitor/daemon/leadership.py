@@ -24,7 +24,7 @@ from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
 from monitor.poll import Poller
 from monitor.store.engines import LONGEST_STEP
-from monitor.store.incidents import troubled
+from monitor.store.incidents import count_subjects
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.lease import boot_clock
 from monitor.store.organizations import watched_counts
@@ -224,4 +224,4 @@ class Leadership:
 
 def _counts(tx: Transaction) -> Counts:
     watched, failing = watched_counts(tx)
-    return Counts(watched, failing, troubled(tx))
+    return Counts(watched, failing, count_subjects(tx))

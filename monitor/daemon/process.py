@@ -196,7 +196,7 @@ class Daemon:
         if not batch:
             return False
         try:
-            await state.store.write(partial(snapshots.record, batch=batch), fenced=False)
+            await state.store.write(partial(snapshots.record_checks, batch=batch), fenced=False)
         except DatabaseError as error:
             log.debug("%d result(s) are still held: %s", len(state.carried_over), error)
             return False

@@ -95,7 +95,7 @@ def look_through(
     source: Iterable[str], where: str, settings: Settings, engine: Engine, *, organization: str | None, now: datetime
 ) -> Import:
     """What a CSV file has to add to a database; `UsageError` with every mistake, and nothing is locked meanwhile."""
-    places = Matcher(settings, writer.read(engine, organizations.identities))
+    places = Matcher(settings, writer.read(engine, organizations.organization_rows))
     of_all = places.find(organization, "", "") if organization is not None else None
     found, mistakes = Import(), Mistakes()
     needed = COLUMNS if of_all else (*COLUMNS, "organization")
@@ -132,8 +132,10 @@ def _new(place: Match, given: Balances, mistakes: Mistakes, tx: Transaction) -> 
 
 
 def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
-    since = snapshots.kept_since(tx, organization_id)
-    recorded = snapshots.amounts_between(tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1]))
+    since = snapshots.pruned_before(tx, organization_id)
+    recorded = snapshots.snapshots_between(
+        tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1])
+    )
     new, ahead = Balances(), next(recorded, None)
     for at, amount, line in zip(given.instants, given.amounts, given.lines, strict=True):
         taken_at = _instant(at)
@@ -162,7 +164,7 @@ def put_in(opened: Store, settings: Settings, found: Import, told: Callable[[int
 
 def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, told: Callable[[int], None]) -> int:
     organization_id = settle_place(tx, settings, place)
-    since = snapshots.hold_history(tx, organization_id)
+    since = snapshots.lock_history(tx, organization_id)
     if since and _instant(given.instants[0]) < since:
         raise UsageError(f"{place.name}: retention removed old balances meanwhile; nothing was imported, try again")
     count = 0
@@ -172,7 +174,7 @@ def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, tol
             tx, organization_id, [Snapshot(_instant(at), from_micro(amount)) for at, amount in part]
         )
         told(min(CHUNK, len(given.instants) - start))
-    organizations.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
+    organizations.clear_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
     return count
 
 

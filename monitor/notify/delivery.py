@@ -99,7 +99,7 @@ class Deliverer:
             return False
         now = self._clock() + self._ahead
         try:
-            waiting = await self._store.write(lambda tx: outbox.waiting_channels(tx, now))
+            waiting = await self._store.write(lambda tx: outbox.due_channels(tx, now))
         except DatabaseError as error:
             log.debug("the outbox cannot be read: %s", error)
             return False
@@ -152,7 +152,7 @@ class Deliverer:
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now = self._clock() + self._ahead
         try:
-            return await self._store.write(lambda tx: outbox.claim(tx, channel, now, limit=BATCH))
+            return await self._store.write(lambda tx: outbox.claim_due(tx, channel, now, limit=BATCH))
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -177,7 +177,10 @@ class Deliverer:
 
         def mark(tx: Transaction) -> list[DeliveryState]:
             fallback = self._fallbacks.get(group[0].channel)
-            return [outbox.mark(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback) for one in group]
+            return [
+                outbox.record_attempt(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback)
+                for one in group
+            ]
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
         fenced = attempt.error is not None

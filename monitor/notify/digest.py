@@ -63,7 +63,7 @@ class Digests:
 
     async def _tick(self, channel: str, when: DigestTime, now: datetime) -> None:
         if channel not in self._last:
-            self._last[channel] = await self._store.write(lambda tx: outbox.last_digest(tx, channel))
+            self._last[channel] = await self._store.write(lambda tx: outbox.last_digest_at(tx, channel))
         last, due = self._last[channel], last_due(when, now)
         # The very first one is the next that comes due, not the one before the daemon knew of it.
         if due <= (last or self._started_at):
@@ -86,9 +86,9 @@ class Digests:
 
 def _enqueue(tx: Transaction, channel: str, message: Message, *, due: datetime, at: datetime) -> None:
     """Keep it, unless a transaction that was thought lost did."""
-    last = outbox.last_digest(tx, channel)
+    last = outbox.last_digest_at(tx, channel)
     if last is None or last < due:
-        outbox.enqueue_words(tx, secrets.token_hex(8), message, channel, at=at)
+        outbox.enqueue_message(tx, secrets.token_hex(8), message, channel, at=at)
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

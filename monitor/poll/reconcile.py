@@ -32,7 +32,7 @@ def reconcile(tx: Transaction, settings: Settings, forecasts: ForecastCache, *, 
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     _place(tx, settings)
-    outbox.abandon(tx, list(settings.channels), at=at)
+    outbox.give_up_unconfigured(tx, list(settings.channels), at=at)
     notifier = Notifier(tx, settings)
     _reconcile_accounts(notifier, at)
     _reconcile_organizations(notifier, forecasts, at)
@@ -42,7 +42,7 @@ def reconcile(tx: Transaction, settings: Settings, forecasts: ForecastCache, *, 
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
     placement = Placement(settings)
-    there = organizations.identities(tx)
+    there = organizations.organization_rows(tx)
     known_already = {(known.base_url, known.vendor_id) for known in there}
     missing = {key: one for key, one in placement.listed().items() if key not in known_already}
     organizations.ensure_organizations(
@@ -55,7 +55,7 @@ def _place(tx: Transaction, settings: Settings) -> None:
     for known in there:
         name, account, watched = placement.of_known(known)
         if (name, account, watched) != (known.name, known.account, known.watched):
-            organizations.rename(tx, known.id, name=name, account=account, watched=watched)
+            organizations.set_placement(tx, known.id, name=name, account=account, watched=watched)
 
 
 def _reconcile_accounts(notifier: Notifier, at: datetime) -> None:
@@ -78,9 +78,9 @@ def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCa
 
 def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
-    watched = {identity.id: identity.watched for identity in organizations.identities(notifier.tx)}
+    watched = {identity.id: identity.watched for identity in organizations.organization_rows(notifier.tx)}
     open_ones = open_incidents(notifier.tx, Subject.ORGANIZATION)
-    rows = organizations.load(notifier.tx, list(open_ones))
+    rows = organizations.current_rows(notifier.tx, list(open_ones))
     for organization_id, incidents in open_ones.items():
         organization = rows[organization_id]
         rules = rules_of(notifier.settings, organization.name)

@@ -58,11 +58,11 @@ def settle(
 
     `since` is when checks began: an organization whose last check is older says nothing of an outage, either way.
     """
-    snapshots.record(tx, batch)
+    snapshots.record_checks(tx, batch)
     settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
     for check in batch:
         settlement.settle(check)
-    organizations.save(tx, settlement.organizations.values())
+    organizations.update_current_rows(tx, settlement.organizations.values())
     return settlement.notifier.enqueued
 
 
@@ -121,7 +121,7 @@ class Settlement:
             settings=settings,
             forecasts=forecasts,
             notifier=Notifier(tx, settings),
-            organizations=organizations.load(tx, ids),
+            organizations=organizations.current_rows(tx, ids),
             incidents=open_incidents(tx, Subject.ORGANIZATION, ids),
             accounts=open_incidents(tx, Subject.ACCOUNT, account_ids),
             everything=open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),

@@ -15,7 +15,7 @@ from monitor.query.amounts import by_days
 from monitor.query.coverage import Kept, kept
 from monitor.store import snapshots
 from monitor.store.engines import transaction
-from monitor.store.organizations import kept_usage
+from monitor.store.organizations import load_usage
 from monitor.store.tables import organizations
 
 MEMORY: Final = timedelta(days=28)  # of snapshots that a forecast is made from when nothing of it is kept
@@ -38,7 +38,7 @@ def runways(engine: sa.Engine, ids: Collection[int]) -> dict[int, Runway | Unkno
 
 
 def _runway(connection: sa.Connection, organization_id: int, taken_at: datetime) -> Runway | Unknown:
-    text, kept_at = kept_usage(connection, organization_id)
+    text, kept_at = load_usage(connection, organization_id)
     usage = Estimator.load(text) if text else Estimator()
     since = kept_at if text and kept_at else taken_at - MEMORY
     for snapshot in snapshots.snapshots_after(connection, organization_id, since, until=taken_at):

@@ -46,7 +46,7 @@ class Fallback:
     after: timedelta
 
 
-def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
+def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     """The worst severity each channel was told; pending and unanswered count, given up and withdrawn do not."""
     rows = tx.execute(
         sa.select(deliveries.c.channel, notifications.c.severity)
@@ -64,13 +64,13 @@ def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     return worst
 
 
-def addressed(tx: Transaction, incident_id: int) -> set[str]:
+def addressed_channels(tx: Transaction, incident_id: int) -> set[str]:
     """The channels that anything of this incident is or was on its way to, but for what was given up."""
     mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.state != DeliveryState.GIVEN_UP.value)
     return set(tx.execute(sa.select(deliveries.c.channel).where(mine).distinct()).scalars())
 
 
-def withdraw(tx: Transaction, incident_id: int, *, at: datetime) -> None:
+def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime) -> None:
     """Take back what quiet hours hold of an incident: there is something newer to say."""
     held = (deliveries.c.incident_id == incident_id) & deliveries.c.held & (deliveries.c.attempts == 0)
     gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
@@ -86,12 +86,12 @@ def enqueue(
     held: Mapping[str, datetime] = NONE_HELD,
 ) -> None:
     """Keep a notification and what is to be delivered of it: due in a moment, or when `held` says for a channel."""
-    facts = stored_facts.dump(notification.facts)
+    facts = stored_facts.dump_facts(notification.facts)
     _insert(tx, notification.id, notification.incident_id, (notification.reason, notification.severity), facts, at=at)
     _insert_deliveries(tx, notification.id, notification.incident_id, channels, at=at, held=held)
 
 
-def enqueue_words(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
+def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
     """Keep a message that belongs to no incident, already in words."""
     words = json.dumps([message.subject, message.text, message.markdown, message.html])
     _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
@@ -133,7 +133,7 @@ def _insert_deliveries(
         tx.execute(deliveries.insert(), rows)
 
 
-def waiting_channels(tx: Transaction, now: datetime) -> set[str]:
+def due_channels(tx: Transaction, now: datetime) -> set[str]:
     """The channels that have something due."""
     return set(tx.execute(sa.select(deliveries.c.channel).where(_PENDING, _is_due(now)).distinct()).scalars())
 
@@ -144,7 +144,7 @@ def _is_due(now: datetime) -> sa.ColumnElement[bool]:
     return (at <= now) | ((at > now + LONGEST_PAUSE) & ~deliveries.c.held)
 
 
-def claim(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
+def claim_due(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
     """What is due for one channel, in groups that go out as one message each; of each incident only the oldest.
 
     What was never tried is one group, fixed from now on: a message that is sent again has the same members, also where
@@ -193,14 +193,16 @@ def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
     if reason is Reason.DIGEST:
         said = Message(*json.loads(row.facts))
     else:
-        facts = stored_facts.load(row.facts)
+        facts = stored_facts.load_facts(row.facts)
         said = Notification(
             row.notification_id, row.incident_id, Subject(row.subject), Rule(row.rule), reason, severity, facts
         )
     return Delivery(row.id, row.channel, said, row.attempts, row.give_up_at)
 
 
-def mark(tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None) -> DeliveryState:
+def record_attempt(
+    tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None
+) -> DeliveryState:
     """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
 
     What has ended already stays as it is: another daemon may have sent it, too.
@@ -246,13 +248,13 @@ def backoff(count: int) -> timedelta:
     return min(FIRST_PAUSE * doublings, LONGEST_PAUSE)
 
 
-def abandon(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
+def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
     """Give up what waits for channels that are no longer configured."""
     gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
     tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
 
 
-def last_digest(tx: Transaction, channel: str) -> datetime | None:
+def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
     """When a channel's last digest was written; one that it only stood in for does not count."""
     earlier = deliveries.alias("earlier")
     first = ~sa.exists().where(

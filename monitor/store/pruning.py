@@ -53,7 +53,7 @@ class Portion:
     last_id: int = 0  # of failed checks and attempts: none of them is behind it
 
 
-def removable(tx: Transaction, cutoffs: Cutoffs, *, most: int | None = None) -> Iterator[Portion]:
+def expired_portions(tx: Transaction, cutoffs: Cutoffs, *, most: int | None = None) -> Iterator[Portion]:
     """Everything that is to go now.  What snapshots leave behind in hours is not counted before it is there.
 
     `most`: how many rows of each portion are counted at most, for those who only want to know whether there are any.
@@ -68,7 +68,7 @@ def removable(tx: Transaction, cutoffs: Cutoffs, *, most: int | None = None) -> 
                 yield Portion(sort, cutoffs.raw, rows, last_id=last_id)
 
 
-def remove(tx: Transaction, portion: Portion) -> int:
+def delete_slice(tx: Transaction, portion: Portion) -> int:
     """Remove at most `SLICE` rows of a portion; gives how many, 0 when none is left."""
     if portion.sort in {Sort.CHECKS, Sort.ATTEMPTS}:
         return _remove_rows(tx, portion)
@@ -152,7 +152,7 @@ def _remove_days(tx: Transaction, organization_id: int, before: datetime) -> int
     if gone:
         c = balance_days.c
         first = tx.execute(_end(sa.func.min, c.first_at, organization_id)).scalar_one()
-        # `kept_since` sees by it that older balances cannot be put in any more: some of their use is in this day.
+        # `pruned_before` sees by it that older balances cannot be put in any more: some of their use is in this day.
         mark = floor(first, DAY) - MICROSECOND
         tx.execute(
             balance_days.update().where(c.organization_id == organization_id, c.first_at == first), {"first_at": mark}

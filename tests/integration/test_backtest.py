@@ -21,7 +21,7 @@ from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
 from monitor.poll import ForecastCache, reconcile, rules_of, settle
 from monitor.store import engines, organizations
-from monitor.store.snapshots import record
+from monitor.store.snapshots import record_checks
 from monitor.store.tables import incidents, notifications
 from monitor.store.writer import Store
 
@@ -156,10 +156,10 @@ def test_a_replay_that_begins_later_knows_the_weeks_before(tmp_path):
 def test_every_organization_has_its_own_rules_and_name_and_all_come_by_time(database_url, tmp_path):
     more = '[organizations.video]\nid = "org-video"\nrules.credits = "off"\nrules.spend = "off"\n'
     recorder = Recorder(configured(tmp_path, database_url, more=more))
-    ids = {row.vendor_id: row.id for row in recorder.store.write_now(organizations.identities)}
+    ids = {row.vendor_id: row.id for row in recorder.store.write_now(organizations.organization_rows)}
     for one in (ids["org-farm"], ids["org-video"]):
         checks = [Check(1, one, c.ended_at, c.outcome) for c in history(9)]
-        recorder.store.write_now(lambda tx, checks=checks: record(tx, checks))
+        recorder.store.write_now(lambda tx, checks=checks: record_checks(tx, checks))
     recorder.store.close()
     renamed = configured(tmp_path, database_url, more=more.replace("organizations.video", "organizations.film"))
     engine = engines.open_reader(database_url)

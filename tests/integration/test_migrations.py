@@ -20,7 +20,7 @@ from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.model import Snapshot
 from monitor.store import migrate, tables
 from monitor.store.engines import open_reader, open_writer, transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 
 SCRIPTS = Path(migrate.__file__).parents[2] / "migrations"
 
@@ -195,7 +195,7 @@ def test_many_days_and_then_a_gap_are_migrated(engine, gap):
     fill(engine)
     with transaction(engine) as connection:
         far = [Snapshot(NOON + days * 24 * HOUR, Decimal(5000 - days)) for days in (*range(1, 1003), 1002 + gap)]
-        keep_snapshots(connection, [(2, one) for one in far])
+        insert_snapshots(connection, [(2, one) for one in far])
     before = rows(engine)["balance_days"]
     step(engine, "0001")
     migrate.upgrade(engine)
@@ -229,7 +229,7 @@ def test_the_history_so_far_is_in_the_days_after_the_migration(engine):
     fill(engine)
     with transaction(engine) as connection:
         far = [(1, Snapshot(NOON + 400 * HOUR, Decimal("1e-6"))), (1, Snapshot(NOON + 401 * HOUR, Decimal(7)))]
-        keep_snapshots(connection, far)
+        insert_snapshots(connection, far)
     before = rows(engine)
     step(engine, "0001")
     migrate.upgrade(engine)

@@ -45,7 +45,7 @@ def due_ids(tx, channel, now=NOON + SOON, **limit):
 
 
 def mark(tx, delivery_id, error=None, *, at=NOON + SOON, retryable=True):
-    return outbox.mark(tx, Attempt(delivery_id, error, retryable=retryable), at=at)
+    return outbox.record_attempt(tx, Attempt(delivery_id, error, retryable=retryable), at=at)
 
 
 def end(tx, delivery_id, state):
@@ -112,19 +112,19 @@ def test_no_more_than_the_limit_is_handed_out(engine):
 
 def test_a_channel_waits_when_it_has_something_due_and_only_then(engine):
     with transaction(engine) as tx:
-        assert outbox.waiting_channels(tx, NOON) == set()
+        assert outbox.due_channels(tx, NOON) == set()
         say(tx, incident(tx), "ops", "boss")
-        assert outbox.waiting_channels(tx, NOON + SOON) == {"ops", "boss"}
+        assert outbox.due_channels(tx, NOON + SOON) == {"ops", "boss"}
         mark(tx, delivery_ids(tx, "ops")[0])
         mark(tx, delivery_ids(tx, "boss")[0], "no answer")
-        assert outbox.waiting_channels(tx, NOON + SOON) == set()
-        assert outbox.waiting_channels(tx, NOON + MINUTE) == {"boss"}
+        assert outbox.due_channels(tx, NOON + SOON) == set()
+        assert outbox.due_channels(tx, NOON + MINUTE) == {"boss"}
 
 
 def test_something_said_to_nobody_is_kept_and_waits_for_nobody(engine):
     with transaction(engine) as tx:
         say(tx, incident(tx))
-        assert outbox.waiting_channels(tx, NOON + HOUR) == set()
+        assert outbox.due_channels(tx, NOON + HOUR) == set()
         assert tx.execute(sa.text("SELECT count(*) FROM notifications")).scalar_one() == 1
 
 
@@ -221,7 +221,7 @@ def test_told_is_who_heard_of_something_bad_with_the_worst_of_it(engine):
         say(tx, one, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
         say(tx, one, "ops", "boss", "late", reason=Reason.EASED)
         say(tx, incident(tx, 2), "elsewhere")
-        assert outbox.told(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
+        assert outbox.told_severities(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
 
 
 @pytest.mark.parametrize(("state", "counts"), [(PENDING, True), (DELIVERED, True), (GIVEN_UP, False)])
@@ -229,7 +229,7 @@ def test_pending_counts_as_told_and_given_up_does_not(engine, state, counts):
     with transaction(engine) as tx:
         say(tx, one := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], state)
-        assert ("ops" in outbox.told(tx, one)) is counts
+        assert ("ops" in outbox.told_severities(tx, one)) is counts
 
 
 def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(engine):
@@ -237,7 +237,7 @@ def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(eng
         say(tx, one := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], GIVEN_UP)
         say(tx, one, "ops", reason=Reason.ESCALATED, severity=CRITICAL)
-        assert outbox.told(tx, one) == {"ops": CRITICAL}
+        assert outbox.told_severities(tx, one) == {"ops": CRITICAL}
 
 
 def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(engine):
@@ -246,11 +246,11 @@ def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(e
         say(tx, one, "ops", "gone")
         say(tx, incident(tx, 2), "gone")
         mark(tx, delivery_ids(tx, "gone")[0])
-        outbox.abandon(tx, ["ops", "new"], at=NOON + HOUR)
+        outbox.give_up_unconfigured(tx, ["ops", "new"], at=NOON + HOUR)
         rows = tx.execute(sa.select(deliveries.c.channel, deliveries.c.state).order_by(deliveries.c.id)).all()
         assert [tuple(row) for row in rows] == [("ops", "pending"), ("gone", "delivered"), ("gone", "given_up")]
-        outbox.abandon(tx, [], at=NOON + HOUR)
-        assert outbox.waiting_channels(tx, NOON + HOUR) == set()
+        outbox.give_up_unconfigured(tx, [], at=NOON + HOUR)
+        assert outbox.due_channels(tx, NOON + HOUR) == set()
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_the_limit_cuts_no_message_in_two(engine):
         first = due_ids(tx, "ops", limit=3)
         for one in first:
             mark(tx, one, "no answer", at=NOON + SOON)
-        groups = outbox.claim(tx, "ops", NOON + MINUTE, limit=3)
+        groups = outbox.claim_due(tx, "ops", NOON + MINUTE, limit=3)
         assert [len(group) for group in groups] == [2, 3]
         assert [one.id for one in groups[1]] == first
 

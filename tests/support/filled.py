@@ -11,7 +11,7 @@ from monitor.model import Snapshot
 from monitor.store import tables
 from monitor.store.engines import transaction
 from monitor.store.rollups import Stretches
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import balance_hours, snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -30,7 +30,7 @@ def fill(engine: sa.Engine) -> None:
 
 def take(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Keep snapshots as the store does: in their days, too."""
-    keep_snapshots(connection, [(row["organization_id"], Snapshot(row["taken_at"], row["credits"])) for row in rows])
+    insert_snapshots(connection, [(row["organization_id"], Snapshot(row["taken_at"], row["credits"])) for row in rows])
 
 
 def organization(id_: int, name: str, **current: Any) -> dict[str, Any]:

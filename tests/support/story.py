@@ -32,7 +32,7 @@ from monitor.model import (
 from monitor.poll import ForecastCache, reconcile, settle
 from monitor.store import outbox, silences
 from monitor.store.accounts import account_rows
-from monitor.store.organizations import identities
+from monitor.store.organizations import organization_rows
 from monitor.store.outbox import Fallback
 from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
 from monitor.store.writer import Store, Transaction
@@ -184,12 +184,12 @@ class Story:
         subject = Subject.ACCOUNT if name in self.settings.accounts else Subject.ORGANIZATION
         key = self.accounts[name] if subject is Subject.ACCOUNT else self.ids[name]
         silence = Silence(0, subject, key, None, Severity.WARNING, self.now, None, "anna", "maintenance")
-        return int(self.write(lambda tx: silences.add_silence(tx, replace(silence, **values))))
+        return int(self.write(lambda tx: silences.insert_silence(tx, replace(silence, **values))))
 
     def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[Delivery]]:
         """What a channel would be handed so much later, a list for each message."""
         at = self.now + later
-        return list(self.write(lambda tx: outbox.claim(tx, channel, at, limit=20)))
+        return list(self.write(lambda tx: outbox.claim_due(tx, channel, at, limit=20)))
 
     def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
         """The same as names and reasons."""
@@ -204,7 +204,7 @@ class Story:
     ) -> DeliveryState | None:
         """Mark one delivery as its channel's service would have it."""
         attempt = Attempt(delivery_id, error, retryable=retryable)
-        return self.write(lambda tx: outbox.mark(tx, attempt, at=self.now, fallback=fallback))  # type: ignore[no-any-return]
+        return self.write(lambda tx: outbox.record_attempt(tx, attempt, at=self.now, fallback=fallback))  # type: ignore[no-any-return]
 
     def deliver(self, channel: str = "ops") -> list[list[str]]:
         """Send everything that is due, successfully."""
@@ -221,7 +221,7 @@ class Story:
     @property
     def ids(self) -> dict[str, int]:
         """Of the organizations, by name."""
-        return {row.name: row.id for row in self.write(identities)}
+        return {row.name: row.id for row in self.write(organization_rows)}
 
     @property
     def accounts(self) -> dict[str, int]:
@@ -231,7 +231,7 @@ class Story:
     @property
     def account_of(self) -> dict[str, int]:
         """The account's id of each organization, by name."""
-        return {row.name: self.accounts[row.account] for row in self.write(identities)}
+        return {row.name: self.accounts[row.account] for row in self.write(organization_rows)}
 
     def heard(self) -> list[Heard]:
         """What was put into the outbox since this was asked last."""
@@ -262,7 +262,7 @@ class Story:
         ids = [row["id"] for row in self.rows(deliveries, pending)]
         for _ in range(times):
             for id_ in ids:
-                self.write(lambda tx, id_=id_: outbox.mark(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
+                self.write(lambda tx, id_=id_: outbox.record_attempt(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
 
     def give_up(self, channel: str) -> None:
         """A channel that was dead for longer than anybody tries."""
@@ -285,7 +285,7 @@ class Story:
 
 def due(tx: Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
     """What a channel's service is handed now, whatever goes out together."""
-    return [delivery for group in outbox.claim(tx, channel, now, limit=limit) for delivery in group]
+    return [delivery for group in outbox.claim_due(tx, channel, now, limit=limit) for delivery in group]
 
 
 def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:

@@ -49,9 +49,9 @@ def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
 def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Sort, int]:
     """Remove everything in one transaction; return how many rows of each sort."""
     gone: dict[Sort, int] = defaultdict(int)
-    while portions := list(pruning.removable(tx, cutoffs)):
+    while portions := list(pruning.expired_portions(tx, cutoffs)):
         for portion in portions:
-            while removed := pruning.remove(tx, portion):
+            while removed := pruning.delete_slice(tx, portion):
                 gone[portion.sort] += removed
     return gone
 
