@@ -173,8 +173,11 @@ class Story:
             self.result(outcome if isinstance(outcome, Failure) else str(outcome), name)
             for name, outcome in outcomes.items()
         ]
-        said = self.write(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since))
+        said = self.settle_checks(batch, since=since)
         return [(n.facts.name, n.rule.value, n.reason.value, n.severity.label) for n in said]
+
+    def settle_checks(self, batch: list[Check], *, since: datetime | None = None) -> list[Notification]:
+        return list(self.write(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since)))
 
     def reconcile(self) -> list[Notification]:
         return list(self.write(lambda tx: reconcile(tx, self.settings, self.forecasts, at=self.now)))
