@@ -1,7 +1,7 @@
-"""How the change between two snapshots is shared out over time, exactly: shares are whole millionths that add up.
+"""Prorate the change between two snapshots by time, exactly: shares are whole millionths that add up.
 
-Pure arithmetic: no clock, no I/O.  The share of a stretch is the difference of two running totals, cut off, so that
-neighbouring stretches, hours of a day and days of a month always add up to the change itself.
+Pure arithmetic.  A share is the difference of two running totals, each rounded towards zero, so that the shares of
+neighbouring periods, of the hours of a day and of the days of a month always add up to the whole change.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 class Part(NamedTuple):
-    """What was used and topped up in the stretch that begins at `starts_at`; both are 0 or more."""
+    """What was used and topped up in the bucket that begins at `starts_at`; both are 0 or more."""
 
     starts_at: datetime
     used: Decimal
@@ -27,21 +27,21 @@ class Part(NamedTuple):
 
 
 def floor(at: datetime, step: timedelta) -> datetime:
-    """The last multiple of `step`, counted from 1970 in UTC, at or before an instant."""
+    """Return the last multiple of `step`, counted from 1970 in UTC, at or before an instant."""
     return EPOCH + (at - EPOCH) // step * step
 
 
 def share(before: Snapshot, after: Snapshot, since: datetime, until: datetime) -> Decimal:
-    """The share of the change (negative: used) from `before` to the later `after` in `since` <= instant < `until`."""
+    """Return the share (negative: used) of the change from `before` to the later `after` in `since` <= at < `until`."""
     micros = to_micro(after.credits - before.credits)
     part = _until(before, after, micros, until) - _until(before, after, micros, since)
     return from_micro(part)
 
 
 def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
-    """The change from `before` to the later `after` in each bucket of `step` that lies between them, oldest first.
+    """Yield the share of the change from `before` to the later `after` in each bucket of `step`, oldest first.
 
-    A snapshot at the very beginning of a bucket ends the one before: the bucket has no share of what came earlier.
+    A snapshot at the very beginning of a bucket ends the one before: that bucket has no share of the earlier change.
     """
     starts_at, last = floor(before.taken_at, step), floor(after.taken_at - MICROSECOND, step)
     if starts_at == last:  # nearly always
@@ -55,7 +55,7 @@ def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
 
 
 def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
-    """The part of a change, in millionths, that lies before an instant: in proportion, cut off towards zero."""
+    """Return the part of a change, in millionths, that lies before an instant, rounded towards zero."""
     if at <= before.taken_at:
         return 0
     if at >= after.taken_at:

@@ -77,7 +77,7 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
         portions = retention.removable(settings, now)
     found: Counter[str] = Counter()
     for portion in portions:
-        found[portion.sort.value] += portion.rows
+        found[portion.kind.value] += portion.rows
     if not dry_run and found:
         found = _prune(settings, now, found.total())
     show(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
@@ -86,15 +86,15 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
     """What may be removed at all, and before when; None: never."""
     from monitor.daemon import retention  # noqa: PLC0415
-    from monitor.store.pruning import Sort  # noqa: PLC0415
+    from monitor.store.pruning import Kind  # noqa: PLC0415
 
     before = retention.cutoffs(settings.retention, now)
     sorts = {
-        Sort.SNAPSHOTS: before.raw,
-        Sort.HOURS: before.hourly,
-        Sort.DAYS: before.daily,
-        Sort.CHECKS: before.raw,
-        Sort.ATTEMPTS: before.raw,
+        Kind.SNAPSHOTS: before.raw,
+        Kind.HOURS: before.hourly,
+        Kind.DAYS: before.daily,
+        Kind.CHECKS: before.raw,
+        Kind.ATTEMPTS: before.raw,
     }
     return {sort.value: at for sort, at in sorts.items()}
 
@@ -109,7 +109,7 @@ def _prune(settings: "Settings", now: datetime, expected: int) -> Counter[str]:
     try:
         with progress("removing", expected) as done:
             for portion, rows in retention.prune(opened, settings, now):
-                gone[portion.sort.value] += rows
+                gone[portion.kind.value] += rows
                 done(rows)
     finally:
         opened.close()

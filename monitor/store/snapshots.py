@@ -72,16 +72,16 @@ def insert_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> 
     them; one from before all that retention has left is dropped, for nobody knows its neighbours.
     """
     newest = _newest(tx, {organization_id for organization_id, _ in taken})
-    days = rollups.Stretches(DAY)
+    days = rollups.Rollups(DAY)
     rows, late, newer = [], [], {}
     for organization_id, snapshot in taken:
         last = newest.get(organization_id)
         if last is not None and snapshot.taken_at <= last.taken_at:
             late.append((organization_id, snapshot))
             continue
-        days.see(organization_id, snapshot)
+        days.add_snapshot(organization_id, snapshot)
         if last is not None:
-            days.share_out(organization_id, last, snapshot)
+            days.prorate(organization_id, last, snapshot)
         newest[organization_id] = newer[organization_id] = snapshot
         rows.append((organization_id, snapshot))
     _insert(tx, rows, newer)
@@ -103,13 +103,13 @@ def merge_snapshots(tx: Transaction, organization_id: int, new: Iterable[Snapsho
     before, there, after = _around(tx, organization_id, ordered[0].taken_at, ordered[-1].taken_at)
     kept = {one.taken_at for one in there}
     missing = [one for one in ordered if one.taken_at not in kept]
-    days = rollups.Stretches(DAY)
+    days = rollups.Rollups(DAY)
     for sign, members in ((-1, there), (1, sorted([*there, *missing], key=_by_time))):
         known = [one for one in (before, *members, after) if one is not None]
         for earlier, later in pairwise(known):
-            days.share_out(organization_id, earlier, later, sign=sign)
+            days.prorate(organization_id, earlier, later, sign=sign)
     for snapshot in missing:
-        days.see(organization_id, snapshot)
+        days.add_snapshot(organization_id, snapshot)
     _insert(tx, [(organization_id, one) for one in missing], {} if after else {organization_id: ordered[-1]})
     days.add_to(tx, balance_days)
     return len(missing)
@@ -168,7 +168,7 @@ def _at(organization_id: int, at: datetime) -> sa.Select[tuple[Decimal]]:
 def _around(
     tx: Transaction, organization_id: int, first: datetime, last: datetime
 ) -> tuple[Snapshot | None, list[Snapshot], Snapshot | None]:
-    """The neighbour before a stretch, what is in it, the neighbour after it."""
+    """Return the neighbour before these instants, the snapshots from the first to the last, and the neighbour after."""
     mine = sa.select(_C.taken_at, _C.credits).where(_C.organization_id == organization_id)
     before = tx.execute(mine.where(_C.taken_at < first).order_by(_C.taken_at.desc()).limit(1)).first()
     within = tx.execute(mine.where(_C.taken_at.between(first, last)).order_by(_C.taken_at))

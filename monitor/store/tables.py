@@ -138,8 +138,8 @@ snapshots = sa.Table(
 )
 
 
-def _stretches(name: str, of: str) -> sa.Table:
-    """What is kept of each stretch of time: exact use, and the balances seen in it (none in a gap)."""
+def _rollups(name: str, of: str) -> sa.Table:
+    """Rollups by UTC day or hour: exact use, and the balances seen in it (none in a gap)."""
     return sa.Table(
         name,
         metadata,
@@ -158,8 +158,8 @@ def _stretches(name: str, of: str) -> sa.Table:
     )
 
 
-balance_days = _stretches("balance_days", "UTC days: every snapshot ever recorded is in one")
-balance_hours = _stretches("balance_hours", "UTC hours: of the snapshots that retention has removed")
+balance_days = _rollups("balance_days", "UTC days: every snapshot ever recorded is in one")
+balance_hours = _rollups("balance_hours", "UTC hours: of the snapshots that retention has removed")
 
 checks = sa.Table(
     "checks",

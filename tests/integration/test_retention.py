@@ -14,7 +14,7 @@ from monitor.daemon import retention
 from monitor.proration import DAY, floor
 from monitor.store import pruning, rollups
 from monitor.store.engines import transaction
-from monitor.store.pruning import Cutoffs, Portion, Sort
+from monitor.store.pruning import Cutoffs, Kind, Portion
 from monitor.store.snapshots import insert_snapshots, pruned_before
 from monitor.store.tables import (
     attempts,
@@ -93,7 +93,7 @@ def test_hours_and_days_go_when_they_are_too_old_and_the_newest_balance_stays(en
         assert mine[0][0].starts_at == day + 6 * DAY
         assert mine[1][0].starts_at == day + 4 * DAY
         assert [one.credits for one in left(tx)] == [100 - n for n in range(15, 20)]
-        assert gone[Sort.DAYS] == 4 + 2  # two of organization 1; the one balance of organization 3 keeps its day
+        assert gone[Kind.DAYS] == 4 + 2  # two of organization 1; the one balance of organization 3 keeps its day
         remove_all(tx, Cutoffs(LATER, LATER, LATER))
         assert [one.credits for one in left(tx)] == [81]
         assert [row.organization_id for row in rows(tx, balance_days)] == [1, 2, 3]
@@ -119,7 +119,7 @@ def test_failed_checks_and_attempts_go_too_but_not_those_of_a_delivery_under_way
             tx.execute(checks.insert().values(account_id=1, ended_at=NOON + n * DAY, kind="unavailable", message="x"))
             tx.execute(attempts.insert().values(delivery_id=1 + n % 2, ended_at=NOON + n * DAY, error="x"))
         gone = remove_all(tx, Cutoffs(NOON + 5 * DAY, None, None))
-        assert (gone[Sort.CHECKS], gone[Sort.ATTEMPTS]) == (6, 4)
+        assert (gone[Kind.CHECKS], gone[Kind.ATTEMPTS]) == (6, 4)
         assert [row.ended_at for row in rows(tx, checks)] == [NOON + 5 * DAY, NOON + 6 * DAY]
         pending = tx.execute(sa.select(deliveries.c.id).where(deliveries.c.state == "pending")).scalars().all()
         assert {row.delivery_id for row in rows(tx, attempts) if row.ended_at < NOON + 5 * DAY} == set(pending)
@@ -147,20 +147,20 @@ def test_a_change_over_years_is_shared_out_over_its_hours_a_little_at_a_time(eng
     """A machine that began in 1970, before its clock was set."""
     fill(engine)
     kept: list[int] = []
-    add = rollups.Stretches.add_to
+    add = rollups.Rollups.add_to
 
     def watched(self, tx, table):
-        kept.append(len(self.found))
+        kept.append(len(self.rows))
         add(self, tx, table)
 
-    monkeypatch.setattr(rollups.Stretches, "add_to", watched)
+    monkeypatch.setattr(rollups.Rollups, "add_to", watched)
     hours = 30_000
     with transaction(engine) as tx:
         far = [taken(-60.0 * hours, 60), taken(0, 0), taken(1, 0)]
         insert_snapshots(tx, far)
         kept.clear()
         before = by_hour(tx)
-        assert pruning.delete_slice(tx, Portion(Sort.SNAPSHOTS, NOON, 1, VIDEO)) == 1
+        assert pruning.delete_slice(tx, Portion(Kind.SNAPSHOTS, NOON, 1, VIDEO)) == 1
         assert by_hour(tx) == before
         assert sum(used for used, _ in before.values()) == 60
     assert max(kept) <= pruning.SLICE

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from monitor.model import Snapshot
 from monitor.store import tables
 from monitor.store.engines import transaction
-from monitor.store.rollups import Stretches
+from monitor.store.rollups import Rollups
 from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import balance_hours, snapshots
 
@@ -169,11 +169,11 @@ def remove(engine: sa.Engine, before: datetime, *, hours_before: datetime | None
     c = snapshots.c
     with transaction(engine) as tx:
         rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == 1).order_by(c.taken_at))
-        hours = Stretches(HOUR)
+        hours = Rollups(HOUR)
         for snapshot, after in pairwise([Snapshot(*row) for row in rows]):
             if snapshot.taken_at < before:
-                hours.see(1, snapshot)
-                hours.share_out(1, snapshot, after)
+                hours.add_snapshot(1, snapshot)
+                hours.prorate(1, snapshot, after)
                 tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == snapshot.taken_at))
         hours.add_to(tx, balance_hours)
         if hours_before:
