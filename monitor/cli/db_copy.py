@@ -109,10 +109,10 @@ def _writing(database: Database) -> Iterator[Store]:
 @contextmanager
 def _alone(database: Database) -> Iterator[None]:
     """`DatabaseError` while a daemon runs on it; none begins meanwhile."""
-    hold = leader_lock.acquire(database.url)
-    if hold is None:
+    lock = leader_lock.acquire(database.url)
+    if lock is None:
         raise DatabaseError(f"{database.shown_url}: a credit-monitor runs on this database; stop it first")
     try:
         yield
     finally:
-        hold.release()
+        lock.release()

@@ -1,6 +1,6 @@
-"""One time as the leader: from taking the lead until it is told to stop, to begin again, or another daemon leads.
+"""One leadership: polls, deliveries, digests and retention with one configuration, for as long as this daemon leads.
 
-Polls, deliveries, digests and retention, on their schedule.
+It ends when the process stops, when other settings are to be used, or when another daemon leads.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many organizations are watched, and how they are: `message.leads_line` has the words."""
+    """How many organizations are watched, fail and are in trouble, for the service manager's status."""
 
     organizations: int
     failing: int
@@ -56,10 +56,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """When each part of a leader turned last, by `time.monotonic`.
-
-    A turn counts whether it succeeded or not, so that a database that is away is no hang.
-    """
+    """When each part of a leader turned last, by `time.monotonic`, whether with success or not."""
 
     schedule: float
     delivery: float
@@ -67,8 +64,7 @@ class Progress:
 
     def hanging(self, now: float) -> str | None:
         """Return the part that has not turned for longer than it may; None while all do."""
-        if self.writer is not None:
-            # Deliveries and polls wait for it: what they lack is its to give.
+        if self.writer is not None:  # deliveries and polls wait for it
             return "the writer" if now - self.writer > WRITER_LIMIT else None
         if now - self.delivery > DELIVERY_LIMIT:
             return "the delivery loop"
@@ -77,7 +73,7 @@ class Progress:
 
 @dataclass(slots=True)
 class Leadership:
-    """What lives as long as this daemon leads with these settings: `begin`, then `lead` once."""
+    """State of one leadership: `begin` it, then `lead` once."""
 
     settings: Settings
     store: Store
@@ -85,14 +81,14 @@ class Leadership:
     clock: Callable[[], datetime]
     counters: Counters
     heartbeat: Heartbeat
-    stopping: asyncio.Event  # the process is to end: then this does in eight seconds
-    ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, whatever comes afterwards
+    stopping: asyncio.Event  # the process is to end: then the leadership ends within STOP_TIMEOUT
+    ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
     _delivering: asyncio.Task[None] | None = None
     _is_ending: bool = False
-    _polled: asyncio.Event = field(default_factory=asyncio.Event)  # a first poll ended, however it did
+    _polled: asyncio.Event = field(default_factory=asyncio.Event)  # a first poll ended, with success or not
 
     async def begin(self, carried_over: Sequence[Check]) -> None:
         """Open the parts, start their loops, and wait for the first poll where one is due.
@@ -112,14 +108,14 @@ class Leadership:
             await parts.batch.flush()
         await self._count()
         if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
-            await self._until_over(self._polled, timeout=START_TIMEOUT)
+            await self._wait_for_end(or_event=self._polled, timeout=START_TIMEOUT)
 
     async def lead(self) -> list[Check]:
-        """Lead until it is over; return what was fetched and could not be stored."""
+        """Lead until the end; return what was fetched and could not be stored."""
         assert self._parts is not None  # noqa: S101 -- it has begun
-        await self._until_over()
+        await self._wait_for_end()
         parts, self._is_ending = self._parts, True
-        # Whoever has lost the lead must not go on for a moment longer, nor renew what another may have by now.
+        # A daemon that has lost the lead must stop at once, and renew nothing that another may have by now.
         grace = FETCH_GRACE if self.ending.is_set() and not self._is_lost() else timedelta(0)
         if not grace:
             self.leader_lock.drop()
@@ -130,15 +126,19 @@ class Leadership:
         """Return the part that hangs; None while all turn, and before it has begun."""
         if self._parts is None or self._schedule is None:
             return None
-        turned = (now, now) if self._is_ending else (self._schedule.turned_at, self._parts.deliverer.turned_at)
-        return Progress(*turned, self.store.turned_at).hanging(now)
+        progress = Progress(
+            schedule=now if self._is_ending else self._schedule.turned_at,
+            delivery=now if self._is_ending else self._parts.deliverer.turned_at,
+            writer=self.store.turned_at,
+        )
+        return progress.hanging(now)
 
     def next_poll(self) -> datetime | None:
         """Return when the next poll is due."""
         return self._schedule.next_at("poll ") if self._schedule else None
 
     async def _open_parts(self, carried_over: Sequence[Check]) -> Parts:
-        """In a thread, because the database may let it wait for longer than the event loop may stand still."""
+        """Open the parts in a thread: the database may take longer than the event loop may stand still."""
         return await asyncio.to_thread(
             open_parts,
             self.settings,
@@ -150,19 +150,20 @@ class Leadership:
         )
 
     def _plan(self, parts: Parts) -> Schedule:
+        """Return the schedule of polls, digests and retention, not yet started."""
         schedule, now = Schedule(clock=self.clock), self.clock()
         for poll in parts.polls:
             job = partial(self._poll, poll)
             schedule.every(self.settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
         if any(channel.digest for channel in self.settings.channels.values()):
             digests = Digests(parts.store, self.settings, started_at=now)
-            schedule.every(DIGEST_CHECK, lambda: digests.tick(self.clock()), name="digests", first_at=now)
+            schedule.every(DIGEST_CHECK, digests.tick, name="digests", first_at=now)
         pruner, later = Pruner(parts.store, self.settings), now + RETENTION_CHECK
-        schedule.every(RETENTION_CHECK, lambda: pruner.tick(self.clock()), name="retention", first_at=later)
+        schedule.every(RETENTION_CHECK, pruner.tick, name="retention", first_at=later)
         return schedule
 
-    async def _poll(self, poll: Poller) -> None:
-        """One poll; the first to end, however it does, is what readiness waits for."""
+    async def _poll(self, poll: Poller, _at: datetime) -> None:
+        """Poll once; readiness waits for the first poll to end, with success or not."""
         try:
             result = await poll.run()
             self.heartbeat.poll_ended(poll.name, result.problem, seconds=result.seconds)
@@ -174,26 +175,32 @@ class Leadership:
             self._polled.set()
 
     async def _count(self) -> None:
-        """Keep what the status tells; a database that is away leaves it as it was."""
+        """Count the organizations for the status; a database that is away leaves the counts as they were."""
         with suppress(DatabaseError):
             self.counts = await self.store.write(_counts, fenced=False)
 
-    async def _until_over(self, *or_events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Wait for the end (told to, another daemon leads, or one that stands by may lead by now) or an event."""
-        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in or_events]
-        waiting.append(asyncio.create_task(self._look(), name="look at the lease"))
+    async def _wait_for_end(
+        self,
+        *,
+        or_event: asyncio.Event | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> None:
+        """Wait until the leadership is told to end or is lost, until an event, or for so many seconds."""
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(self._watch_lock(), name="look at the lease")]
+        if or_event is not None:
+            waiting.append(asyncio.create_task(or_event.wait()))
         await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
 
-    async def _look(self) -> None:
+    async def _watch_lock(self) -> None:
         while not self.ending.is_set() and not self._is_lost():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
                     await self.ending.wait()
 
     def _is_lost(self) -> bool:
-        """Whether another daemon leads, or may, or the file is another one.
+        """Whether another daemon leads, or may lead by now, or the SQLite file was replaced.
 
         A daemon that is alone goes on fetching while its database is away.
         """
@@ -203,7 +210,7 @@ class Leadership:
         return lock.until is not None and boot_clock() >= lock.until and lock.others > 0
 
     async def _end(self, parts: Parts, *, grace: timedelta) -> None:
-        """Let fetches end for five seconds, then messages; what is unfinished then is done by the next leader."""
+        """Give fetches `grace`, then messages the rest of the time-out; the next leader does what is unfinished."""
         assert self._schedule is not None  # noqa: S101 -- it has begun
         assert self._delivering is not None  # noqa: S101 -- likewise
         clock = asyncio.get_running_loop().time
@@ -218,7 +225,7 @@ class Leadership:
 
     @property
     def _end_timeout(self) -> float:
-        """Seconds for the end; a reload has time for a message that is slow."""
+        """Seconds for the end; longer for a reload, where nobody waits for the process to end."""
         return STOP_TIMEOUT if self.stopping.is_set() else RELOAD_TIMEOUT
 
 

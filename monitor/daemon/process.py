@@ -1,6 +1,6 @@
-"""The daemon's process: leads, or stands by until it may; signals, reload, and what tells of it outside.
+"""The daemon's process: leads, or stands by until it may; signals and reload.
 
-With `cli` the only reader of the wall clock.  From `run` to ready this file reads from top to bottom.
+From `run` to ready this file reads from top to bottom.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from monitor.config.checks import channel_mistakes, replacement, require_account
 from monitor.daemon.database_alert import DatabaseAlert
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import STOP_TIMEOUT, Leadership
-from monitor.daemon.state import LoopTurns, ProcessState
+from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
 from monitor.daemon.watchdog import Watchdog
 from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
@@ -34,9 +34,10 @@ from monitor.store import leader_lock, migrate, snapshots
 from monitor.store.writer import Store
 from monitor.web import serving
 
-TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
-STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
-STORED_AT_ONCE: Final = 200  # results carried over at one look: whoever leads waits for them
+TRY_EVERY: Final = 2.0  # seconds between attempts to lead
+STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could not lead leaves to the others
+STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
+TURN_EVERY: Final = 1.0  # seconds
 DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
         opened = open_database(settings)
     daemon = Daemon(settings, opened, reread=reread, manager=manager)
     lock = daemon.state.leader_lock
-    if not daemon.state.stands_by and not lock.acquire():
+    if not daemon.state.can_stand_by and not lock.acquire():
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
     try:
         asyncio.run(daemon.run())
@@ -66,7 +67,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
 
 
 def allow_descriptors() -> None:
-    """Allow as many as may be: the usual 1,024 are gone when a vendor hangs and fifty accounts wait for it."""
+    """Raise the limit of open files: the usual 1,024 are gone when a vendor hangs and fifty accounts wait for it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -79,33 +80,46 @@ class Daemon:
     def __init__(
         self, settings: Settings, opened: Store, *, reread: Callable[[], Settings], manager: ServiceManager
     ) -> None:
-        turns = LoopTurns()
         self.state = ProcessState(
             settings=settings,
             store=opened,
-            leader_lock=leader_lock.open_leader_lock(settings.database.url, alive=turns.are_recent),
+            leader_lock=leader_lock.open_leader_lock(settings.database.url),
             heartbeat=Heartbeat(settings.heartbeat_url()),
             clock=wall_clock,
-            turns=turns,
         )
         self._reread = reread
         self._manager = manager
         self._watchdog = Watchdog(manager, self.state)
-        self._alert = DatabaseAlert(
-            _channel_urls(settings),
-            trouble=self.state.database_trouble,
-            alert_after=lambda: self.state.alert_after,
-            timezone=settings.timezone,
-            clock=wall_clock,
-        )
+        self._alert = DatabaseAlert(self.state)
         self._reload_asked = asyncio.Event()
         self._serving = AsyncExitStack()
 
     async def run(self) -> None:
-        """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
+        """Lead or stand by until told to stop; serve HTTP meanwhile, where that is switched on."""
         asyncio.get_running_loop().set_exception_handler(LoopErrors())
         async with self.served():
             await self._run()
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve HTTP meanwhile, where that is switched on; raise `ListenError` where the address cannot be had."""
+        try:
+            async with self._serving:
+                await self._serve(self.state.settings)
+                yield
+        finally:
+            await self.state.heartbeat.stop()
+
+    async def _serve(self, settings: Settings) -> None:
+        state = self.state
+        served = serving(
+            settings,
+            state.counters,
+            clock=state.clock,
+            leading=lambda: state.leader_lock.leads,
+            hanging=state.hanging,
+        )
+        await self._serving.enter_async_context(served)
 
     async def _run(self) -> None:
         state = self.state
@@ -135,35 +149,15 @@ class Daemon:
         if mistakes:
             raise ConfigError(mistakes)
 
-    def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-
-        # Not the loop's own way, which leaves the signal deadly between the end of the loop and that of the process.
-        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._reload_asked.set))
-
-    def _stop(self) -> None:
-        if self.state.stopping.is_set():
-            return
-        self.state.stopping.set()
-        if self.state.leadership:
-            self.state.leadership.ending.set()
-        self._manager.stopping()
-        log.info("stopping")
-        # A database that does not answer must not hold up the stop; what is not committed is rolled back.
-        last_resort = threading.Timer(STOP_TIMEOUT + 1, os._exit, [0])
-        last_resort.daemon = True
-        last_resort.start()
-
     # --- standing by --------------------------------------------------------------------------------------------------
 
     async def _stand_by(self) -> None:
-        """Wait for the lead; what was fetched under an earlier one is stored meanwhile, if another daemon leads."""
+        """Wait until this daemon leads; meanwhile store what it fetched under an earlier leadership."""
         state, is_told = self.state, False
         while not state.stopping.is_set() and not state.leader_lock.leads:
             if await self._try_to_lead():
                 return
-            if not is_told and not state.found_away:
+            if not is_told and not state.is_database_away:
                 log.info("%s", stands_by_line(state.leader_lock.leader))
                 self._watchdog.report()
                 self._manager.ready()
@@ -184,12 +178,13 @@ class Daemon:
         return leads
 
     async def _store_carried_over(self) -> bool:
-        """Store some balances that were fetched as the leader: they are facts, whoever judges the next ones.
+        """Store some balances that were fetched as the leader; return whether there were any, and they are stored.
 
-        What failed is none: this process may have been stopped for longer than an answer may take.
+        They are facts, whoever judges the next ones.  A failed check is none: this process may have been stopped for
+        longer than an answer may take.
         """
         state = self.state
-        if state.found_away:
+        if state.is_database_away:
             return False
         state.carried_over = [check for check in state.carried_over if isinstance(check.outcome, Snapshot)]
         batch = state.carried_over[:STORED_AT_ONCE]
@@ -208,7 +203,7 @@ class Daemon:
     # --- leading ------------------------------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
-        """Lead once; it ends with the process, with the lead, or to begin again with other settings."""
+        """Lead until the process stops, another daemon leads, or other settings are to be used."""
         state = self.state
         if state.stopping.is_set():
             return
@@ -227,15 +222,15 @@ class Daemon:
             self._ready()
             state.carried_over = await leadership.lead()
         except ConfigError as error:
-            self._go_back(error)
+            self._restore_proven(error)
             return
         except DatabaseError as error:
-            await self._keep_trying(error)
+            await self._retry_later(error)
             return
         finally:
             state.leadership = None
         if state.store.file.is_replaced:
-            self._take_the_new_file()
+            self._accept_replaced_file()
             await self._step_down()
         elif not leadership.ending.is_set():
             log.warning("no longer leading")
@@ -247,16 +242,16 @@ class Daemon:
         self._watchdog.report()
         self._manager.ready()
 
-    def _go_back(self, error: ConfigError) -> None:
-        """A file that was there a moment ago is not: go on with the settings that a leadership could begin with."""
+    def _restore_proven(self, error: ConfigError) -> None:
+        """Go on with the settings of the last leadership that could begin; without any, raise `error`."""
         if self.state.proven is None or self.state.proven is self.state.settings:
             raise error
         self._refuse(error)
         self.state.settings = self.state.proven
 
-    async def _keep_trying(self, error: DatabaseError) -> None:
-        """No leadership could begin: let another daemon try, or, where there is none, wait for the database."""
-        if self.state.stands_by:
+    async def _retry_later(self, error: DatabaseError) -> None:
+        """Let another daemon try to lead, or, where there can be none, wait for the database."""
+        if self.state.can_stand_by:
             log.error("the lead could not be taken: %s", error)
             await self._step_down()
             return
@@ -267,10 +262,10 @@ class Daemon:
 
     async def _step_down(self) -> None:
         await asyncio.to_thread(self.state.leader_lock.give_back)
-        await _wait(self.state.stopping, STEP_ASIDE)
+        await _wait(self.state.stopping, STEP_DOWN_TIMEOUT)
 
-    def _take_the_new_file(self) -> None:
-        """Somebody put another SQLite file in the place of ours, a backup for example."""
+    def _accept_replaced_file(self) -> None:
+        """Go on with another SQLite file that was put in the place of the first, a backup for example."""
         state = self.state
         count = len(state.carried_over)
         log.warning("the database file was replaced: begun anew, without %d result(s) still held", count)
@@ -278,10 +273,32 @@ class Daemon:
         state.store.file.accept()
         migrate.require_current(state.store.engine)
 
+    # --- stopping -----------------------------------------------------------------------------------------------------
+
+    def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+
+        # Not the loop's own way, which leaves the signal deadly between the end of the loop and that of the process.
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._reload_asked.set))
+
+    def _stop(self) -> None:
+        if self.state.stopping.is_set():
+            return
+        self.state.stopping.set()
+        if self.state.leadership:
+            self.state.leadership.ending.set()
+        self._manager.stopping()
+        log.info("stopping")
+        # A database that does not answer must not hold up the stop; what is not committed is rolled back.
+        last_resort = threading.Timer(STOP_TIMEOUT + 1, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
+
     # --- reload -------------------------------------------------------------------------------------------------------
 
     async def _reload_when_asked(self) -> None:
-        """Whoever asks again and again is answered once for all that was asked meanwhile."""
+        """Reload on SIGHUP; signals that arrive during a reload are answered by one more."""
         while True:
             await self._reload_asked.wait()
             self._reload_asked.clear()
@@ -297,7 +314,7 @@ class Daemon:
                 self._manager.ready()
 
     async def _wait_for_database(self) -> None:
-        """A leadership begins with a write, and meanwhile the present one goes on fetching."""
+        """Wait until the database takes a write, which a leadership begins with; the present one goes on fetching."""
         while self.state.leadership:
             try:
                 await self.state.store.write(lambda _: None)
@@ -315,8 +332,8 @@ class Daemon:
         self._manager.ready()
 
     async def _adopt(self, settings: Settings) -> None:
-        """Go on with other settings: a leader begins anew with them, and says when it is ready."""
-        await self._tell_outside_of(settings)
+        """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""
+        await self._use_outside(settings)
         log.info("the configuration was reloaded")
         self.state.settings, self.state.refused = settings, None
         if self.state.leadership:
@@ -325,89 +342,67 @@ class Daemon:
             self._watchdog.report()
             self._manager.ready()
 
-    # --- what tells of it outside: HTTP, a dead man's switch, alerts of the database ----------------------------------
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[None]:
-        """Answer over HTTP meanwhile, where that is switched on; `ListenError` when it cannot be."""
-        try:
-            async with self._serving:
-                await self._serve(self.state.settings)
-                yield
-        finally:
-            await self.state.heartbeat.stop()
-
-    async def _tell_outside_of(self, settings: Settings) -> None:
-        """Use other settings; an address that cannot be had is no reason to stop watching."""
+    async def _use_outside(self, settings: Settings) -> None:
+        """Use the heartbeat, channels and address of other settings; serving nothing does not stop the polls."""
         await self.state.heartbeat.call_instead(settings.heartbeat_url())
-        self._alert.use(_channel_urls(settings), timezone=settings.timezone)
+        self._alert.use(settings)
         await self._serving.aclose()
         try:
             await self._serve(settings)
         except ListenError as error:
             log.error("nothing is served: %s", error)  # noqa: TRY400 -- it is one line
 
-    async def _serve(self, settings: Settings) -> None:
-        state = self.state
-        served = serving(
-            settings,
-            state.counters,
-            clock=state.clock,
-            leading=lambda: state.leader_lock.leads,
-            hanging=state.hanging,
-        )
-        await self._serving.enter_async_context(served)
-
     # --- beside everything --------------------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
+        """Keep when the event loop turned last, and end a database connection that hangs."""
         while True:
-            self.state.turns.last_at = time.monotonic()
-            self.state.store.sever_if_silent(self.state.turns.last_at)
-            await asyncio.sleep(1)
+            now = time.monotonic()
+            self.state.leader_lock.loop_turned_at = now
+            self.state.store.sever_if_silent(now)
+            await asyncio.sleep(TURN_EVERY)
 
     async def _verify_channels(self) -> list[Mistake]:
-        """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
+        """Stop, and return the mistakes, where Apprise does not take a channel's URL.
+
+        It runs beside the first poll, because loading Apprise takes a second.
+        """
         checked = self.state.settings
         try:
             mistakes = await channel_mistakes(checked)
         except Exception:
             log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
             return []
-        if not mistakes or checked is not self.state.settings:  # mended meanwhile, by a reload
+        if not mistakes or checked is not self.state.settings:  # corrected meanwhile, by a reload
             return []
         self._stop()
         return mistakes
 
 
 class LoopErrors:
-    """The event loop's exception handler: what goes wrong where no caller could see it, as lines of the log.
+    """The event loop's exception handler: logs what no caller catches.
 
-    What an operator can mend gets no traceback, and fills no journal: asyncio tries a socket again and again.
+    Exhausted resources are logged without a traceback and once a minute: asyncio retries a socket again and again.
     """
 
-    SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-    AGAIN_AFTER: Final = 60.0  # seconds until the same scarcity is logged again
+    EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+    AGAIN_AFTER: Final = 60.0  # seconds until the same one is logged again
 
     def __init__(self) -> None:
         self._logged_at: dict[int, float] = {}  # errno -> when, by the loop's clock
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """Log one error; the rest of the context is left out: nobody knows what its representations hold."""
+        """Log an error; the rest of the context is left out, because its representations may hold secrets."""
         error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in self.SCARCE:
+        if not isinstance(error, OSError) or error.errno not in self.EXHAUSTED:
             log.error("in the event loop: %s", context["message"], exc_info=error)
         elif loop.time() - self._logged_at.get(error.errno, -math.inf) >= self.AGAIN_AFTER:
             self._logged_at[error.errno] = loop.time()
             log.error("in the event loop: %s: %s", context["message"], (error.strerror or "").lower())
 
 
-def _channel_urls(settings: Settings) -> dict[str, str]:
-    return {name: settings.channel_url(name) for name in settings.channels}
-
-
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, or so long."""
+    """Wait for an event, but no longer than so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

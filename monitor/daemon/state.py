@@ -1,4 +1,4 @@
-"""What lives as long as the daemon's process, in one place: who watches, serves or alerts reads it here."""
+"""What lives as long as the daemon's process, in one place; the watchdog and the database alert read it."""
 
 import asyncio
 import logging
@@ -10,7 +10,6 @@ from typing import Final
 
 from monitor.config import Settings
 from monitor.counters import Counters
-from monitor.daemon.database_alert import ALERT_AFTER
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import Leadership
 from monitor.errors import DatabaseError
@@ -18,33 +17,21 @@ from monitor.model import Check
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble
 
-STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # of the database: by then whoever led would have
-HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
+ALERT_AFTER: Final = timedelta(minutes=5)  # without a database until the channels are told
+STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # by then the daemon that leads would have told them
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class LoopTurns:
-    """When the event loop turned last, by `time.monotonic`."""
-
-    last_at: float = field(default_factory=time.monotonic)
-
-    def are_recent(self) -> bool:
-        """Return whether the event loop does its work; asked from other threads, too."""
-        return time.monotonic() - self.last_at < HUNG_AFTER
-
-
-@dataclass(slots=True)
 class ProcessState:
-    """The daemon's process; `leadership` is what lives for one time as the leader, and None while another one leads."""
+    """State of the daemon's process; `leadership` is the state of one leadership, and None while it stands by."""
 
     settings: Settings
     store: Store
     leader_lock: LeaderLock
     heartbeat: Heartbeat
     clock: Callable[[], datetime]
-    turns: LoopTurns
     counters: Counters = field(default_factory=Counters)
     leadership: Leadership | None = None
     proven: Settings | None = None  # those of the last leadership that could begin
@@ -52,10 +39,10 @@ class ProcessState:
     led_last: bool = False  # no other daemon was seen to lead since this one did
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _found: Trouble | None = None  # of the database, by a process that does not lead, or cannot begin to
+    _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to
 
     @property
-    def stands_by(self) -> bool:
+    def can_stand_by(self) -> bool:
         """Whether several daemons can share this database, one of which leads."""
         return self.leader_lock.fence is not None
 
@@ -66,25 +53,25 @@ class ProcessState:
     # --- a database that cannot be used -------------------------------------------------------------------------------
 
     @property
-    def found_away(self) -> bool:
-        """Whether this process, which does not lead or cannot begin to, found that the database cannot be used."""
-        return self._found is not None
+    def is_database_away(self) -> bool:
+        """Whether this process, which does not lead or cannot begin to, could not use the database."""
+        return self._trouble is not None
 
     def database_failed(self, error: DatabaseError) -> None:
         """Keep that the database cannot be used, since when, and why; logged once."""
-        if self._found is None:
+        if self._trouble is None:
             log.error("the database cannot be used: %s", error)
-        self._found = Trouble(str(error), self._found.since if self._found else time.monotonic())
+        self._trouble = Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
 
     def database_works(self) -> None:
         """Keep that the database can be used."""
-        if self._found:
+        if self._trouble:
             log.warning("the database is back")
-        self._found = None
+        self._trouble = None
 
     def database_trouble(self) -> tuple[datetime, str] | None:
         """Return since when the database cannot be used, and why; None while it can."""
-        trouble = (self.store.trouble if self.leader_lock.leads else None) or self._found
+        trouble = (self.store.trouble if self.leader_lock.leads else None) or self._trouble
         if trouble is None:
             return None
         return self.clock() - timedelta(seconds=time.monotonic() - trouble.since), trouble.cause

@@ -1,6 +1,6 @@
-"""Tells the service manager how the daemon stands, and that it turns for as long as it does.
+"""Tells the service manager the daemon's status, and that it is alive for as long as none of its parts hangs.
 
-A daemon that hangs is not ended here: what stays silent is restarted by the service manager.
+A daemon that hangs is not ended here: the service manager restarts it when it stays silent.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
 from monitor.message import away_line, leads_line, refused_line, stands_by_line, wedged_line
 
-EVERY: Final = timedelta(seconds=5)  # or oftener, when the service manager allows less
+EVERY: Final = timedelta(seconds=5)  # or more often, where the service manager's time-out is short
 
 log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """`run` it beside the daemon; `report` says at once how it stands."""
+    """`run` it beside the daemon; `report` tells the status at once."""
 
     def __init__(self, manager: ServiceManager, state: ProcessState) -> None:
         self._manager = manager
@@ -26,21 +26,21 @@ class Watchdog:
         self._hanging: str | None = None
 
     async def run(self) -> None:
-        """Report again and again, until cancelled."""
+        """Report at intervals, until cancelled."""
         timeout = self._manager.watchdog_timeout
         every = min(EVERY, timeout / 2) if timeout else EVERY
         while True:
-            self._look()
+            self._find_hanging()
             if not self._hanging:
                 self._manager.alive()
             self.report()
             await asyncio.sleep(every.total_seconds())
 
     def report(self) -> None:
-        """Say how things stand now."""
+        """Tell the service manager the status now."""
         self._manager.status(wedged_line(self._hanging) if self._hanging else self._sentence())
 
-    def _look(self) -> None:
+    def _find_hanging(self) -> None:
         before, self._hanging = self._hanging, self._state.hanging()
         if self._hanging and self._hanging != before:
             log.critical("%s", wedged_line(self._hanging))

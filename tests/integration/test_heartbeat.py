@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from wait import until
 
-from monitor.daemon.heartbeat import PAUSE, TRIES, Heartbeat, address
+from monitor.daemon.heartbeat import ATTEMPTS, INTERVAL, Heartbeat, address
 from monitor.poll import PollResult
 from monitor.providers import ping
 from monitor.providers.http import DEADLINE
@@ -148,8 +148,8 @@ async def test_a_server_that_is_not_there_is_told_of() -> None:
 async def beating(switch: Switch) -> AsyncIterator[Callable[..., Heartbeat]]:
     begun: list[Heartbeat] = []
 
-    def begin(path: str = "", *, pause: float = 0.05) -> Heartbeat:
-        begun.append(Heartbeat(switch.url + path, pause=pause))
+    def begin(path: str = "", *, interval: float = 0.05) -> Heartbeat:
+        begun.append(Heartbeat(switch.url + path, interval=interval))
         return begun[-1]
 
     yield begin
@@ -175,8 +175,8 @@ async def test_uptime_kuma_is_told_what_is_wrong(switch: Switch, beating) -> Non
 
 
 async def test_it_is_called_at_most_once_a_minute_and_then_with_what_is_true_by_then(switch: Switch, beating) -> None:
-    assert PAUSE == 60
-    heart = beating(pause=3)
+    assert INTERVAL == 60
+    heart = beating(interval=3)
     for problem in (None, "nothing could be fetched", None, "nothing could be fetched"):
         heart.poll_ended("studio", problem)
         await asyncio.sleep(0.05)
@@ -201,15 +201,15 @@ async def test_a_call_that_is_not_taken_is_tried_again_a_few_times_and_logged_on
 ) -> None:
     caplog.set_level(logging.DEBUG)
     switch.answer = Reply(500)
-    heart = beating(pause=0.5)
+    heart = beating(interval=0.5)
     heart.poll_ended("studio", None)
-    await switch.heard(TRIES)
+    await switch.heard(ATTEMPTS)
     await asyncio.sleep(0.7)
-    assert len(switch.requests) == TRIES
+    assert len(switch.requests) == ATTEMPTS
     heart.poll_ended("studio", None)
-    await switch.heard(TRIES + 1)
+    await switch.heard(ATTEMPTS + 1)
     switch.answer = Reply(200)
-    await switch.heard(TRIES + 2)
+    await switch.heard(ATTEMPTS + 2)
     await until(lambda: "taken again" in caplog.text)
     assert [record.message for record in caplog.records if record.name == "monitor.daemon.heartbeat"] == [
         "heartbeat: its server answered 500",
@@ -232,13 +232,13 @@ async def test_a_server_that_hangs_holds_up_neither_polls_nor_the_stop(switch: S
 
 
 async def test_another_address_is_told_what_was_known_and_the_old_one_nothing_more(switch: Switch, beating) -> None:
-    heart = beating(pause=3600)
+    heart = beating(interval=3600)
     heart.poll_ended("studio", "nothing could be fetched")
     await switch.heard(1)
     heart.poll_ended("studio", "nothing could be fetched")  # waits for its minute
     await heart.call_instead(f"{switch.url}/new")
     assert (await switch.heard(2))[1] == f"/{CANARY}/new/fail"
-    heart.pause = 0.05
+    heart.interval = 0.05
     heart.poll_ended("lab", None)
     assert (await switch.heard(3))[2] == f"/{CANARY}/new/fail"
     heart.keep(["lab"])
@@ -248,7 +248,7 @@ async def test_another_address_is_told_what_was_known_and_the_old_one_nothing_mo
 
 async def test_an_address_that_was_taken_away_is_called_no_more(switch: Switch, beating) -> None:
     switch.answer = Reply(500)
-    heart = beating(pause=0.1)
+    heart = beating(interval=0.1)
     heart.poll_ended("studio", None)
     await switch.heard(1)
     await heart.call_instead(None)

@@ -126,7 +126,8 @@ def test_the_renewing_thread_keeps_the_lease_and_notices_that_it_is_lost(lead, o
 
 def test_nobody_renews_in_the_name_of_a_process_that_hangs(postgres_url, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_EVERY", 0.02)
-    hung = Lease(postgres_url, alive=lambda: False)
+    hung = Lease(postgres_url)
+    hung.loop_turned_at = time.monotonic() - lease.HUNG_AFTER
     hung.acquire()
     began = hung.until
     time.sleep(0.2)

@@ -17,7 +17,7 @@ from wait import LONG, until
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Leadership, Progress
-from monitor.daemon.state import LoopTurns, ProcessState
+from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
 from monitor.daemon.watchdog import Watchdog
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
@@ -97,7 +97,7 @@ def test_more_time_to_start_is_asked_for_while_something_long_goes_on(manager, s
 
 
 @pytest.mark.parametrize(
-    ("environ", "patience"),
+    ("environ", "timeout"),
     [
         ({}, None),
         ({"WATCHDOG_USEC": "60000000"}, MINUTE),
@@ -107,8 +107,8 @@ def test_more_time_to_start_is_asked_for_while_something_long_goes_on(manager, s
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_is_the_one_of_this_process(environ, patience):
-    assert ServiceManager(environ).watchdog_timeout == patience
+def test_the_watchdog_is_the_one_of_this_process(environ, timeout):
+    assert ServiceManager(environ).watchdog_timeout == timeout
 
 
 # --- what hangs -------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
     leadership = Leadership(settings, store, lock, lambda: NOON, Counters(), heartbeat, asyncio.Event())
     leadership._parts = cast("Parts", SimpleNamespace(deliverer=SimpleNamespace(turned_at=-math.inf)))
     leadership._schedule = cast("Schedule", SimpleNamespace(turned_at=math.inf))
-    state = ProcessState(settings, store, lock, heartbeat, lambda: NOON, LoopTurns(), leadership=leadership)
+    state = ProcessState(settings, store, lock, heartbeat, lambda: NOON, leadership=leadership)
     watchdog = Watchdog(ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"}), state)
     running = asyncio.create_task(watchdog.run())
     await until(lambda: caplog.messages)

@@ -37,7 +37,7 @@ class Job:
         self.at_once = 0
         self.most_at_once = 0
 
-    async def __call__(self) -> None:
+    async def __call__(self, _at: datetime) -> None:
         self.began.append(time.monotonic())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -108,7 +108,7 @@ async def test_a_job_that_hangs_disturbs_no_other_one(schedule):
 async def test_a_job_that_raises_is_logged_and_runs_again(schedule, caplog):
     began = []
 
-    async def fail() -> None:
+    async def fail(_at: datetime) -> None:
         began.append(1)
         raise ZeroDivisionError
 
