@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-class Part(NamedTuple):
+class Share(NamedTuple):
     """What was used and topped up in the bucket that begins at `starts_at`; both are 0 or more."""
 
     starts_at: datetime
@@ -38,19 +38,19 @@ def share(before: Snapshot, after: Snapshot, since: datetime, until: datetime) -
     return from_micro(part)
 
 
-def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
+def prorate(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Share]:
     """Yield the share of the change from `before` to the later `after` in each bucket of `step`, oldest first.
 
     A snapshot at the very beginning of a bucket ends the one before: that bucket has no share of the earlier change.
     """
     starts_at, last = floor(before.taken_at, step), floor(after.taken_at - MICROSECOND, step)
     if starts_at == last:  # nearly always
-        yield _part(starts_at, after.credits - before.credits)
+        yield _share(starts_at, after.credits - before.credits)
         return
     micros, done = to_micro(after.credits - before.credits), 0
     while starts_at <= last:
         reached = _until(before, after, micros, starts_at + step)
-        yield _part(starts_at, from_micro(reached - done))
+        yield _share(starts_at, from_micro(reached - done))
         starts_at, done = starts_at + step, reached
 
 
@@ -65,6 +65,6 @@ def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
     return size if micros > 0 else -size
 
 
-def _part(starts_at: datetime, change: Decimal) -> Part:
+def _share(starts_at: datetime, change: Decimal) -> Share:
     nothing = Decimal(0)
-    return Part(starts_at, -change, nothing) if change < 0 else Part(starts_at, nothing, change)
+    return Share(starts_at, -change, nothing) if change < 0 else Share(starts_at, nothing, change)

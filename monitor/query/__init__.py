@@ -1,9 +1,10 @@
-"""The questions people ask, answered as plain frozen values from a reader's engine (`store.open_reader`).
+"""What people ask of the database, answered as frozen values through an engine that only reads.
 
-Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
+Every function raises `DatabaseError` when the database cannot be read.
 """
 
 from monitor.query.buckets import By, begin
+from monitor.query.checks import recorded
 from monitor.query.history import (
     Bucket,
     HistoryRow,
@@ -15,17 +16,15 @@ from monitor.query.history import (
     removed,
 )
 from monitor.query.incidents import IncidentRow, incidents
-from monitor.query.organizations import OrganizationRow, find_organizations, organizations
-from monitor.query.recorded import recorded
+from monitor.query.organizations import find_organizations, organizations
 from monitor.query.runways import Used, runways, used_within
 from monitor.query.silences import SilenceRow, silences
 from monitor.query.status import (
     AccountIncident,
+    Backlog,
     ChannelQueue,
     DaemonRow,
     OrganizationStatus,
-    Standing,
-    Waiting,
     account_incidents,
     channels,
     daemons,
@@ -33,26 +32,24 @@ from monitor.query.status import (
     outbox,
     status,
 )
-from monitor.query.usage import Question, Usage, UsageRow, usage
+from monitor.query.usage import Usage, UsageQuestion, UsageRow, usage
 
 __all__ = [
     "AccountIncident",
+    "Backlog",
     "Bucket",
     "By",
     "ChannelQueue",
     "DaemonRow",
     "HistoryRow",
     "IncidentRow",
-    "OrganizationRow",
     "OrganizationStatus",
-    "Question",
     "Removed",
     "SilenceRow",
-    "Standing",
     "Usage",
+    "UsageQuestion",
     "UsageRow",
     "Used",
-    "Waiting",
     "account_incidents",
     "begin",
     "channels",

@@ -1,4 +1,4 @@
-"""The balances that were recorded, row by row, in constant memory."""
+"""The history of balances, snapshot by snapshot or in buckets, in constant memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,10 +15,11 @@ from monitor.errors import UsageError
 from monitor.forecast import Estimator, Runway, Unknown
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, floor
-from monitor.query.coverage import Kept, kept
-from monitor.query.organizations import OrganizationRow, wanted_organizations
+from monitor.query.coverage import Coverage, coverage_of
+from monitor.query.organizations import wanted_organizations
 from monitor.query.runways import MEMORY
 from monitor.store.engines import transaction
+from monitor.store.organizations import OrganizationRow
 from monitor.store.tables import EPOCH, balance_days, balance_hours, snapshots
 
 ROWS_AT_ONCE: Final = 1000
@@ -26,9 +27,9 @@ ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One snapshot; `change` is against the snapshot before it, None for the first one (that is kept).
+    """One snapshot; `change` is against the snapshot before it, None for the first that is left.
 
-    `runway` is what was to be foreseen then, where it was asked for.
+    `runway` is the forecast as of then, where it was asked for.
     """
 
     organization: str
@@ -48,10 +49,10 @@ def history(
     until: datetime | None = None,
     limit: int | None = None,
 ) -> Iterator[HistoryRow]:
-    """Snapshots with `since` <= `taken_at` < `until`, organization by organization, the newest last in each.
+    """Return snapshots with `since` <= `taken_at` < `until`, organization by organization, the newest last in each.
 
-    `limit` keeps the newest of each organization.  `UsageError` at once for an unknown one; a name that two vendors'
-    organizations share gives both.
+    `limit` keeps the newest of each organization.  `UsageError` at once for an unknown one; a name that organizations
+    of two vendors share means both.
     """
     wanted = wanted_organizations(engine, organization)
     return _rows(engine, wanted, since=since, until=until, limit=limit)
@@ -64,18 +65,18 @@ def history_with_runway(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[HistoryRow]:
-    """The same with the runway at each snapshot: forecast anew along the way, from 28 days before `since` on."""
+    """Return `history` with the runway at each snapshot, forecast again from 28 days before `since` on."""
     start = max(since, EPOCH + MEMORY) - MEMORY if since else None
     return _forecast(history(engine, organization, since=start, until=until), since)
 
 
 def _forecast(rows: Iterable[HistoryRow], since: datetime | None) -> Iterator[HistoryRow]:
     for _, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
-        usage = Estimator()
+        estimator = Estimator()
         for row in members:
-            usage.add(Snapshot(row.taken_at, row.credits))
+            estimator.add(Snapshot(row.taken_at, row.credits))
             if since is None or row.taken_at >= since:
-                yield replace(row, runway=usage.runway())
+                yield replace(row, runway=estimator.runway())
 
 
 def _rows(
@@ -88,17 +89,17 @@ def _rows(
 ) -> Iterator[HistoryRow]:
     with transaction(engine) as tx:
         for row in wanted:
-            first, points = _points(tx, row.id, since=since, until=until, limit=limit)
+            previous, points = _points(tx, row.id, since=since, until=until, limit=limit)
             for taken_at, credits_ in points:
-                change = None if first is None else credits_ - first
+                change = None if previous is None else credits_ - previous
                 yield HistoryRow(row.name, row.vendor_id, row.account, taken_at, credits_, change)
-                first = credits_
+                previous = credits_
 
 
 def _points(
     tx: sa.Connection, organization_id: int, *, since: datetime | None, until: datetime | None, limit: int | None
 ) -> tuple[Decimal | None, Iterable[Any]]:
-    """The balance before the first row, and the rows: instant and balance."""
+    """Return the balance before the first row, and the rows of instant and balance."""
     c = snapshots.c
     mine = sa.select(c.taken_at, c.credits).where(c.organization_id == organization_id)
     within = mine.where(c.taken_at >= since) if since is not None else mine
@@ -116,16 +117,16 @@ def _points(
 
 
 def stream(tx: sa.Connection, question: sa.Select[Any]) -> sa.Result[Any]:
-    """The answer in constant memory: on PostgreSQL by a cursor of the server."""
+    """Return the answer in constant memory: on PostgreSQL through a server-side cursor."""
     return tx.execute(question, execution_options={"yield_per": ROWS_AT_ONCE})
 
 
-# --- buckets of history -----------------------------------------------------------------------------------------------
+# --- buckets ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """The snapshots of one stretch of time: the last balance and runway, the extremes and how many there were."""
+    """The snapshots of one bucket: the last balance and runway, the extremes and how many there were."""
 
     organization: str
     vendor_id: str
@@ -138,10 +139,10 @@ class Bucket:
     runway: Runway | Unknown | None = None
 
 
-class Seen(NamedTuple):
-    """One snapshot, or what is kept of several: when the last was taken or about that, and what was seen."""
+class Point(NamedTuple):
+    """One snapshot, or a rollup of several."""
 
-    at: datetime
+    at: datetime  # when it was taken, or when the rollup begins
     credits: Decimal
     lowest: Decimal
     highest: Decimal
@@ -158,19 +159,19 @@ def history_buckets(
     until: datetime | None = None,
     with_runway: bool = False,
 ) -> Iterator[Bucket]:
-    """Buckets of `every`, counted from 1970 in UTC, from the one that holds `since` to the one before `until`'s end.
+    """Return buckets of `every`, counted from 1970 in UTC, from the one that holds `since` to the last before `until`.
 
-    A bucket without a snapshot is left out.  Multiples of a day come from what is kept of each day.  `UsageError` at
-    once for an unknown organization and for what is finer than retention has left; runways need the snapshots
-    themselves and are told where those are left.
+    A bucket without a snapshot is left out.  Multiples of a day are made from daily rollups.  `UsageError` at once for
+    an unknown organization and for buckets finer than what retention has left; runways need the snapshots themselves
+    and are given where those are left.
     """
     since, until = _widened(since, until, every)
     if with_runway:
         return _with_runway(engine, organization, every=every, since=since, until=until)
     wanted = wanted_organizations(engine, organization)
     with transaction(engine) as tx:
-        found = kept(tx, [row.id for row in wanted])
-    known = [(row, found[row.id]) for row in wanted if row.id in found]
+        coverages = coverage_of(tx, [row.id for row in wanted])
+    known = [(row, coverages[row.id]) for row in wanted if row.id in coverages]
     if every % DAY:
         _require_kept(known, every, since, until)
     return _buckets(engine, known, every, since, until)
@@ -179,7 +180,7 @@ def history_buckets(
 def _widened(
     since: datetime | None, until: datetime | None, every: timedelta
 ) -> tuple[datetime | None, datetime | None]:
-    """To whole stretches; what lies outside all calendars is no limit."""
+    """Widen a period to whole buckets; a border beyond the calendar is no limit."""
     with suppress(OverflowError):
         since = floor(since, every) if since else None
     with suppress(OverflowError):
@@ -194,41 +195,41 @@ def _ceiling(at: datetime, every: timedelta) -> datetime:
 
 def _buckets(
     engine: sa.Engine,
-    known: Sequence[tuple[OrganizationRow, Kept]],
+    known: Sequence[tuple[OrganizationRow, Coverage]],
     every: timedelta,
     since: datetime | None,
     until: datetime | None,
 ) -> Iterator[Bucket]:
     with transaction(engine) as tx:
-        for row, one in known:
-            of = (row.name, row.vendor_id, row.account)
-            yield from _grouped(of, _seen(tx, row.id, one, every, since, until), every)
+        for row, coverage in known:
+            names = (row.name, row.vendor_id, row.account)
+            yield from _grouped(names, _bucket_points(tx, row.id, coverage, every, since, until), every)
 
 
-def _seen(
-    tx: sa.Connection, id_: int, one: Kept, every: timedelta, since: datetime | None, until: datetime | None
-) -> Iterable[Seen]:
+def _bucket_points(
+    tx: sa.Connection, id_: int, coverage: Coverage, every: timedelta, since: datetime | None, until: datetime | None
+) -> Iterable[Point]:
     if not every % DAY:
-        return _stretches(tx, balance_days, id_, since, until)
+        return _rollups(tx, balance_days, id_, since, until)
     raw = _snapshots(tx, id_, since, until)
-    if one.is_whole or (since and since >= one.raw_since):
+    if coverage.is_whole or (since and since >= coverage.raw_since):
         return raw
-    # In the hour of the oldest one that is left there may be both, those of the hour first.
-    return merge(_stretches(tx, balance_hours, id_, since, until), raw, key=lambda seen: floor(seen.at, HOUR))
+    # The hour of the oldest snapshot that is left may have both: its rollup comes first.
+    return merge(_rollups(tx, balance_hours, id_, since, until), raw, key=lambda point: floor(point.at, HOUR))
 
 
-def _snapshots(tx: sa.Connection, id_: int, since: datetime | None, until: datetime | None) -> Iterator[Seen]:
+def _snapshots(tx: sa.Connection, id_: int, since: datetime | None, until: datetime | None) -> Iterator[Point]:
     c = snapshots.c
     question = _within(sa.select(c.taken_at, c.credits), snapshots, c.taken_at, id_, since, until)
-    return (Seen(row.taken_at, row.credits, row.credits, row.credits, 1) for row in stream(tx, question))
+    return (Point(row.taken_at, row.credits, row.credits, row.credits, 1) for row in stream(tx, question))
 
 
-def _stretches(
+def _rollups(
     tx: sa.Connection, table: sa.Table, id_: int, since: datetime | None, until: datetime | None
-) -> Iterator[Seen]:
+) -> Iterator[Point]:
     c = table.c
     columns = sa.select(c.starts_at, c.last, c.lowest, c.highest, c.snapshots).where(c.snapshots > 0)
-    return (Seen._make((*row, None)) for row in stream(tx, _within(columns, table, c.starts_at, id_, since, until)))
+    return (Point._make((*row, None)) for row in stream(tx, _within(columns, table, c.starts_at, id_, since, until)))
 
 
 def _within(
@@ -253,35 +254,35 @@ def _with_runway(
     until: datetime | None,
 ) -> Iterator[Bucket]:
     rows = history_with_runway(engine, organization, since=since, until=until)
-    for of, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
-        seen = (Seen(one.taken_at, one.credits, one.credits, one.credits, 1, one.runway) for one in members)
-        yield from _grouped(of, seen, every)
+    for names, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
+        points = (Point(row.taken_at, row.credits, row.credits, row.credits, 1, row.runway) for row in members)
+        yield from _grouped(names, points, every)
 
 
-def _grouped(of: tuple[str, str, str], seen: Iterable[Seen], every: timedelta) -> Iterator[Bucket]:
-    for starts_at, members in groupby(seen, lambda one: floor(one.at, every)):
+def _grouped(names: tuple[str, str, str], points: Iterable[Point], every: timedelta) -> Iterator[Bucket]:
+    for starts_at, members in groupby(points, lambda point: floor(point.at, every)):
         last = next(members)
         lowest, highest, count = last.lowest, last.highest, last.snapshots
-        for one in members:  # noqa: B031  # the rest of them
-            last, lowest, highest = one, min(lowest, one.lowest), max(highest, one.highest)
-            count += one.snapshots
-        yield Bucket(*of, starts_at, last.credits, lowest, highest, count, last.runway)
+        for point in members:  # noqa: B031  # the rest of them
+            last, lowest, highest = point, min(lowest, point.lowest), max(highest, point.highest)
+            count += point.snapshots
+        yield Bucket(*names, starts_at, last.credits, lowest, highest, count, last.runway)
 
 
 def _require_kept(
-    known: Sequence[tuple[OrganizationRow, Kept]], every: timedelta, since: datetime | None, until: datetime | None
+    known: Sequence[tuple[OrganizationRow, Coverage]], every: timedelta, since: datetime | None, until: datetime | None
 ) -> None:
-    """`UsageError` when the stretches begin where too little is left, with what would work."""
+    """Raise `UsageError` when buckets begin where too little is left, with what would work."""
     missing = []
-    for row, one in known:
-        limit = one.raw_since if every % HOUR else one.hours_since
-        begins = floor(max(since or one.first_at, one.first_at), every)
-        if begins < limit and (until is None or until > one.first_at):
-            missing.append((limit, row.name, one.hours_since <= begins))
+    for row, coverage in known:
+        limit = coverage.raw_since if every % HOUR else coverage.hours_since
+        begins = floor(max(since or coverage.first_at, coverage.first_at), every)
+        if begins < limit and (until is None or until > coverage.first_at):
+            missing.append((limit, row.name, coverage.hours_since <= begins))
     if not missing:
         return
     limit, name, hours_are_left = max(missing)
-    work = "--every 1h" if hours_are_left and all(one[2] for one in missing) else "--every 1d"
+    work = "--every 1h" if hours_are_left and all(hours for _, _, hours in missing) else "--every 1d"
     later = _ceiling(limit, every)
     if until is None or later < until:
         work += f" or --since {later:%Y-%m-%dT%H:%M:%SZ}"
@@ -293,11 +294,11 @@ def _require_kept(
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Snapshots of an organization before `until` are no longer kept one by one; `hours` is whether hours are."""
+    """Snapshots of an organization before `until` are no longer kept one by one."""
 
     organization: str
     until: datetime
-    hours: bool
+    hours: bool  # whether hourly rollups of them are
 
 
 def removed(
@@ -307,16 +308,17 @@ def removed(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Removed]:
-    """The organizations of which a part of this period is gone; `UsageError` for an unknown one."""
+    """Return the organizations of which a part of this period was removed; `UsageError` for an unknown one."""
     names = {row.id: row.name for row in wanted_organizations(engine, organization)}
     with transaction(engine) as tx:
-        found = kept(tx, list(names))
-    gone = []
-    for id_, one in found.items():
-        begins = max(since or one.first_at, one.first_at)
-        if begins < one.raw_since and (until is None or until > one.first_at):
-            gone.append(Removed(names[id_], one.raw_since, floor(begins, DAY) >= floor(one.hours_since, DAY)))
-    return gone
+        coverages = coverage_of(tx, list(names))
+    rows = []
+    for id_, coverage in coverages.items():
+        begins = max(since or coverage.first_at, coverage.first_at)
+        if begins < coverage.raw_since and (until is None or until > coverage.first_at):
+            hours = floor(begins, DAY) >= floor(coverage.hours_since, DAY)
+            rows.append(Removed(names[id_], coverage.raw_since, hours))
+    return rows
 
 
 def expected_rows(
@@ -327,21 +329,23 @@ def expected_rows(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> int:
-    """About how many rows history has, found without reading it."""
+    """Return about how many rows `history` or `history_buckets` gives, without reading them."""
     wanted = [row.id for row in wanted_organizations(engine, organization)]
     with transaction(engine) as tx:
-        found = kept(tx, wanted)
+        coverages = coverage_of(tx, wanted)
         if every:
-            return sum(_bucket_count(one, every, since, until) for one in found.values())
-        whole = [id_ for id_, one in found.items() if one.is_whole]
-        parts = [([id_], one.raw_since) for id_, one in found.items() if not one.is_whole]
-        return sum(
-            _snapshot_count(tx, ids, max(since or begins, begins), until) for ids, begins in parts
-        ) + _snapshot_count(tx, whole, since, until)
+            return sum(_bucket_count(coverage, every, since, until) for coverage in coverages.values())
+        count = _snapshot_count(tx, [id_ for id_, coverage in coverages.items() if coverage.is_whole], since, until)
+        for id_, coverage in coverages.items():
+            if not coverage.is_whole:
+                begins = max(since or coverage.raw_since, coverage.raw_since)
+                count += _snapshot_count(tx, [id_], begins, until)
+        return count
 
 
-def _bucket_count(one: Kept, every: timedelta, since: datetime | None, until: datetime | None) -> int:
-    begins, ends = max(since or one.first_at, one.first_at), min(until or one.newest_at, one.newest_at)
+def _bucket_count(coverage: Coverage, every: timedelta, since: datetime | None, until: datetime | None) -> int:
+    begins = max(since or coverage.first_at, coverage.first_at)
+    ends = min(until or coverage.newest_at, coverage.newest_at)
     return max(0, (ends - begins) // every + 1)
 
 

@@ -34,9 +34,10 @@ _ROWS: Final = sa.select(
 )
 
 
-def organization_rows(tx: Transaction) -> list[OrganizationRow]:
-    """Every organization ever seen, oldest first."""
-    return [OrganizationRow(*row) for row in tx.execute(_ROWS.order_by(organizations.c.id))]
+def organization_rows(tx: Transaction, *, by_name: bool = False) -> list[OrganizationRow]:
+    """Return every organization ever seen, oldest first or by name."""
+    order = (organizations.c.name, organizations.c.id) if by_name else (organizations.c.id,)
+    return [OrganizationRow(*row) for row in tx.execute(_ROWS.order_by(*order))]
 
 
 def watched_counts(tx: Transaction) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.model import DeliveryState, Snapshot
-from monitor.proration import DAY, HOUR, MICROSECOND, floor, parts
+from monitor.proration import DAY, HOUR, MICROSECOND, floor, prorate
 from monitor.store.rollups import Rollups
 from monitor.store.snapshots import lock_rows
 from monitor.store.tables import attempts, balance_days, balance_hours, checks, deliveries, organizations, snapshots
@@ -132,7 +132,7 @@ def _prorate_far(tx: Transaction, organization_id: int, before: Snapshot, after:
     """Prorate a change over years (a machine began in 1970, before its clock was set) in constant memory."""
     hours = Rollups(HOUR)
     hours.add_snapshot(organization_id, before)
-    for starts_at, used, topped_up in parts(before, after, HOUR):
+    for starts_at, used, topped_up in prorate(before, after, HOUR):
         if used or topped_up:
             hour = hours.at(organization_id, starts_at)
             hour.used, hour.topped_up = hour.used + used, hour.topped_up + topped_up

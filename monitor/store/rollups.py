@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from monitor.model import Snapshot
-from monitor.proration import floor, parts
+from monitor.proration import floor, prorate
 from monitor.store.writer import Transaction, insert
 
 Key = tuple[int, datetime]  # organization, `starts_at`
@@ -70,7 +70,7 @@ class Rollups:
             else:
                 rollup.topped_up += change
             return
-        for starts_at, used, topped_up in parts(before, after, self.step):
+        for starts_at, used, topped_up in prorate(before, after, self.step):
             rollup = self.at(organization_id, starts_at)
             rollup.used += sign * used
             rollup.topped_up += sign * topped_up

@@ -42,7 +42,7 @@ def ask(
     engine: sa.Engine, by: str, zone: str = "UTC", *, name: str | None = None, **more: datetime
 ) -> list[query.UsageRow]:
     now = more.pop("now", START + 1000 * HOUR)
-    question = query.Question(by=By(by), zone=ZoneInfo(zone), price=PRICE, now=now, **more)
+    question = query.UsageQuestion(by=By(by), zone=ZoneInfo(zone), price=PRICE, now=now, **more)
     with query.usage(engine, question, name) as answer:
         rows = list(answer.rows)
         assert answer.used == sum((row.used for row in rows if row.used is not None), Decimal(0))
