@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak test-systemd sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak test-systemd test-bare sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,9 @@ crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, a
 
 test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; about four minutes)
 	@$(BIN)/python -m tests.proofs.systemd
+
+test-bare: $(VENV)/installed  ## make test in a bare Debian 12 and 13, in a container (as root; about a quarter of an hour)
+	@$(BIN)/python -m tests.proofs.bare
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
 	@mkdir -p dist

@@ -1,4 +1,4 @@
-"""Writes the software bill of materials of what is shipped (CycloneDX 1.6, JSON) to standard output.
+"""Write the software bill of materials of what is shipped (CycloneDX 1.6, JSON) to standard output.
 
 From the installed distributions, at the versions of `constraints.txt`: credit-monitor with PostgreSQL and what that
 needs here, no development tools.  Names no machine, path or registry, and is the same for the same versions.
@@ -22,36 +22,40 @@ def normal(name: str) -> str:
 
 
 def needed(name: str, extras: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]]]:
-    """What a distribution needs on this machine, with the extras that it asks for."""
+    """Return what a distribution needs on this machine, with the extras that it asks for."""
     wanted = map(Requirement, distribution(name).requires or [])
     return {
-        (normal(one.name), tuple(sorted(one.extras)))
-        for one in wanted
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        (normal(requirement.name), tuple(sorted(requirement.extras)))
+        for requirement in wanted
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras))
     }
 
 
 def closure() -> dict[str, set[str]]:
-    """Every distribution that is shipped, with those it needs."""
-    found: dict[str, set[str]] = {}
+    """Return every distribution that is shipped, with those it needs."""
+    shipped: dict[str, set[str]] = {}
     waiting, seen = [(ROOT, EXTRAS)], set()
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) not in seen:
             seen.add((name, extras))
             below = needed(name, extras)
-            found.setdefault(name, set()).update(other for other, _ in below)
+            shipped.setdefault(name, set()).update(other for other, _ in below)
             waiting += below
-    return found
+    return shipped
 
 
 def licences(about: Distribution) -> list[dict[str, Any]]:
     """As the distribution says; a whole text is no name."""
     if expression := about.metadata.get("License-Expression"):
         return [{"expression": expression}]
-    said = (about.metadata.get("License") or "").strip()
-    classifiers = [one.rpartition(" :: ")[2] for one in about.metadata.get_all("Classifier", []) if "License ::" in one]
-    name = said if said and "\n" not in said else ", ".join(classifiers)
+    text = (about.metadata.get("License") or "").strip()
+    classifiers = [
+        classifier.rpartition(" :: ")[2]
+        for classifier in about.metadata.get_all("Classifier", [])
+        if "License ::" in classifier
+    ]
+    name = text if text and "\n" not in text else ", ".join(classifiers)
     return [{"license": {"name": name}}] if name else []
 
 
@@ -59,13 +63,15 @@ def component(name: str, kind: str) -> dict[str, Any]:
     about = distribution(name)
     purl = f"pkg:pypi/{name}@{about.version}"
     known = {"type": kind, "bom-ref": purl, "name": name, "version": about.version, "purl": purl}
-    return known | ({"licenses": found} if (found := licences(about)) else {})
+    return known | ({"licenses": named} if (named := licences(about)) else {})
 
 
 def bill() -> dict[str, Any]:
     shipped = closure()
     refs = {name: component(name, "library")["purl"] for name in shipped}
-    edges = [{"ref": refs[name], "dependsOn": sorted(refs[one] for one in shipped[name])} for name in sorted(shipped)]
+    edges = [
+        {"ref": refs[name], "dependsOn": sorted(refs[other] for other in shipped[name])} for name in sorted(shipped)
+    ]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",

@@ -27,11 +27,11 @@ FLAT_POLLS = 1000
 
 @contextmanager
 def vendor(organizations: int) -> Iterator[str]:
-    """The simulated vendor as a process; gives its URL."""
+    """The simulated vendor as a process; yield its URL."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.toml"
         ids = [f"org-{n}" for n in range(organizations)]
-        tables = "".join(f'[organizations.{one}]\ncredits = "5000.25"\n' for one in ids)
+        tables = "".join(f'[organizations.{id_}]\ncredits = "5000.25"\n' for id_ in ids)
         script.write_text(f"[keys]\n{json.dumps(KEY)} = {json.dumps(ids)}\n{tables}")
         process = subprocess.Popen(
             [sys.executable, "-m", "monitor.sandbox", "--script", script], stdout=subprocess.PIPE, text=True

@@ -74,7 +74,10 @@ def fill(configured: Settings, days: int) -> None:
             account=account.name,
             title=None,
         )
-        rows = [{"organization_id": 1, "taken_at": one.taken_at, "credits": one.credits} for one in history(days)]
+        rows = [
+            {"organization_id": 1, "taken_at": snapshot.taken_at, "credits": snapshot.credits}
+            for snapshot in history(days)
+        ]
         tx.execute(sa.insert(snapshots), rows)
     engine.dispose()
 

@@ -137,14 +137,14 @@ class Snapshot:
 class Check:
     """One fetch of one organization (None: of the account's list): a `Snapshot` or a `Failure`, and when it ended.
 
-    One that was `held` over from an earlier lease is judged only if nothing newer was recorded since.
+    One `carried_over` from an earlier leadership is judged only if nothing newer was recorded since.
     """
 
     account_id: int
     organization_id: int | None
     ended_at: datetime
     outcome: Snapshot | Failure
-    held: bool = False
+    carried_over: bool = False
     poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
 
 

@@ -1,7 +1,7 @@
-"""How the change between two snapshots is shared out over time, exactly: shares are whole millionths that add up.
+"""Prorate the change between two snapshots by time, exactly: shares are whole millionths that add up.
 
-Pure arithmetic: no clock, no I/O.  The share of a stretch is the difference of two running totals, cut off, so that
-neighbouring stretches, hours of a day and days of a month always add up to the change itself.
+Pure arithmetic.  A share is the difference of two running totals, each rounded towards zero, so that the shares of
+neighbouring periods, of the hours of a day and of the days of a month always add up to the whole change.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from monitor.amounts import from_micro, to_micro
 from monitor.model import Snapshot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,8 +18,8 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-class Part(NamedTuple):
-    """What was used and topped up in the stretch that begins at `starts_at`; both are 0 or more."""
+class Share(NamedTuple):
+    """What was used and topped up in the bucket that begins at `starts_at`; both are 0 or more."""
 
     starts_at: datetime
     used: Decimal
@@ -26,35 +27,35 @@ class Part(NamedTuple):
 
 
 def floor(at: datetime, step: timedelta) -> datetime:
-    """The last multiple of `step`, counted from 1970 in UTC, at or before an instant."""
+    """Return the last multiple of `step`, counted from 1970 in UTC, at or before an instant."""
     return EPOCH + (at - EPOCH) // step * step
 
 
 def share(before: Snapshot, after: Snapshot, since: datetime, until: datetime) -> Decimal:
-    """The share of the change (negative: used) from `before` to the later `after` in `since` <= instant < `until`."""
-    micros = _micros(after.credits - before.credits)
+    """Return the share (negative: used) of the change from `before` to the later `after` in `since` <= at < `until`."""
+    micros = to_micro(after.credits - before.credits)
     part = _until(before, after, micros, until) - _until(before, after, micros, since)
-    return Decimal(part).scaleb(-6)
+    return from_micro(part)
 
 
-def parts(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Part]:
-    """The change from `before` to the later `after` in each bucket of `step` that lies between them, oldest first.
+def prorate(before: Snapshot, after: Snapshot, step: timedelta) -> Iterator[Share]:
+    """Yield the share of the change from `before` to the later `after` in each bucket of `step`, oldest first.
 
-    A snapshot at the very beginning of a bucket ends the one before: the bucket has no share of what came earlier.
+    A snapshot at the very beginning of a bucket ends the one before: that bucket has no share of the earlier change.
     """
     starts_at, last = floor(before.taken_at, step), floor(after.taken_at - MICROSECOND, step)
     if starts_at == last:  # nearly always
-        yield _part(starts_at, after.credits - before.credits)
+        yield _share(starts_at, after.credits - before.credits)
         return
-    micros, done = _micros(after.credits - before.credits), 0
+    micros, done = to_micro(after.credits - before.credits), 0
     while starts_at <= last:
         reached = _until(before, after, micros, starts_at + step)
-        yield _part(starts_at, Decimal(reached - done).scaleb(-6))
+        yield _share(starts_at, from_micro(reached - done))
         starts_at, done = starts_at + step, reached
 
 
 def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
-    """The part of a change, in millionths, that lies before an instant: in proportion, cut off towards zero."""
+    """Return the part of a change, in millionths, that lies before an instant, rounded towards zero."""
     if at <= before.taken_at:
         return 0
     if at >= after.taken_at:
@@ -64,10 +65,6 @@ def _until(before: Snapshot, after: Snapshot, micros: int, at: datetime) -> int:
     return size if micros > 0 else -size
 
 
-def _micros(amount: Decimal) -> int:
-    return int(amount.scaleb(6).to_integral_exact())
-
-
-def _part(starts_at: datetime, change: Decimal) -> Part:
+def _share(starts_at: datetime, change: Decimal) -> Share:
     nothing = Decimal(0)
-    return Part(starts_at, -change, nothing) if change < 0 else Part(starts_at, nothing, change)
+    return Share(starts_at, -change, nothing) if change < 0 else Share(starts_at, nothing, change)

@@ -3,8 +3,6 @@
 Refuses to change what can be printed.
 """
 
-import logging
-from types import TracebackType
 from typing import Final
 
 FORMULA: Final = ("=", "+", "-", "@")
@@ -34,17 +32,3 @@ def no_formula(text: str) -> str:
     """A cell of a CSV file that no spreadsheet calculates: text in place of a formula gets an apostrophe in front."""
     line = masked(text)
     return f"'{line}" if line.startswith(FORMULA) else line
-
-
-class LineFormatter(logging.Formatter):
-    """A log record on one line, whatever its parts hold; the lines of a traceback are indented, and start no record."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
-        record.message = escaped(record.message)
-        return super().formatMessage(record)
-
-    def formatException(  # noqa: N802
-        self,
-        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
-    ) -> str:
-        return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))

@@ -7,6 +7,7 @@ database of its own, a copy of a migrated one.
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,11 +16,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Shell
+from hypothesis import HealthCheck, settings
 from server import Server, running_server, upgraded
 from story import START, THREE, Story
 
 from monitor.store import pruning
 from monitor.store.engines import open_reader, open_writer
+
+# A shell lets what it runs in the background ignore SIGINT; what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# How long an example takes is this machine's business.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +113,9 @@ def reader(database_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture
 async def story(tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Story]:
     """The rooms put together on each kind of database; nothing may go wrong in them unseen."""
-    one = Story(tmp_path, database_url).begin()
-    yield one
-    await one.end()
+    story = Story(tmp_path, database_url).begin()
+    yield story
+    await story.end()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
 
 

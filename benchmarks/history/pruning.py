@@ -66,7 +66,7 @@ class Batches:
         self._store, self._settings, self._now = opened, settings, now
         self._forecasts = ForecastCache()
         reader = engines.open_reader(settings.database.url)
-        self._ids = [(one.id, one.credits or Decimal(0)) for one in query.status(reader)]
+        self._ids = [(row.id, row.credits or Decimal(0)) for row in query.status(reader)]
         reader.dispose()
         self._number = 0
 
@@ -107,4 +107,4 @@ def _snapshots(url: str, until: datetime) -> int:
 def _line(what: str, times: list[float]) -> tuple[str, ...]:
     centiles = statistics.quantiles(times, n=20)
     figures = (statistics.median(times), centiles[-1], max(times))
-    return (what, f"{len(times):,}", *(f"{one:,.1f} ms" for one in figures))
+    return (what, f"{len(times):,}", *(f"{milliseconds:,.1f} ms" for milliseconds in figures))

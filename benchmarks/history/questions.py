@@ -49,15 +49,18 @@ class Asked:
 
 
 def questions(newest: datetime, kind: str) -> Iterator[Asked]:
-    one = f"org-{ONE:04}"
+    vendor_id = f"org-{ONE:04}"
 
     def range_of(days: int) -> dict[str, Any]:
         since, until = newest - days * DAY, newest
         plain = RANGE.format(one=ONE, since=since.isoformat(), until=until.isoformat())
-        return {"ours": lambda engine: _rows(query.history(engine, one, since=since, until=until)), "plain": plain}
+        return {
+            "ours": lambda engine: _rows(query.history(engine, vendor_id, since=since, until=until)),
+            "plain": plain,
+        }
 
     def used(by: By, zone: ZoneInfo, organization: str | None = None) -> Callable[[sa.Engine], int]:
-        asked = query.Question(by=by, zone=zone, price=Decimal("0.01"), now=END, since=BEGIN, until=END)
+        asked = query.UsageQuestion(by=by, zone=zone, price=Decimal("0.01"), now=END, since=BEGIN, until=END)
 
         def ask(engine: sa.Engine) -> int:
             with query.usage(engine, asked, organization) as answer:
@@ -72,14 +75,14 @@ def questions(newest: datetime, kind: str) -> Iterator[Asked]:
     yield Asked("one organization, 24 h, every balance", **range_of(1))
     yield Asked("one organization, 30 d, every balance", **range_of(30))
     year = {"since": BEGIN, "until": END}
-    by_day = lambda engine: _rows(query.history_buckets(engine, one, every=DAY, **year))  # noqa: E731
+    by_day = lambda engine: _rows(query.history_buckets(engine, vendor_id, every=DAY, **year))  # noqa: E731
     yield Asked("one organization's year, `history --every 1d`", by_day, BY_DAY.format(one=ONE), 50)
     day = USE.format(bucket="substr(taken_at, 1, 10)", where=where)
-    yield Asked("one organization's year, `usage --by day`", used(By.DAY, UTC, one), day, 50)
+    yield Asked("one organization's year, `usage --by day`", used(By.DAY, UTC, vendor_id), day, 50)
     yield Asked("use of all by month, UTC", used(By.MONTH, UTC), USE.format(bucket=month, where=""), 200)
     yield Asked("use of all by month, Europe/Berlin", used(By.MONTH, BERLIN), local)
     yield Asked("the 100 newest incidents", lambda engine: len(query.incidents(engine, limit=100)))
-    yield Asked("one organization's incidents", lambda engine: len(query.incidents(engine, organization=one)))
+    yield Asked("one organization's incidents", lambda engine: len(query.incidents(engine, organization=vendor_id)))
     yield Asked("all 20,000 incidents", lambda engine: len(query.incidents(engine)))
 
 
@@ -117,16 +120,23 @@ def _reader(url: str) -> Iterator[sa.Engine]:
 def print_questions(kind: str, url: str, plain_url: str, newest: datetime) -> None:
     asked = list(questions(newest, kind))
     with _reader(url) as engine:
-        ours = [_measure(f"{kind}: {one.text}", lambda one=one: one.ours(engine)) for one in asked]
+        ours = [
+            _measure(f"{kind}: {question.text}", lambda question=question: question.ours(engine)) for question in asked
+        ]
     with _reader(plain_url) as engine:
         plain = [
-            one.plain and _measure(f"{kind}: plain: {one.text}", partial(_sql(one.plain), engine)) for one in asked
+            question.plain and _measure(f"{kind}: plain: {question.text}", partial(_sql(question.plain), engine))
+            for question in asked
         ]
     lines = []
-    for one, mine, other in zip(asked, ours, plain, strict=True):
+    for question, mine, other in zip(asked, ours, plain, strict=True):
         gain = f"{other.median / mine.median:,.1f} x" if other else "-"
-        aim = "-" if one.aim is None else f"{one.aim:g} ms" + ("" if mine.median <= one.aim else ", missed")
-        lines.append((one.text, f"{mine.found:,}", str(mine), str(other or "-"), gain, aim))
+        aim = (
+            "-"
+            if question.aim is None
+            else f"{question.aim:g} ms" + ("" if mine.median <= question.aim else ", missed")
+        )
+        lines.append((question.text, f"{mine.found:,}", str(mine), str(other or "-"), gain, aim))
     table(("question; median (fastest)", "rows", "ours", "the plain way", "faster", "aim"), lines)
 
 

@@ -62,7 +62,7 @@ def _path(url: str) -> Path:
 
 @contextmanager
 def stage(kind: str, keep: Path | None, year: Year, took: Took) -> Iterator[Stage]:
-    """Makes what is missing; what is in `keep` already is used again."""
+    """Make what is missing; what is in `keep` already is used again."""
     folder = keep or Path(tempfile.mkdtemp(prefix="cm-history-"))  # short: a socket's path may have 107 bytes
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # started by root, the server runs as another user

@@ -29,8 +29,8 @@ def upgrade() -> None:
         "organizations",
         sa.Column("newest_at", Instant, comment="the latest taken_at of its snapshots, in whatever order they arrived"),
     )
-    _create_stretches("balance_days", "UTC days: every snapshot ever recorded is in one")
-    _create_stretches("balance_hours", "UTC hours: of the snapshots that retention has removed")
+    _create_rollups("balance_days", "UTC days: every snapshot ever recorded is in one")
+    _create_rollups("balance_hours", "UTC hours: of the snapshots that retention has removed")
     op.create_index(
         "ix_deliveries_given_up",
         "deliveries",
@@ -48,7 +48,7 @@ def upgrade() -> None:
     _replace_daily_view("0002_views")
 
 
-def _create_stretches(name: str, of: str) -> None:
+def _create_rollups(name: str, of: str) -> None:
     op.create_table(
         name,
         sa.Column("organization_id", Id, primary_key=True, autoincrement=False),

@@ -26,7 +26,7 @@ def courses(engine: Engine, settings: Settings, organization: str | None = None)
     with the nearest names for an unknown organization.
     """
     placement = Placement(settings)
-    placed = {known.id: placement.of_known(known) for known in writer.read(engine, organizations.identities)}
+    placed = {known.id: placement.of_known(known) for known in writer.read(engine, organizations.organization_rows)}
     if organization is None:
         wanted = [id_ for id_, (_, _, watched) in placed.items() if watched or not settings.accounts]
     else:

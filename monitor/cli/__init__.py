@@ -11,12 +11,16 @@ import click
 
 from monitor import __version__
 from monitor.cli.backtest import backtest
+from monitor.cli.check import check
 from monitor.cli.config import config
 from monitor.cli.db import db
+from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
 from monitor.cli.history import history
-from monitor.cli.incidents import incidents, organizations
-from monitor.cli.run import check, demo, notify, run
+from monitor.cli.incidents import incidents
+from monitor.cli.notify import notify
+from monitor.cli.organizations import organizations
+from monitor.cli.run import run
 from monitor.cli.silence import silence, silences
 from monitor.cli.status import status
 from monitor.cli.usage import usage

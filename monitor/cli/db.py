@@ -1,20 +1,22 @@
 """`credit-monitor db`: the schema, and what is kept how long."""
 
+import os
+import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
-from monitor.cli.importing import import_
-from monitor.cli.moving import backup, copy
 from monitor.cli.options import asking, config_option, load, reading
-from monitor.cli.output import Row, show
-from monitor.cli.progress import progress
+from monitor.cli.output import Row, progress, show
 
 if TYPE_CHECKING:
+    from monitor.cli.db_copy import Begin, Copied
     from monitor.config import Settings
 
 COLUMNS: Final = ("sort", "rows", "before")
@@ -23,10 +25,6 @@ COLUMNS: Final = ("sort", "rows", "before")
 @click.group()
 def db() -> None:
     """Look after the database."""
-
-
-for command in (import_, backup, copy):
-    db.add_command(command)
 
 
 @db.command()
@@ -79,7 +77,7 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
         portions = retention.removable(settings, now)
     found: Counter[str] = Counter()
     for portion in portions:
-        found[portion.sort.value] += portion.rows
+        found[portion.kind.value] += portion.rows
     if not dry_run and found:
         found = _prune(settings, now, found.total())
     show(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
@@ -88,15 +86,15 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
     """What may be removed at all, and before when; None: never."""
     from monitor.daemon import retention  # noqa: PLC0415
-    from monitor.store.pruning import Sort  # noqa: PLC0415
+    from monitor.store.pruning import Kind  # noqa: PLC0415
 
     before = retention.cutoffs(settings.retention, now)
     sorts = {
-        Sort.SNAPSHOTS: before.raw,
-        Sort.HOURS: before.hourly,
-        Sort.DAYS: before.daily,
-        Sort.CHECKS: before.raw,
-        Sort.ATTEMPTS: before.raw,
+        Kind.SNAPSHOTS: before.raw,
+        Kind.HOURS: before.hourly,
+        Kind.DAYS: before.daily,
+        Kind.CHECKS: before.raw,
+        Kind.ATTEMPTS: before.raw,
     }
     return {sort.value: at for sort, at in sorts.items()}
 
@@ -111,7 +109,7 @@ def _prune(settings: "Settings", now: datetime, expected: int) -> Counter[str]:
     try:
         with progress("removing", expected) as done:
             for portion, rows in retention.prune(opened, settings, now):
-                gone[portion.sort.value] += rows
+                gone[portion.kind.value] += rows
                 done(rows)
     finally:
         opened.close()
@@ -120,3 +118,103 @@ def _prune(settings: "Settings", now: datetime, expected: int) -> Counter[str]:
 
 def _rows(found: Counter[str], before: dict[str, datetime | None]) -> Iterable[Row]:
     return ({"sort": sort, "rows": found[sort], "before": at} for sort, at in before.items())
+
+
+# --- import -----------------------------------------------------------------------------------------------------------
+
+
+LINES_AT_ONCE: Final = 1000
+
+
+@db.command("import", short_help="Add balances of a CSV file to the history.")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--organization", metavar="NAME", help="Whose balances all of these are, whatever the file says.")
+@config_option
+def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
+    """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""
+    from monitor.app import open_database  # noqa: PLC0415
+    from monitor.importer import csv, look_through, put_in  # noqa: PLC0415
+
+    settings, name = load(config_file), csv.shown(file)
+    with csv.opened(file) as source:
+        opened = open_database(settings)
+        try:
+            with reading(settings) as engine, progress("reading", _size(source)) as done:
+                found = look_through(
+                    _told(source, done), name, settings, engine, organization=organization, now=datetime.now(UTC)
+                )
+            with progress("importing", found.count) as done:
+                count = put_in(opened, settings, found, done)
+        finally:
+            opened.close()
+    where = _count(len(found.balances), "organization")
+    click.echo(f"{name}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
+    if found.naive:
+        click.echo(f"taken as UTC: {_count(found.naive, 'instant')} without an offset", err=True)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _size(source: TextIO) -> int:
+    """How much there is to read, in bytes; 0 where nobody knows."""
+    try:
+        found = os.fstat(source.fileno())
+    except (OSError, ValueError):
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def _told(source: TextIO, done: Callable[[int], None]) -> Iterator[str]:
+    while lines := list(islice(source, LINES_AT_ONCE)):
+        yield from lines
+        done(sum(map(len, lines)))
+
+
+# --- backup and copy --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _bar(label: str) -> "Iterator[Begin]":
+    """A bar that begins when it is known how much there is to do."""
+    with ExitStack() as stack:
+
+        def begin(total: int) -> Callable[[int], None]:
+            return stack.enter_context(progress(label, total))
+
+        yield begin
+
+
+@db.command(short_help="Write all of it to a new SQLite file.")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+def backup(file: Path, config_file: Path | None) -> None:
+    """Write all of the database to FILE, a new SQLite database, while the daemon runs."""
+    from monitor.cli import db_copy  # noqa: PLC0415
+
+    settings = load(config_file)
+    with _bar("backing up") as begin:
+        done = db_copy.backup(settings, file, begin)
+    click.echo(f"{file}: {_copied(done)}, verified")
+
+
+@db.command(short_help="Move all of it to another, empty database.")
+@click.option("--to", "url", required=True, metavar="URL", help="An empty database: postgresql://… or sqlite:///….")
+@config_option
+def copy(url: str, config_file: Path | None) -> None:
+    """Move on to another database: put everything into the empty one at URL, all of it or nothing."""
+    from monitor.cli import db_copy  # noqa: PLC0415
+
+    settings = load(config_file)
+    with _bar("copying") as begin:
+        done = db_copy.copy(settings, url, begin)
+    click.echo(f"{done.shown_url}: {_copied(done)}, verified")
+    click.echo(f'Now put it into the configuration, and start the daemon:\n\n[database]\nurl = "{done.shown_url}"')
+    if done.shown_url != url:
+        click.echo("(with the password, or without one and with ~/.pgpass)")
+
+
+def _copied(done: "Copied") -> str:
+    tables = sum(rows > 0 for rows in done.rows.values())
+    return f"{sum(done.rows.values()):,} rows of {tables} tables"

@@ -1,158 +1,20 @@
-"""`credit-monitor demo`: the real daemon against a simulated vendor and a receiver that prints what arrives."""
+"""`credit-monitor demo`: what the daemon does, watched in a terminal.  `demo_play` does it."""
 
-import asyncio
-import os
-import signal
 import sys
-import tempfile
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
-from typing import Final
 
 import click
 
-from monitor import query
-from monitor.errors import MonitorError
-from monitor.query import OrganizationStatus
-from monitor.sandbox import DEMO_V1_KEY, DEMO_V1ALPHA_KEY, Received, Receiver, Vendor, demo_vendor, run_scenario
-from monitor.store import engines
-from monitor.store.writer import Engine
-
-LAP: Final = 60.0  # seconds, when nobody says how long
-SETTLING: Final = 3.0  # seconds at the end for the last messages
-COLOURS: Final = {"critical": "red", "warning": "yellow", "unknown": "magenta", "ok": "green"}
-CONFIG: Final = """
-[database]
-url = "sqlite:///{folder}/demo.db"
-[poll]
-every = "1s"
-deadline = "1s"
-[rules]
-stale_after = "4s"
-[accounts.v1]
-base_url = "{vendor}"
-[accounts.v1alpha]
-base_url = "{vendor}"
-generation = "v1alpha"
-[organizations.render-farm]
-account = "v1"
-id = "org-1001"
-[organizations.playground]
-account = "v1"
-id = "org-1002"
-[organizations.archive]
-account = "v1alpha"
-[channels.terminal]
-"""
+from monitor.cli.options import Duration
 
 
-async def play(length: timedelta | None) -> int:
-    """Play laps until Ctrl-C, or one lap within `length`; gives the exit code."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    seconds = length.total_seconds() if length else None
-    lap = LAP if seconds is None else max(seconds - SETTLING, 1.0)
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credit-monitor-demo-")))
-        receiver = await stack.enter_async_context(Receiver(_print_alert))
-        vendor = await stack.enter_async_context(demo_vendor())
-        _introduce(lap, folder)
-        daemon = await _start_daemon(folder, vendor, receiver)
-        scenes = asyncio.create_task(_scenes(vendor, lap, endless=seconds is None))
-        watching = asyncio.create_task(_watch(folder / "demo.db"))
-        try:
-            return await _until_done(daemon, stopped, seconds, folder)
-        finally:
-            scenes.cancel()
-            watching.cancel()
-            await asyncio.gather(scenes, watching, return_exceptions=True)
+@click.command(short_help="The real daemon against a simulated vendor.")
+@click.option("--for", "length", type=Duration(), help="End by itself after so long (30s).")
+def demo(length: timedelta | None) -> None:
+    """Watch the real daemon against a simulated vendor, in this terminal; Ctrl-C ends it."""
+    import asyncio  # noqa: PLC0415
 
+    from monitor.cli.demo_play import play  # noqa: PLC0415
 
-def _introduce(lap: float, folder: Path) -> None:
-    click.echo("A simulated vendor with three organizations, polled every second by the real daemon.")
-    click.echo("Levels: warning below 1,000 credits, critical below 200. What arrives at a channel starts with >>")
-    click.echo(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
-
-
-async def _start_daemon(folder: Path, vendor: Vendor, receiver: Receiver) -> asyncio.subprocess.Process:
-    (folder / "config.toml").write_text(CONFIG.format(folder=folder, vendor=vendor.url), encoding="utf-8")
-    secrets = {
-        "CREDIT_MONITOR_ACCOUNTS__V1__API_KEY": DEMO_V1_KEY,
-        "CREDIT_MONITOR_ACCOUNTS__V1ALPHA__API_KEY": DEMO_V1ALPHA_KEY,
-        "CREDIT_MONITOR_CHANNELS__TERMINAL__URL": receiver.url(),
-    }
-    # Settings that the person has for a daemon of their own must not reach this one.
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(("CREDIT_MONITOR_", "CREDENTIALS_"))}
-    with (folder / "daemon.log").open("wb") as log:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "monitor", "run", "--config", str(folder / "config.toml")),
-            env=kept | secrets,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is ours to pass on
-        )
-
-
-async def _scenes(vendor: Vendor, lap: float, *, endless: bool) -> None:
-    await run_scenario(vendor, lap)
-    while endless:
-        await run_scenario(vendor, lap)
-
-
-async def _until_done(
-    daemon: asyncio.subprocess.Process, stopped: asyncio.Event, seconds: float | None, folder: Path
-) -> int:
-    """Wait for the end, whoever brings it; then end the daemon as systemd would."""
-    ended = asyncio.create_task(daemon.wait())
-    asked = asyncio.create_task(stopped.wait())
-    await asyncio.wait({ended, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
-    if ended.done():
-        click.echo((folder / "daemon.log").read_text(encoding="utf-8")[-2000:], err=True)
-        click.echo(f"the daemon ended by itself with exit code {daemon.returncode}", err=True)
-        return MonitorError.exit_code
-    daemon.send_signal(signal.SIGTERM)
-    code = await ended
-    click.echo(f"\nThe daemon was told to stop and ended with exit code {code}.")
-    return code
-
-
-async def _watch(database: Path) -> None:
-    """Print a line of balances whenever a second has passed and something was recorded."""
-    last: list[tuple[object, ...]] = []
-    engine = engines.open_reader(f"sqlite:///{database}")
-    try:
-        while True:
-            await asyncio.sleep(1)
-            rows = _ask(engine)
-            now: list[tuple[object, ...]] = [(one.name, one.credits, one.state) for one in rows]
-            if now and now != last:
-                click.echo(_line(rows))
-            last = now
-    finally:
-        engine.dispose()
-
-
-def _ask(engine: Engine) -> list[OrganizationStatus]:
-    try:
-        return query.status(engine)
-    except MonitorError:
-        return []  # the daemon is still making its tables
-
-
-def _line(rows: Iterable[OrganizationStatus]) -> str:
-    return "   ".join(
-        f"{one.name} {'-' if one.credits is None else format(one.credits, ',.2f'):>8} "
-        + click.style(f"{one.state:<8}", fg=COLOURS[one.state])
-        for one in rows
-    )
-
-
-def _print_alert(received: Received) -> None:
-    colour = {"failure": "red", "warning": "yellow", "success": "green"}.get(received.type)
-    click.echo(click.style(f">> {received.title}", fg=colour, bold=True))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    raise click.exceptions.Exit(asyncio.run(play(length)))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.options import Duration, When, asking, load, reading, require_period
-from monitor.cli.output import Row, hours, show, shown
-from monitor.cli.progress import progress
+from monitor.cli.output import Row, hours, progress, show, shown
 from monitor.cli.sparkline import Traces
 
 if TYPE_CHECKING:

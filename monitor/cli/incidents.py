@@ -1,4 +1,4 @@
-"""The questions: incidents, organizations."""
+"""`credit-monitor incidents`: what went wrong, and when it ended."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import click
 
 from monitor.cli.options import asking, load, reading
 from monitor.cli.output import Row, show
-from monitor.errors import FetchError
 
 
 @click.command()
@@ -52,36 +51,3 @@ def _incident_row(row: Any) -> Row:
         "pending": row.pending,
         "given_up": row.given_up,
     }
-
-
-@click.command()
-@asking
-def organizations(config_file: Path | None, style: str) -> None:
-    """What each account's key sees, asked of the vendor now."""
-    import asyncio  # noqa: PLC0415
-
-    from monitor.app import seen_organizations  # noqa: PLC0415
-    from monitor.config.checks import require_accounts  # noqa: PLC0415
-
-    settings = load(config_file)
-    require_accounts(settings)
-    seen = asyncio.run(seen_organizations(settings))
-    names = {o.id: o.name for o in settings.organizations.values() if o.id}
-    rows = [
-        {
-            "account": account,
-            "id": one.id,
-            "title": one.name,
-            "default": one.is_default,
-            "organization": names.get(one.id, one.id),
-        }
-        for account, found in seen.items()
-        if not isinstance(found, FetchError)
-        for one in found
-    ]
-    show(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
-    failed = {account: found for account, found in seen.items() if isinstance(found, FetchError)}
-    for account, error in failed.items():
-        click.echo(f"account {account}: {error}", err=True)
-    if failed:
-        raise click.exceptions.Exit(69)

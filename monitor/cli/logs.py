@@ -10,15 +10,30 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
-from monitor.text import LineFormatter
+from monitor.text import escaped
 
 PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 JOURNAL: Final = Path("/run/systemd/journal/socket")
 LONGEST_WAIT: Final = 0.2  # seconds for a journal that is busy; then a line is lost rather than a poll
 # What a log call may say beside its words, in `extra`; `journalctl ORGANIZATION=render-farm` finds it.
 FIELDS: Final = ("organization", "account", "channel", "rule", "severity", "reason", "incident", "notification")
+
+
+class LineFormatter(logging.Formatter):
+    """A log record on one line, whatever its parts hold; the lines of a traceback are indented, and start no record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(  # noqa: N802
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class JournalFormatter(LineFormatter):

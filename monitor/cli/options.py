@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from monitor import durations
 from monitor.cli.output import FORMATS
 from monitor.errors import UsageError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from monitor.config import Settings
     from monitor.store.writer import Engine
 
-SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
@@ -57,6 +57,9 @@ def reading(settings: "Settings") -> "Iterator[Engine]":
         engine.dispose()
 
 
+LONGEST: Final = timedelta(days=365_000_000)  # a stretch of history may be as long as it likes
+
+
 class When(click.ParamType[datetime]):
     """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given.
 
@@ -71,9 +74,11 @@ class When(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        if parts := re.fullmatch(r"(\d{1,6})([smhdwy])", value.strip()):
+        if re.fullmatch(r"([0-9]+[a-z])+", value.strip()):
             try:
-                return datetime.now(UTC) - timedelta(seconds=SECONDS[parts[2]] * int(parts[1]))
+                return datetime.now(UTC) - timedelta(seconds=durations.seconds(value.strip()))
+            except ValueError:
+                self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
             except OverflowError:
                 self.fail(f"{value!r} lies before all calendars", param, ctx)
         try:
@@ -89,17 +94,17 @@ class When(click.ParamType[datetime]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A length of time such as 90s, 5m, 1h, 7d."""
+    """A length of time such as 90s, 5m, 1h30m, 7d."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        parts = re.fullmatch(r"(\d{1,6})([smhdwy])", value.strip())
-        if not parts or int(parts[1]) == 0:
-            self.fail(f"{value!r} is not a length of time such as 90s, 5m, 1h or 7d", param, ctx)
-        return timedelta(seconds=SECONDS[parts[2]] * int(parts[1]))
+        try:
+            return durations.parse(value.strip(), longest=LONGEST)
+        except ValueError:
+            self.fail(f"{value!r} is not a length of time such as 90s, 5m, 1h30m or 7d", param, ctx)
 
 
 class SilenceId(click.ParamType[int]):

@@ -3,12 +3,15 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from math import isinf
 from typing import Any, Final
+
+import click
 
 from monitor.text import escaped, masked, no_formula
 
@@ -143,3 +146,21 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "-"
     return masked(str(value))
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives what to call with every so many that are done."""
+    with click.progressbar(
+        length=max(total, 1), label=label, file=sys.stderr, show_pos=True, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def done(count: int) -> None:
+            # More may turn up than was counted before.
+            bar.length = max(bar.length or 0, bar.pos + count)
+            bar.update(count)
+
+        yield done

@@ -109,7 +109,7 @@ def silences(lift: int | None, config_file: Path | None, style: str, *, ended_to
     from monitor import query  # noqa: PLC0415
 
     with reading(load(config_file)) as engine:
-        rows = query.silences(engine, at=datetime.now(UTC), standing_only=not ended_too)
+        rows = query.silences(engine, at=datetime.now(UTC), active_only=not ended_too)
     columns = ("id", "subject", "rule", "up_to", "until", "author", "reason", "created_at")
     rows_ = (_row(row, table=style == "table") for row in rows)
     show(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")

@@ -10,12 +10,12 @@ import click
 
 from monitor.cli.options import asking, load, reading
 from monitor.cli.output import hours, instant, show
-from monitor.model import Rule, Subject
+from monitor.model import OpenIncident, Rule, Subject
 from monitor.text import masked
 
 if TYPE_CHECKING:
     from monitor.config import Settings
-    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow, Standing
+    from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
@@ -127,7 +127,7 @@ def _flapping(organizations: "Sequence[OrganizationStatus]") -> Iterator[str]:
             yield _flaps(organization.name, incident)
 
 
-def _flaps(who: str, incident: "Standing") -> str:
+def _flaps(who: str, incident: OpenIncident) -> str:
     times = "once" if incident.returns == 1 else f"{incident.returns} times"
     now = f"clear since {incident.calm_since:%Y-%m-%d %H:%M}Z" if incident.calm_since else incident.severity.label
     return f"flapping: {who}: {incident.rule.value} came back {times} since {incident.opened_at:%Y-%m-%d %H:%M}Z, {now}"

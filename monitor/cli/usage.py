@@ -45,7 +45,7 @@ def usage(
 
     settings = load(config_file)
     zone = zone or settings.timezone
-    question = query.Question(
+    question = query.UsageQuestion(
         by=query.By(by),
         zone=zone,
         price=settings.price_per_credit,

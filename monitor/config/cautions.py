@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from monitor.config.locate import Key
-from monitor.config.permissions import exposure
 from monitor.config.schema import FileSettings, PollTable
+from monitor.config.secrets import exposure
 from monitor.config.settings import Account, Organization, Secret
-from monitor.config.sources import Origin
+from monitor.config.sources import Key, Origin
 
 
 def open_secrets(secrets: Iterable[Secret]) -> list[str]:

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from monitor.config.units import OFF, credits_figure, duration, zone
+from monitor import durations
+from monitor.config.units import OFF, credits_figure, zone
 
 HOUR: Final = r"([01]?[0-9]|2[0-3]):([0-5][0-9])"
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -56,7 +57,7 @@ def gaps(value: Any) -> tuple[timedelta, ...]:
     if value == OFF:
         return ()
     listed = value if isinstance(value, list | tuple) else [value]
-    found = tuple(duration(one) for one in listed)
+    found = tuple(durations.parse(one) for one in listed)
     if not found or any(later < earlier for earlier, later in pairwise(found)):
         raise ValueError('expected a gap such as "4h", or growing ones such as ["4h", "8h", "1d"]')
     if found[0] < timedelta(minutes=1):

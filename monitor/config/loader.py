@@ -11,7 +11,6 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from monitor.config import cautions, sources
-from monitor.config.locate import Key
 from monitor.config.problems import Mistakes, hint
 from monitor.config.retention import retention, retention_mistakes
 from monitor.config.rules import default_rules, mistakes_in, rules_over
@@ -36,7 +35,7 @@ from monitor.config.settings import (
     Web,
 )
 from monitor.config.show import effective
-from monitor.config.sources import BY_NAME, Layer
+from monitor.config.sources import BY_NAME, Key, Layer
 from monitor.config.units import NAME, is_open_http
 from monitor.errors import Mistake
 from monitor.model import Rules

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from monitor.config.locate import Key
 from monitor.config.schema import ANY, known_settings, names_in
-from monitor.config.sources import PREFIX, Layer, Origin, variable
+from monitor.config.sources import PREFIX, Key, Layer, Origin, variable
 from monitor.errors import ConfigError, Mistake
 
 

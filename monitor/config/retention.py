@@ -5,10 +5,10 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
+from monitor import durations
 from monitor.config.fields import DigestAt
 from monitor.config.schema import RetentionTable
 from monitor.config.settings import Retention
-from monitor.config.units import written
 from monitor.model import Rules
 
 DAY: Final = timedelta(days=1)
@@ -30,7 +30,7 @@ def retention_mistakes(
             yield coarser, f"must be at least retention.{finer}, from which it is made"
     shortest, why = max(_needs(every, digests), key=lambda need: need[0])
     if _is_shorter(table.raw, shortest):
-        yield "raw", f"must be at least {written(shortest)}{why}"
+        yield "raw", f"must be at least {durations.write(shortest)}{why}"
 
 
 def _is_shorter(age: timedelta | None, least: timedelta | None) -> bool:

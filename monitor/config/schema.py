@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor import durations
 from monitor.config import fields, units
 from monitor.model import REMINDERS, Generation, RateLimit, Severity
 
-Duration = Annotated[timedelta, BeforeValidator(units.duration)]
+Duration = Annotated[timedelta, BeforeValidator(durations.parse)]
 Text = Annotated[str, BeforeValidator(units.text)]
 Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
 Level = Annotated[Decimal, PlainValidator(fields.level)]  # a share of the last top-up stays one

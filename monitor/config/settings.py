@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from monitor.config.permissions import exposure
+from monitor.config.secrets import exposure
 from monitor.config.sources import CREDENTIALS, unreadable
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Generation, RateLimit, Rules, Severity

@@ -5,11 +5,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from monitor.config.locate import Key
+from monitor import durations
 from monitor.config.schema import FileSettings, Table
 from monitor.config.settings import Effective, Secret, Settings
-from monitor.config.sources import Origin
-from monitor.config.units import FOREVER, OFF, written
+from monitor.config.sources import Key, Origin
+from monitor.config.units import FOREVER, OFF
 from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
 
 SECRETS: Final = {
@@ -103,20 +103,20 @@ def _shown(value: Any) -> str:
     if value is None:
         return OFF
     if isinstance(value, timedelta):
-        return written(value)
+        return durations.write(value)
     if isinstance(value, Severity):
         return value.label
     if isinstance(value, RateLimit):
-        return f"{value.requests}/{written(value.per)}"
+        return f"{value.requests}/{durations.write(value.per)}"
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, SpendLimit):
         clear = f", clear = {_shown(value.clear)}"
-        return f"{{ credits = {_shown(value.credits)}, window = {written(value.window)}{clear} }}"
+        return f"{{ credits = {_shown(value.credits)}, window = {durations.write(value.window)}{clear} }}"
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
-        gaps = (f"{one.label} = {' '.join(map(written, those))}" for one, those in value)
+        gaps = (f"{one.label} = {' '.join(map(durations.write, those))}" for one, those in value)
         return "{ " + ", ".join(gaps) + " }"
     if isinstance(value, tuple):
         return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"

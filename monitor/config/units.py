@@ -1,4 +1,4 @@
-"""Values as people write them, turned into what the rooms use, and durations back.
+"""Values as people write them, turned into what the rooms use.
 
 Every function takes what TOML or an environment variable holds and raises `ValueError` that says what was expected; no
 message repeats a value, for it may be secret.
@@ -14,15 +14,13 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
+from monitor import amounts, durations
 from monitor.model import Generation, RateLimit, Severity
 
-SECONDS: Final = {"y": 31_536_000, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-LONGEST: Final = 3660 * 86400
 OLDEST: Final = 100 * 365 * 86400
 NAME: Final = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 OFF: Final = "off"
 FOREVER: Final = "forever"
-MOST_CREDITS: Final = Decimal(10) ** 12
 MOST_CHECKS: Final = 1000
 MOST_COSTLY: Final = Decimal(10) ** 6
 CHEAPEST: Final = Decimal("1e-12")
@@ -30,49 +28,19 @@ LAST_PORT: Final = 65_535
 HOST: Final = re.compile(r"[a-z0-9]+(?:[-._][a-z0-9]+)*")
 
 
-def duration(value: Any) -> timedelta:
-    """A length of time: "90s", "5m", "1h30m", "7d", "2w", "1y" (365 days)."""
-    seconds = _seconds(value)
-    if not 0 < seconds <= LONGEST:
-        raise ValueError("expected more than nothing and at most ten years")
-    return timedelta(seconds=seconds)
-
-
 def age(value: Any) -> timedelta | None:
     """How old something may get: a length of time up to a hundred years, "forever" or "off" (None)."""
     if isinstance(value, str) and value in {FOREVER, OFF}:
         return None
-    seconds = _seconds(value)
+    seconds = durations.seconds(value)
     if not 0 < seconds <= OLDEST:
         raise ValueError('expected more than nothing and at most a hundred years, or "forever"')
     return timedelta(seconds=seconds)
 
 
-def _seconds(value: Any) -> int:
-    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-    if is_number or (isinstance(value, str) and value.isdecimal()):
-        raise ValueError('has no unit; expected a length of time such as "90s" or "5m"')
-    parts = re.findall(r"([0-9]{1,9})([ywdhms])", value) if isinstance(value, str) else []
-    if not parts or "".join(n + u for n, u in parts) != value:
-        raise ValueError('expected a length of time such as "90s", "5m", "1h30m" or "7d"')
-    if len({unit for _, unit in parts}) < len(parts):
-        raise ValueError("names a unit twice")
-    return sum(int(n) * SECONDS[u] for n, u in parts)
-
-
-def written(length: timedelta) -> str:
-    """A length of time as `duration` reads it; in days, for a reader counts in them."""
-    left = round(length.total_seconds())
-    parts = ""
-    for unit in "dhms":
-        count, left = divmod(left, SECONDS[unit])
-        parts += f"{count}{unit}" if count else ""
-    return parts or "0s"
-
-
 def duration_or_off(value: Any) -> timedelta | None:
     """A duration, or "off" (None)."""
-    return None if value == OFF else duration(value)
+    return None if value == OFF else durations.parse(value)
 
 
 def text(value: Any) -> str:
@@ -143,9 +111,9 @@ def credits_figure(value: Any) -> Decimal:
         number = Decimal(value) if isinstance(value, int | str | Decimal) and not isinstance(value, bool) else None
     except InvalidOperation:
         number = None
-    if number is None or not number.is_finite() or not 0 <= number < MOST_CREDITS:
+    if number is None or not amounts.is_plausible(number) or number < 0:
         raise ValueError("expected a number of credits, 0 or more")
-    return number.quantize(Decimal("0.000001"))
+    return amounts.rounded(number)
 
 
 def price(value: Any) -> Decimal:
@@ -163,7 +131,7 @@ def price(value: Any) -> Decimal:
 
 def hours_figure(value: Any) -> Decimal:
     """A level of runway, in hours."""
-    return Decimal(int(duration(value).total_seconds())) / 3600
+    return Decimal(int(durations.parse(value).total_seconds())) / 3600
 
 
 def levels(value: Any) -> Mapping[str, Any] | None:
@@ -182,7 +150,7 @@ def rate_limit(value: Any) -> RateLimit | None:
     parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6}[hms])", value) if isinstance(value, str) else None
     if parts is None or int(parts[1]) == 0:
         raise ValueError('expected requests in a time such as "75/10s", or "off"')
-    return RateLimit(int(parts[1]), duration(parts[2]))
+    return RateLimit(int(parts[1]), durations.parse(parts[2]))
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------

@@ -1,60 +1,48 @@
-"""Tells the channels that the database is away, and that it is back: the one message that the outbox cannot keep.
+"""Tells the channels that the database is away, and that it is back: the message that the outbox cannot store.
 
-Goes to every channel, whatever its minimum severity, from memory: tried once a minute until it is taken or no longer
-true, and lost with the process.  Refuses to decide anything else.
+It goes to every channel, whatever its minimum severity, from memory: tried once a minute until it is delivered or no
+longer true, and lost with the process.
 """
 
 import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from monitor import channels
+from monitor.config import Settings
+from monitor.daemon.state import ProcessState
 from monitor.message import database_away, database_back
 from monitor.model import Message, Severity
 
-TOLD_AFTER: Final = timedelta(minutes=5)  # that the database has been away
-AGAIN: Final = timedelta(minutes=1)  # until a channel that did not take it is tried again
+LOOK_EVERY: Final = timedelta(seconds=5)
+RETRY_AFTER: Final = timedelta(minutes=1)  # until a channel that did not take it is tried again
 
 log = logging.getLogger(__name__)
 
-Trouble = tuple[datetime, str]  # since when, and the cause
 
+class DatabaseAlert:
+    """Sends the alert when the database has been away for longer than `ProcessState.alert_after`, and its end."""
 
-class DatabaseNotice:
-    """Looks at `trouble` (None: there is none) now and then, and tells when it has lasted for longer than allowed."""
-
-    def __init__(
-        self,
-        urls: Mapping[str, str],
-        *,
-        trouble: Callable[[], Trouble | None],
-        patience: Callable[[], timedelta],
-        timezone: ZoneInfo,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._urls = urls
-        self._trouble = trouble
-        self._patience = patience
-        self._timezone = timezone
-        self._clock = clock
+    def __init__(self, state: ProcessState) -> None:
+        self._state = state
+        self.use(state.settings)
         self._id = ""
         self._since: datetime | None = None
         self._told: set[str] = set()
-        self._back_at: datetime | None = None  # that it is over is still to be told to some
+        self._back_at: datetime | None = None  # set while some channels are still to be told of the end
         self._refused: dict[str, str] = {}  # channel → what was logged of it
         self._tried_at: datetime | None = None
 
-    def tell_instead(self, urls: Mapping[str, str], *, timezone: ZoneInfo) -> None:
-        """Other channels than before; one that has been told, and is still there, is not told again."""
-        self._urls, self._timezone = urls, timezone
+    def use(self, settings: Settings) -> None:
+        """Use the channels of other settings; one that has been told, and is still there, is not told again."""
+        self._urls = {name: settings.channel_url(name) for name in settings.channels}
+        self._timezone = settings.timezone
 
-    async def run(self, *, every: timedelta = timedelta(seconds=5)) -> None:
+    async def run(self, *, every: timedelta = LOOK_EVERY) -> None:
         """Look until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
@@ -68,15 +56,15 @@ class DatabaseNotice:
                 log.exception("the channels could not be told of the database")
 
     async def look(self) -> None:
-        """Tell what is to be told now."""
-        now, trouble = self._clock(), self._trouble()
+        """Send what is due now."""
+        now, trouble = self._state.clock(), self._state.database_trouble()
         if trouble is None:
             await self._tell_end(now)
             return
         since, cause = trouble
         if self._back_at:  # away again: another outage
             self._forget()
-        if now - since < self._patience() or self._is_just_tried(now):
+        if now - since < self._state.alert_after or self._is_just_tried(now):
             return
         self._since = self._since or since
         self._id = self._id or secrets.token_hex(8)
@@ -88,7 +76,7 @@ class DatabaseNotice:
         self._told |= await self._send(waiting, message, over=False)
 
     async def _tell_end(self, now: datetime) -> None:
-        """Whoever heard of it hears that it is over, once."""
+        """Tell the channels that were told of the outage that it is over, once."""
         if self._since is None:
             return
         if self._back_at is None:
@@ -106,14 +94,14 @@ class DatabaseNotice:
             self._forget()
 
     def _is_just_tried(self, now: datetime) -> bool:
-        return self._tried_at is not None and timedelta(0) <= now - self._tried_at < AGAIN
+        return self._tried_at is not None and timedelta(0) <= now - self._tried_at < RETRY_AFTER
 
     def _forget(self) -> None:
         self._since, self._back_at, self._tried_at, self._told, self._id = None, None, None, set(), ""
         self._refused.clear()
 
     async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
-        """The channels that took it."""
+        """Return the channels that took it."""
 
         async def send(name: str) -> bool:
             outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over)]

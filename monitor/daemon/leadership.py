@@ -1,193 +1,236 @@
-"""What the leader does, from taking the lead until it is told to stop or another daemon leads.
+"""One leadership: polls, deliveries, digests and retention with one configuration, for as long as this daemon leads.
 
-Polls, deliveries, digests and retention, on their schedule.  Refuses to take the lead and to read the configuration.
+It ends when the process stops, when other settings are to be used, or when another daemon leads.
 """
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from monitor import durations
 from monitor.app import Parts, open_parts
 from monitor.config import Settings
-from monitor.config.units import written
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.pulse import Pulse
 from monitor.daemon.retention import Pruner
 from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
 from monitor.poll import Poller
-from monitor.store import incidents
+from monitor.store.engines import LONGEST_STEP
+from monitor.store.incidents import count_subjects
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.lease import boot_clock
 from monitor.store.organizations import watched_counts
 from monitor.store.writer import Store, Transaction
 
 FETCH_GRACE: Final = timedelta(seconds=5)
-STOP_AFTER: Final = 8.0  # seconds until the children that still send are killed
-RELOAD_AFTER: Final = 30.0  # the same, when nobody waits for the process to end
-LONGEST_START: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
+STOP_TIMEOUT: Final = 8.0  # seconds until the children that still send are killed
+RELOAD_TIMEOUT: Final = 30.0  # the same, when nobody waits for the process to end
+START_TIMEOUT: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
 DIGEST_CHECK: Final = timedelta(minutes=1)
 RETENTION_CHECK: Final = timedelta(minutes=1)
 LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
+
+SCHEDULE_LIMIT: Final = 180.0  # seconds; it looks at its jobs once a minute
+DELIVERY_LIMIT: Final = 60.0  # seconds; it looks into the outbox every few, through the writer
+WRITER_LIMIT: Final = LONGEST_STEP + 30.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many organizations are watched, and how they are: `message.leads_line` has the words."""
+    """How many organizations are watched, fail and are in trouble, for the service manager's status."""
 
     organizations: int
     failing: int
     troubled: Mapping[Severity, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """When each part of a leader turned last, by `time.monotonic`, whether with success or not."""
+
+    schedule: float
+    delivery: float
+    writer: float | None  # None: it has nothing to do
+
+    def hanging(self, now: float) -> str | None:
+        """Return the part that has not turned for longer than it may; None while all do."""
+        if self.writer is not None:  # deliveries and polls wait for it
+            return "the writer" if now - self.writer > WRITER_LIMIT else None
+        if now - self.delivery > DELIVERY_LIMIT:
+            return "the delivery loop"
+        return "the poll schedule" if now - self.schedule > SCHEDULE_LIMIT else None
+
+
 @dataclass(slots=True)
 class Leadership:
-    """One term as the leader; `run` once."""
+    """State of one leadership: `begin` it, then `lead` once."""
 
     settings: Settings
     store: Store
-    hold: LeaderLock
+    leader_lock: LeaderLock
     clock: Callable[[], datetime]
-    ending: asyncio.Event  # told to stop, or to begin again with other settings
-    stopping: asyncio.Event  # told to stop: then it ends in eight seconds
     counters: Counters
-    heart: Heartbeat
-    mended: Collection[str] = ()  # channels whose URL has changed
+    heartbeat: Heartbeat
+    stopping: asyncio.Event  # the process is to end: then the leadership ends within STOP_TIMEOUT
+    ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
+    mended: frozenset[str] = frozenset()  # channels whose URL has changed
     counts: Counts | None = None  # as of the last poll
-    _attempted: asyncio.Event = field(default_factory=asyncio.Event)
-    _over: asyncio.Event = field(default_factory=asyncio.Event)
-    _turning: Callable[[], Pulse] | None = None
-    _next_poll: Callable[[], datetime | None] = lambda: None
+    _parts: Parts | None = None  # while its loops turn
+    _schedule: Schedule | None = None
+    _delivering: asyncio.Task[None] | None = None
+    _is_ending: bool = False
+    _polled: asyncio.Event = field(default_factory=asyncio.Event)  # a first poll ended, with success or not
 
-    async def run(self, held: Sequence[Check], *, ready: Callable[[], None]) -> list[Check]:
-        """Lead; calls `ready` when it does.  Gives what was fetched and could not be settled."""
-        self.heart.keep(self.settings.accounts)
-        parts = await self._open_parts(held)
-        delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
-        looking = asyncio.create_task(self._look(), name="look at the lease")
-        schedule = self._schedule(parts)
+    async def begin(self, carried_over: Sequence[Check]) -> None:
+        """Open the parts, start their loops, and wait for the first poll where one is due.
+
+        `carried_over` was fetched before and could not be stored: it is settled first.
+        """
+        self.heartbeat.keep(self.settings.accounts)
+        parts = await self._open_parts(carried_over)
+        self._delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
+        schedule = self._plan(parts)
         schedule.start()
-        self._turning = lambda: Pulse(schedule.turned_at, parts.deliverer.turned_at, self.store.turned_at)
-        self._next_poll = lambda: schedule.next_at("poll ")
-        log.info("watching %d account(s), polling every %s", len(parts.polls), written(self.settings.poll.every))
-        if held:
+        self._parts, self._schedule = parts, schedule
+        log.info(
+            "watching %d account(s), polling every %s", len(parts.polls), durations.write(self.settings.poll.every)
+        )
+        if carried_over:
             await parts.batch.flush()
         await self._count()
         if any(parts.due[poll.name] <= self.clock() for poll in parts.polls):
-            await _first(self._attempted, self._over, timeout=LONGEST_START)
-        ready()
-        await self._over.wait()
-        self._turning = lambda: Pulse(math.inf, math.inf, self.store.turned_at)
-        looking.cancel()
-        # Whoever has lost the lead must not go on for a moment longer, nor renew what another may have by now.
+            await self._wait_for_end(or_event=self._polled, timeout=START_TIMEOUT)
+
+    async def lead(self) -> list[Check]:
+        """Lead until the end; return what was fetched and could not be stored."""
+        assert self._parts is not None  # noqa: S101 -- it has begun
+        await self._wait_for_end()
+        parts, self._is_ending = self._parts, True
+        # A daemon that has lost the lead must stop at once, and renew nothing that another may have by now.
         grace = FETCH_GRACE if self.ending.is_set() and not self._is_lost() else timedelta(0)
         if not grace:
-            self.hold.drop()
-        await self._end(parts, schedule, delivering, grace=grace)
+            self.leader_lock.drop()
+        await self._end(parts, grace=grace)
         return await parts.leave()
 
-    async def _open_parts(self, held: Sequence[Check]) -> Parts:
-        """In a thread, because the database may let it wait for longer than the event loop may stand still."""
+    def hanging(self, now: float) -> str | None:
+        """Return the part that hangs; None while all turn, and before it has begun."""
+        if self._parts is None or self._schedule is None:
+            return None
+        progress = Progress(
+            schedule=now if self._is_ending else self._schedule.turned_at,
+            delivery=now if self._is_ending else self._parts.deliverer.turned_at,
+            writer=self.store.turned_at,
+        )
+        return progress.hanging(now)
+
+    def next_poll(self) -> datetime | None:
+        """Return when the next poll is due."""
+        return self._schedule.next_at("poll ") if self._schedule else None
+
+    async def _open_parts(self, carried_over: Sequence[Check]) -> Parts:
+        """Open the parts in a thread: the database may take longer than the event loop may stand still."""
         return await asyncio.to_thread(
             open_parts,
             self.settings,
             self.store,
             clock=self.clock,
-            hold=self.hold,
-            held=held,
+            leader_lock=self.leader_lock,
+            carried_over=carried_over,
             counters=self.counters,
             mended=self.mended,
         )
 
-    def hanging(self, now: float) -> str | None:
-        """The part that hangs; None while all turn, and before and after."""
-        return self._turning().hanging(now) if self._turning else None
-
-    def next_poll(self) -> datetime | None:
-        """When the next poll is due."""
-        return self._next_poll()
-
-    def _schedule(self, parts: Parts) -> Schedule:
-        schedule = Schedule(clock=self.clock)
+    def _plan(self, parts: Parts) -> Schedule:
+        """Return the schedule of polls, digests and retention, not yet started."""
+        schedule, now = Schedule(clock=self.clock), self.clock()
         for poll in parts.polls:
             job = partial(self._poll, poll)
             schedule.every(self.settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
         if any(channel.digest for channel in self.settings.channels.values()):
-            now = self.clock()
             digests = Digests(parts.store, self.settings, started_at=now)
-            schedule.every(DIGEST_CHECK, lambda: digests.tick(self.clock()), name="digests", first_at=now)
-        pruner, later = Pruner(parts.store, self.settings), self.clock() + RETENTION_CHECK
-        schedule.every(RETENTION_CHECK, lambda: pruner.tick(self.clock()), name="retention", first_at=later)
+            schedule.every(DIGEST_CHECK, digests.tick, name="digests", first_at=now)
+        pruner, later = Pruner(parts.store, self.settings), now + RETENTION_CHECK
+        schedule.every(RETENTION_CHECK, pruner.tick, name="retention", first_at=later)
         return schedule
 
-    async def _poll(self, poll: Poller) -> None:
-        """One poll; the first to end, however it does, is what readiness waits for."""
+    async def _poll(self, poll: Poller, _at: datetime) -> None:
+        """Poll once; readiness waits for the first poll to end, with success or not."""
         try:
             result = await poll.run()
-            self.heart.poll_ended(poll.name, result.problem, seconds=result.seconds)
+            self.heartbeat.poll_ended(poll.name, result.problem, seconds=result.seconds)
             await self._count()
         except Exception:
-            self.heart.poll_ended(poll.name, "the poll failed")
+            self.heartbeat.poll_ended(poll.name, "the poll failed")
             raise
         finally:
-            self._attempted.set()
+            self._polled.set()
 
     async def _count(self) -> None:
-        """Keep what the status tells; a database that is away leaves it as it was."""
+        """Count the organizations for the status; a database that is away leaves the counts as they were."""
         with suppress(DatabaseError):
             self.counts = await self.store.write(_counts, fenced=False)
 
-    async def _look(self) -> None:
-        """Notice the end: told to stop, another daemon leads, or one that stands by may lead by now."""
+    async def _wait_for_end(
+        self,
+        *,
+        or_event: asyncio.Event | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> None:
+        """Wait until the leadership is told to end or is lost, until an event, or for so many seconds."""
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(self._watch_lock(), name="look at the lease")]
+        if or_event is not None:
+            waiting.append(asyncio.create_task(or_event.wait()))
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    async def _watch_lock(self) -> None:
         while not self.ending.is_set() and not self._is_lost():
-            await _first(self.ending, timeout=LOOK_EVERY)
-        self._over.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self.ending.wait()
 
     def _is_lost(self) -> bool:
-        """Whether another daemon leads, or may, or the file is another one.
+        """Whether another daemon leads, or may lead by now, or the SQLite file was replaced.
 
         A daemon that is alone goes on fetching while its database is away.
         """
-        if not self.hold.leads or self.store.file.is_replaced:
+        lock = self.leader_lock
+        if not lock.leads or self.store.file.is_replaced:
             return True
-        return self.hold.until is not None and boot_clock() >= self.hold.until and self.hold.others > 0
+        return lock.until is not None and boot_clock() >= lock.until and lock.others > 0
 
-    async def _end(self, parts: Parts, schedule: Schedule, delivering: asyncio.Task[None], *, grace: timedelta) -> None:
-        """Let fetches end for five seconds, then messages; what is unfinished then is done by the next term."""
+    async def _end(self, parts: Parts, *, grace: timedelta) -> None:
+        """Give fetches `grace`, then messages the rest of the time-out; the next leader does what is unfinished."""
+        assert self._schedule is not None  # noqa: S101 -- it has begun
+        assert self._delivering is not None  # noqa: S101 -- likewise
         clock = asyncio.get_running_loop().time
         began = clock()
-        await schedule.stop(grace=grace)
+        await self._schedule.stop(grace=grace)
         if grace:
             await parts.batch.flush()
-            while parts.deliverer.is_sending and clock() - began < self._patience():
+            while parts.deliverer.is_sending and clock() - began < self._end_timeout:
                 await parts.deliverer.finish(timeout=LOOK_EVERY)
-        delivering.cancel()
-        await asyncio.gather(delivering, return_exceptions=True)
+        self._delivering.cancel()
+        await asyncio.gather(self._delivering, return_exceptions=True)
 
-    def _patience(self) -> float:
-        """Seconds for the end; a reload has time for a message that is slow."""
-        return STOP_AFTER if self.stopping.is_set() else RELOAD_AFTER
+    @property
+    def _end_timeout(self) -> float:
+        """Seconds for the end; longer for a reload, where nobody waits for the process to end."""
+        return STOP_TIMEOUT if self.stopping.is_set() else RELOAD_TIMEOUT
 
 
 def _counts(tx: Transaction) -> Counts:
     watched, failing = watched_counts(tx)
-    return Counts(watched, failing, incidents.troubled(tx))
-
-
-async def _first(*events: asyncio.Event, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- it is no failure
-    """Wait for any of these, or for so many seconds."""
-    waiting = [asyncio.create_task(one.wait()) for one in events]
-    await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    return Counts(watched, failing, count_subjects(tx))

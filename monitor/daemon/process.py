@@ -1,54 +1,55 @@
-"""Runs until told to stop: leads, or stands by until it may; signals and reload.
+"""The daemon's process: leads, or stands by until it may; signals and reload.
 
-With `cli` the only reader of the wall clock.
+From `run` to ready this file reads from top to bottom.
 """
 
 import asyncio
+import errno
 import logging
+import math
 import os
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from monitor.app import open_database
 from monitor.config import Settings
 from monitor.config.checks import channel_mistakes, replacement, require_accounts, with_secrets
-from monitor.daemon.database_alert import TOLD_AFTER
-from monitor.daemon.leadership import STOP_AFTER, Leadership
-from monitor.daemon.outside import Outside
+from monitor.daemon.database_alert import DatabaseAlert
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.leadership import STOP_TIMEOUT, Leadership
+from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
-from monitor.daemon.unseen import LoopErrors
-from monitor.daemon.watchdog import DatabaseOutage, Report
-from monitor.errors import ConfigError, DatabaseError, Mistake
+from monitor.daemon.watchdog import Watchdog
+from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
 from monitor.message import stands_by_line
-from monitor.model import Check, Snapshot
+from monitor.model import Snapshot
 from monitor.store import leader_lock, migrate, snapshots
-from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store
+from monitor.web import serving
 
-TRY_EVERY: Final = 2.0  # seconds between looks at whether the lead is free
-STEP_ASIDE: Final = 2 * TRY_EVERY  # seconds that one who could not lead, or no longer, leaves to the others
-KEPT_AT_ONCE: Final = 200  # held results at one look: whoever leads waits for them
-STANDBY_TELLS_AFTER: Final = 3 * TOLD_AFTER  # of the database: by then whoever led would have
+TRY_EVERY: Final = 2.0  # seconds between attempts to lead
+STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could not lead leaves to the others
+STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
+TURN_EVERY: Final = 1.0  # seconds
 DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
-HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 
 log = logging.getLogger(__name__)
 
 
 def wall_clock() -> datetime:
-    """Now, aware UTC."""
+    """Return now, aware UTC."""
     return datetime.now(UTC)
 
 
 def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
-    """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` gives."""
+    """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` returns."""
     allow_descriptors()
     require_accounts(settings)
     settings = with_secrets(settings)
@@ -56,16 +57,17 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
     with manager.more_time("starting: the database's schema is being brought up to date"):
         opened = open_database(settings)
     daemon = Daemon(settings, opened, reread=reread, manager=manager)
-    if not daemon.stands_by and not daemon.hold.acquire():
+    lock = daemon.state.leader_lock
+    if not daemon.state.can_stand_by and not lock.acquire():
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
     try:
         asyncio.run(daemon.run())
     finally:
-        daemon.hold.release()
+        lock.release()
 
 
 def allow_descriptors() -> None:
-    """As many as may be: the usual 1,024 are gone when a vendor hangs and fifty accounts wait for it."""
+    """Raise the limit of open files: the usual 1,024 are gone when a vendor hangs and fifty accounts wait for it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -78,54 +80,64 @@ class Daemon:
     def __init__(
         self, settings: Settings, opened: Store, *, reread: Callable[[], Settings], manager: ServiceManager
     ) -> None:
-        self._settings = settings
-        self._proven: Settings | None = None  # those of the last term that could begin
-        self._store = opened
-        self._reread = reread
-        self._manager = manager
-        self._turned_at = time.monotonic()
-        self.hold: LeaderLock = leader_lock.open_leader_lock(settings.database.url, alive=self._is_turning)
-        self.stands_by = self.hold.fence is not None
-        self._outage = DatabaseOutage(self.hold, opened, clock=wall_clock)
-        self._led_last = False  # no other daemon was seen to lead since this one did
-        self._held: list[Check] = []
-        self._mended: frozenset[str] = frozenset()  # channels that a reload has changed
-        self._term: Leadership | None = None
-        self._stopping = asyncio.Event()
-        self._ending = asyncio.Event()  # of the present term
-        self._asked = asyncio.Event()  # for a reload
-        self._report = Report(manager, self.hold, term=lambda: self._term, outage=self._outage, clock=wall_clock)
-        self._outside = Outside(
-            settings,
-            self.hold,
-            self._outage,
-            patience=self._patience,
-            hanging=self._report.hanging,
+        self.state = ProcessState(
+            settings=settings,
+            store=opened,
+            leader_lock=leader_lock.open_leader_lock(settings.database.url),
+            heartbeat=Heartbeat(settings.heartbeat_url()),
             clock=wall_clock,
         )
+        self._reread = reread
+        self._manager = manager
+        self._watchdog = Watchdog(manager, self.state)
+        self._alert = DatabaseAlert(self.state)
+        self._reload_asked = asyncio.Event()
+        self._serving = AsyncExitStack()
 
     async def run(self) -> None:
-        """Lead or stand by until told to stop, and answer for it over HTTP meanwhile, where that is switched on."""
+        """Lead or stand by until told to stop; serve HTTP meanwhile, where that is switched on."""
         asyncio.get_running_loop().set_exception_handler(LoopErrors())
-        async with self._outside.served():
+        async with self.served():
             await self._run()
 
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve HTTP meanwhile, where that is switched on; raise `ListenError` where the address cannot be had."""
+        try:
+            async with self._serving:
+                await self._serve(self.state.settings)
+                yield
+        finally:
+            await self.state.heartbeat.stop()
+
+    async def _serve(self, settings: Settings) -> None:
+        state = self.state
+        served = serving(
+            settings,
+            state.counters,
+            clock=state.clock,
+            leading=lambda: state.leader_lock.leads,
+            hanging=state.hanging,
+        )
+        await self._serving.enter_async_context(served)
+
     async def _run(self) -> None:
+        state = self.state
         self._take_signals(asyncio.get_running_loop())
-        verifying = asyncio.create_task(self._verify(), name="verify channels")
+        verifying = asyncio.create_task(self._verify_channels(), name="verify channels")
         beside = [
             verifying,
-            asyncio.create_task(self._beat(), name="beat"),
-            asyncio.create_task(self._report.run(), name="report"),
+            asyncio.create_task(self._turn(), name="turn"),
+            asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
-            asyncio.create_task(self._outside.notice.run(), name="notice"),
+            asyncio.create_task(self._alert.run(), name="database alert"),
         ]
         try:
-            while not self._stopping.is_set():
+            while not state.stopping.is_set():
                 await self._stand_by()
-                if self.hold.leads:
+                if state.leader_lock.leads:
                     await self._lead()
-            while not self.hold.leads and await self._keep_some():
+            while not state.leader_lock.leads and await self._store_carried_over():
                 pass
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
@@ -133,152 +145,169 @@ class Daemon:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            self._store.close()
+            state.store.close()
         if mistakes:
             raise ConfigError(mistakes)
+
+    # --- standing by --------------------------------------------------------------------------------------------------
+
+    async def _stand_by(self) -> None:
+        """Wait until this daemon leads; meanwhile store what it fetched under an earlier leadership."""
+        state, is_told = self.state, False
+        while not state.stopping.is_set() and not state.leader_lock.leads:
+            if await self._try_to_lead():
+                return
+            if not is_told and not state.is_database_away:
+                log.info("%s", stands_by_line(state.leader_lock.leader))
+                self._watchdog.report()
+                self._manager.ready()
+                is_told = True
+            await self._store_carried_over()
+            await _wait(state.stopping, TRY_EVERY)
+
+    async def _try_to_lead(self) -> bool:
+        try:
+            leads = await asyncio.to_thread(self.state.leader_lock.acquire)
+        except DatabaseError as error:
+            self.state.database_failed(error)
+            return False
+        self.state.database_works()
+        self.state.led_last &= leads
+        if leads:
+            log.info("leading")
+        return leads
+
+    async def _store_carried_over(self) -> bool:
+        """Store some balances that were fetched as the leader; return whether there were any, and they are stored.
+
+        They are facts, whoever judges the next ones.  A failed check is none: this process may have been stopped for
+        longer than an answer may take.
+        """
+        state = self.state
+        if state.is_database_away:
+            return False
+        state.carried_over = [check for check in state.carried_over if isinstance(check.outcome, Snapshot)]
+        batch = state.carried_over[:STORED_AT_ONCE]
+        if not batch:
+            return False
+        try:
+            await state.store.write(partial(snapshots.record_checks, batch=batch), fenced=False)
+        except DatabaseError as error:
+            log.debug("%d result(s) are still held: %s", len(state.carried_over), error)
+            return False
+        del state.carried_over[: len(batch)]
+        if not state.carried_over:
+            log.info("kept what was fetched before another daemon led")
+        return True
+
+    # --- leading ------------------------------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Lead until the process stops, another daemon leads, or other settings are to be used."""
+        state = self.state
+        if state.stopping.is_set():
+            return
+        state.led_last = True
+        leadership = state.leadership = Leadership(
+            settings=state.settings,
+            store=state.store,
+            leader_lock=state.leader_lock,
+            clock=state.clock,
+            counters=state.counters,
+            heartbeat=state.heartbeat,
+            stopping=state.stopping,
+            mended=state.mended,
+        )
+        try:
+            await leadership.begin(state.carried_over)
+            state.mended -= leadership.mended
+            self._ready()
+            state.carried_over = await leadership.lead()
+        except ConfigError as error:
+            self._restore_proven(error)
+            return
+        except DatabaseError as error:
+            await self._retry_later(error)
+            return
+        finally:
+            state.leadership = None
+        if state.store.file.is_replaced:
+            self._accept_replaced_file()
+            await self._step_down()
+        elif not leadership.ending.is_set():
+            log.warning("no longer leading")
+            await self._step_down()
+
+    def _ready(self) -> None:
+        self.state.proven = self.state.settings
+        self.state.database_works()
+        self._watchdog.report()
+        self._manager.ready()
+
+    def _restore_proven(self, error: ConfigError) -> None:
+        """Go on with the settings of the last leadership that could begin; without any, raise `error`."""
+        if self.state.proven is None or self.state.proven is self.state.settings:
+            raise error
+        self._refuse(error)
+        self.state.settings = self.state.proven
+
+    async def _retry_later(self, error: DatabaseError) -> None:
+        """Let another daemon try to lead, or, where there can be none, wait for the database."""
+        if self.state.can_stand_by:
+            log.error("the lead could not be taken: %s", error)
+            await self._step_down()
+            return
+        if self.state.proven is None:
+            raise error
+        self.state.database_failed(error)
+        await _wait(self.state.stopping, TRY_EVERY)
+
+    async def _step_down(self) -> None:
+        await asyncio.to_thread(self.state.leader_lock.give_back)
+        await _wait(self.state.stopping, STEP_DOWN_TIMEOUT)
+
+    def _accept_replaced_file(self) -> None:
+        """Go on with another SQLite file that was put in the place of the first, a backup for example."""
+        state = self.state
+        count = len(state.carried_over)
+        log.warning("the database file was replaced: begun anew, without %d result(s) still held", count)
+        state.carried_over = []  # their organizations have other numbers there
+        state.store.file.accept()
+        migrate.require_current(state.store.engine)
+
+    # --- stopping -----------------------------------------------------------------------------------------------------
 
     def _take_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
 
         # Not the loop's own way, which leaves the signal deadly between the end of the loop and that of the process.
-        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._asked.set))
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._reload_asked.set))
 
     def _stop(self) -> None:
-        if self._stopping.is_set():
+        if self.state.stopping.is_set():
             return
-        self._stopping.set()
-        self._ending.set()
+        self.state.stopping.set()
+        if self.state.leadership:
+            self.state.leadership.ending.set()
         self._manager.stopping()
         log.info("stopping")
         # A database that does not answer must not hold up the stop; what is not committed is rolled back.
-        last_resort = threading.Timer(STOP_AFTER + 1, os._exit, [0])
+        last_resort = threading.Timer(STOP_TIMEOUT + 1, os._exit, [0])
         last_resort.daemon = True
         last_resort.start()
-
-    # --- leading ------------------------------------------------------------------------------------------------------
-
-    async def _lead(self) -> None:
-        """One term; it ends with the process, with the lead, or to begin again with other settings."""
-        self._ending = asyncio.Event()
-        if self._stopping.is_set():
-            return
-        events, seen = (self._ending, self._stopping), (self._outside.counters, self._outside.heart)
-        self._led_last = True
-        mended, self._mended = self._mended, frozenset()
-        self._term = Leadership(self._settings, self._store, self.hold, wall_clock, *events, *seen, mended=mended)
-        try:
-            self._held = await self._term.run(self._held, ready=self._begun)
-        except ConfigError as error:
-            self._go_back(error)
-            return
-        except DatabaseError as error:
-            await self._keep_trying(error)
-            return
-        finally:
-            self._term = None
-        if self._store.file.is_replaced:
-            self._take_the_new_file()
-            await self._step_down()
-        elif not self._ending.is_set():
-            log.warning("no longer leading")
-            await self._step_down()
-
-    def _begun(self) -> None:
-        self._proven = self._settings
-        self._outage.over()
-        self._report.tell()
-        self._manager.ready()
-
-    def _go_back(self, error: ConfigError) -> None:
-        """A file that was there a moment ago is not: go on with the settings that a term could begin with."""
-        if self._proven is None or self._proven is self._settings:
-            raise error
-        self._refuse(error)
-        self._settings = self._proven
-
-    async def _keep_trying(self, error: DatabaseError) -> None:
-        """A term could not begin: let another daemon try, or, where there is none, wait for the database."""
-        if self.stands_by:
-            log.error("the lead could not be taken: %s", error)
-            await self._step_down()
-            return
-        if self._proven is None:
-            raise error
-        self._outage.seen(error)
-        await _wait(self._stopping, TRY_EVERY)
-
-    async def _step_down(self) -> None:
-        await asyncio.to_thread(self.hold.give_back)
-        await _wait(self._stopping, STEP_ASIDE)
-
-    def _take_the_new_file(self) -> None:
-        """Somebody put another SQLite file in the place of ours, a backup for example."""
-        log.warning("the database file was replaced: begun anew, without %d result(s) still held", len(self._held))
-        self._held = []  # their organizations have other numbers there
-        self._store.file.accept()
-        migrate.require_current(self._store.engine)
-
-    # --- standing by --------------------------------------------------------------------------------------------------
-
-    async def _stand_by(self) -> None:
-        """Wait for the lead; what was fetched under an earlier one is kept meanwhile, if another daemon has it now."""
-        said = False
-        while not self._stopping.is_set() and not self.hold.leads:
-            if await self._try_to_lead():
-                return
-            if not said and self._outage.found is None:
-                log.info("%s", stands_by_line(self.hold.leader))
-                self._report.tell()
-                self._manager.ready()
-                said = True
-            await self._keep_some()
-            await _wait(self._stopping, TRY_EVERY)
-
-    async def _try_to_lead(self) -> bool:
-        try:
-            leads = await asyncio.to_thread(self.hold.acquire)
-        except DatabaseError as error:
-            self._outage.seen(error)
-            return False
-        self._outage.over()
-        self._led_last &= leads
-        if leads:
-            log.info("leading")
-        return leads
-
-    async def _keep_some(self) -> bool:
-        """Keep some balances that were fetched as the leader: they are facts, whoever judges the next ones.
-
-        What failed is none: this process may have been stopped for longer than an answer may take.
-        """
-        if self._outage.found:
-            return False
-        self._held = [one for one in self._held if isinstance(one.outcome, Snapshot)]
-        some = self._held[:KEPT_AT_ONCE]
-        if not some:
-            return False
-        try:
-            await self._store.write(partial(snapshots.record, batch=some), fenced=False)
-        except DatabaseError as error:
-            log.debug("%d result(s) are still held: %s", len(self._held), error)
-            return False
-        del self._held[: len(some)]
-        if not self._held:
-            log.info("kept what was fetched before another daemon led")
-        return True
 
     # --- reload -------------------------------------------------------------------------------------------------------
 
     async def _reload_when_asked(self) -> None:
-        """Whoever asks again and again is answered once for all that was asked meanwhile."""
+        """Reload on SIGHUP; signals that arrive during a reload are answered by one more."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
             self._manager.reloading()
             try:
-                settings = await replacement(self._reread, self._settings)
-                await self._database_answers()
+                settings = await replacement(self._reread, self.state.settings)
+                await self._wait_for_database()
                 await self._adopt(settings)
             except ConfigError as error:
                 self._refuse(error)
@@ -286,11 +315,11 @@ class Daemon:
                 log.exception("the configuration could not be reloaded; the old one stays in force")
                 self._manager.ready()
 
-    async def _database_answers(self) -> None:
-        """Wait for it: a term begins with a write, and meanwhile the present one goes on fetching."""
-        while self._term:
+    async def _wait_for_database(self) -> None:
+        """Wait until the database takes a write, which a leadership begins with; the present one goes on fetching."""
+        while self.state.leadership:
             try:
-                await self._store.write(lambda _: None)
+                await self.state.store.write(lambda _: None)
             except DatabaseError:
                 await asyncio.sleep(1)
             else:
@@ -300,49 +329,79 @@ class Daemon:
         for mistake in error.mistakes:
             log.error("the configuration was not reloaded: %s", mistake)
         log.error("the old configuration stays in force")
-        self._report.refused = str(error.mistakes[0])
-        self._report.tell()
+        self.state.refused = str(error.mistakes[0])
+        self._watchdog.report()
         self._manager.ready()
 
     async def _adopt(self, settings: Settings) -> None:
-        """Go on with other settings: a leader in a new term, which says when it is ready."""
-        await self._outside.take(settings)
-        self._mended |= _changed_channels(self._settings, settings)
+        """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""
+        await self._use_outside(settings)
+        self.state.mended |= _changed_channels(self.state.settings, settings)
         log.info("the configuration was reloaded")
-        self._settings, self._report.refused = settings, None
-        if self._term:
-            self._ending.set()
+        self.state.settings, self.state.refused = settings, None
+        if self.state.leadership:
+            self.state.leadership.ending.set()
         else:
-            self._report.tell()
+            self._watchdog.report()
             self._manager.ready()
+
+    async def _use_outside(self, settings: Settings) -> None:
+        """Use the heartbeat, channels and address of other settings; serving nothing does not stop the polls."""
+        await self.state.heartbeat.call_instead(settings.heartbeat_url())
+        self._alert.use(settings)
+        await self._serving.aclose()
+        try:
+            await self._serve(settings)
+        except ListenError as error:
+            log.error("nothing is served: %s", error)  # noqa: TRY400 -- it is one line
 
     # --- beside everything --------------------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
+    async def _turn(self) -> None:
+        """Keep when the event loop turned last, and end a database connection that hangs."""
         while True:
-            self._turned_at = time.monotonic()
-            self._store.sever_if_silent(self._turned_at)
-            await asyncio.sleep(1)
+            now = time.monotonic()
+            self.state.leader_lock.loop_turned_at = now
+            self.state.store.sever_if_silent(now)
+            await asyncio.sleep(TURN_EVERY)
 
-    def _is_turning(self) -> bool:
-        return time.monotonic() - self._turned_at < HUNG_AFTER
+    async def _verify_channels(self) -> list[Mistake]:
+        """Stop, and return the mistakes, where Apprise does not take a channel's URL.
 
-    async def _verify(self) -> list[Mistake]:
-        """Whether Apprise takes every channel's URL; beside the first poll, because loading Apprise takes a second."""
-        checked = self._settings
+        It runs beside the first poll, because loading Apprise takes a second.
+        """
+        checked = self.state.settings
         try:
             mistakes = await channel_mistakes(checked)
         except Exception:
             log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
             return []
-        if not mistakes or checked is not self._settings:  # mended meanwhile, by a reload
+        if not mistakes or checked is not self.state.settings:  # corrected meanwhile, by a reload
             return []
         self._stop()
         return mistakes
 
-    def _patience(self) -> timedelta:
-        """How long the database may be away until the channels are told."""
-        return TOLD_AFTER if self._led_last else STANDBY_TELLS_AFTER
+
+class LoopErrors:
+    """The event loop's exception handler: logs what no caller catches.
+
+    Exhausted resources are logged without a traceback and once a minute: asyncio retries a socket again and again.
+    """
+
+    EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+    AGAIN_AFTER: Final = 60.0  # seconds until the same one is logged again
+
+    def __init__(self) -> None:
+        self._logged_at: dict[int, float] = {}  # errno -> when, by the loop's clock
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """Log an error; the rest of the context is left out, because its representations may hold secrets."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in self.EXHAUSTED:
+            log.error("in the event loop: %s", context["message"], exc_info=error)
+        elif loop.time() - self._logged_at.get(error.errno, -math.inf) >= self.AGAIN_AFTER:
+            self._logged_at[error.errno] = loop.time()
+            log.error("in the event loop: %s: %s", context["message"], (error.strerror or "").lower())
 
 
 def _changed_channels(before: Settings, after: Settings) -> frozenset[str]:
@@ -353,7 +412,7 @@ def _changed_channels(before: Settings, after: Settings) -> frozenset[str]:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """For an event, or so long."""
+    """Wait for an event, but no longer than so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

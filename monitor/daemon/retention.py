@@ -36,7 +36,9 @@ def removable(settings: Settings, now: datetime, *, most: int | None = None) -> 
     """What would go now; no more than `most` rows of each portion are counted."""
     reader = engines.open_reader(settings.database.url)
     try:
-        return writer.read(reader, lambda tx: list(pruning.removable(tx, cutoffs(settings.retention, now), most=most)))
+        return writer.read(
+            reader, lambda tx: list(pruning.expired_portions(tx, cutoffs(settings.retention, now), most=most))
+        )
     finally:
         reader.dispose()
 
@@ -47,7 +49,7 @@ def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Po
     while went:
         went = 0
         for portion in removable(settings, now, most=1):  # what snapshots leave behind is seen by the next look
-            while rows := opened.write_now(partial(pruning.remove, portion=portion)):
+            while rows := opened.write_now(partial(pruning.delete_slice, portion=portion)):
                 went += rows
                 yield portion, rows
                 time.sleep(PAUSE)
@@ -83,7 +85,7 @@ class Pruner:
         for portion in portions:
             rows = 1
             while rows:
-                rows = await self._store.write(partial(pruning.remove, portion=portion))
+                rows = await self._store.write(partial(pruning.delete_slice, portion=portion))
                 total += rows
                 if clock() > ends:
                     return False

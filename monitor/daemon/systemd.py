@@ -1,7 +1,4 @@
-"""Tells the service manager how this process is doing; without one nobody is told, and nothing waits for it.
-
-Refuses to judge: whether the process is well is what its caller says.
-"""
+"""The protocol of sd_notify: ready, reloading, stopping, status and watchdog; does nothing without `$NOTIFY_SOCKET`."""
 
 import logging
 import os
@@ -21,40 +18,40 @@ log = logging.getLogger(__name__)
 
 
 class ServiceManager:
-    """systemd's end of `$NOTIFY_SOCKET`; safe to use from any thread."""
+    """Sends to `$NOTIFY_SOCKET`; safe to use from any thread."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._status = ""
         self._failing = False
-        self.patience = _patience(environ)  # how long it waits between two signs of life; None: for ever
+        self.watchdog_timeout = _watchdog_timeout(environ)  # between two calls of `alive`; None: there is no watchdog
 
     def ready(self) -> None:
-        """Started, or done with a reload."""
+        """Tell that the process has started, or has finished a reload."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """The configuration is being read again; `ready` ends it."""
-        # The instant is what newer managers (Type=notify-reload) tell this reload from an earlier one by.
+        """Tell that the configuration is being read again; `ready` ends it."""
+        # Newer managers (Type=notify-reload) distinguish this reload from an earlier one by the instant.
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """On the way out."""
+        """Tell that the process is about to end."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """A sign of life, due within every `patience`."""
+        """Tell that the process works; due within every `watchdog_timeout`."""
         self._tell("WATCHDOG=1")
 
     def status(self, sentence: str) -> None:
-        """What `systemctl status` shows; said only when it has changed."""
+        """Set what `systemctl status` shows; sent only when it has changed."""
         if sentence != self._status:
             self._status = sentence
             self._tell("STATUS=" + " ".join(sentence.split()))
 
     @contextmanager
     def more_time(self, doing: str) -> Iterator[None]:
-        """Ask for more time to start, again and again, while something long goes on."""
+        """Ask for more time to start, at intervals, while the block runs."""
         done = threading.Event()
 
         def ask() -> None:
@@ -86,8 +83,8 @@ class ServiceManager:
             self._failing = False
 
 
-def _patience(environ: Mapping[str, str]) -> timedelta | None:
-    """What the watchdog of this very process allows; a child of it has none."""
+def _watchdog_timeout(environ: Mapping[str, str]) -> timedelta | None:
+    """Return the watchdog's time-out for this process; None without one, and in a child process."""
     microseconds = environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdecimal() or int(microseconds) == 0:
         return None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
-from monitor import app, channels
+from monitor import channels, check
 from monitor.config import Settings
 from monitor.doctor.findings import Finding, apart, look, ok, problem, warning
 from monitor.errors import ConfigError
@@ -39,7 +39,7 @@ async def _ask(settings: Settings, urls: dict[str, str], clock: Clock, *, send: 
     good = [name for name in urls if name not in wrong]
     if not send:
         return [*found, *(ok(f"channel {name}", "Apprise takes its URL; nothing was sent") for name in good)]
-    for name, error in (await app.send_test(settings, good, clock=clock)).items():
+    for name, error in (await check.send_test(settings, good, clock=clock)).items():
         what = f"channel {name}"
         found.append(
             problem(what, f"took no test message: {error}", SEND_TODO) if error else ok(what, "took a test message")

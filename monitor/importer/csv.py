@@ -14,14 +14,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
+from monitor import amounts
 from monitor.errors import UsageError
 from monitor.model import Snapshot
 
 COLUMNS: Final = ("taken_at", "credits")
 NAMES: Final = ("organization", "id", "account")
 NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-PLACES: Final = Decimal("0.000001")
-TOO_MUCH: Final = Decimal(10) ** 12
 SHOWN: Final = 40  # characters of what is wrong
 
 
@@ -147,8 +146,6 @@ def _credits(text: str) -> Decimal:
     if not NUMBER.fullmatch(text):
         raise ValueError(f"credits: {text[:SHOWN]!r} is not a number such as 1234.5")
     amount = Decimal(text)
-    if abs(amount) < TOO_MUCH:
-        amount = amount.quantize(PLACES)  # half-even
-    if abs(amount) >= TOO_MUCH:
+    if not amounts.is_plausible(amount) or not amounts.is_plausible(amount := amounts.rounded(amount)):
         raise ValueError(f"credits: {text[:SHOWN]!r} is too much to be a balance")
     return amount

@@ -8,12 +8,12 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from heapq import nsmallest
 from itertools import pairwise
 from typing import Final
 
+from monitor.amounts import from_micro, to_micro
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.importer.csv import COLUMNS, Listed, Wrong, read_rows
@@ -61,7 +61,7 @@ class Balances:
     lines: "array[int]" = field(default_factory=partial(array, "q"))
 
     def add(self, one: Listed) -> None:
-        self.put((one.taken_at - EPOCH) // MICROSECOND, int(one.credits.scaleb(6)), one.line)
+        self.put((one.taken_at - EPOCH) // MICROSECOND, to_micro(one.credits), one.line)
 
     def put(self, at: int, amount: int, line: int) -> None:
         self.instants.append(at)
@@ -95,7 +95,7 @@ def look_through(
     source: Iterable[str], where: str, settings: Settings, engine: Engine, *, organization: str | None, now: datetime
 ) -> Import:
     """What a CSV file has to add to a database; `UsageError` with every mistake, and nothing is locked meanwhile."""
-    places = Matcher(settings, writer.read(engine, organizations.identities))
+    places = Matcher(settings, writer.read(engine, organizations.organization_rows))
     of_all = places.find(organization, "", "") if organization is not None else None
     found, mistakes = Import(), Mistakes()
     needed = COLUMNS if of_all else (*COLUMNS, "organization")
@@ -132,15 +132,17 @@ def _new(place: Match, given: Balances, mistakes: Mistakes, tx: Transaction) -> 
 
 
 def _unknown(organization_id: int, name: str, given: Balances, mistakes: Mistakes, tx: Transaction) -> Balances:
-    since = snapshots.kept_since(tx, organization_id)
-    recorded = snapshots.amounts_between(tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1]))
+    since = snapshots.pruned_before(tx, organization_id)
+    recorded = snapshots.snapshots_between(
+        tx, organization_id, _instant(given.instants[0]), _instant(given.instants[-1])
+    )
     new, ahead = Balances(), next(recorded, None)
     for at, amount, line in zip(given.instants, given.amounts, given.lines, strict=True):
         taken_at = _instant(at)
         while ahead and ahead.taken_at < taken_at:
             ahead = next(recorded, None)
         if ahead and ahead.taken_at == taken_at:
-            if ahead.credits != _credits(amount):
+            if ahead.credits != from_micro(amount):
                 mistakes.add(line, f"credits: of this instant {ahead.credits.normalize():f} is recorded")
         elif since and taken_at < since:
             mistakes.add(line, f"taken_at: {name} is kept since {since:%Y-%m-%dT%H:%M:%SZ}, and {_WHY}")
@@ -162,23 +164,19 @@ def put_in(opened: Store, settings: Settings, found: Import, told: Callable[[int
 
 def _put(tx: Transaction, settings: Settings, place: Match, given: Balances, told: Callable[[int], None]) -> int:
     organization_id = settle_place(tx, settings, place)
-    since = snapshots.hold_history(tx, organization_id)
+    since = snapshots.lock_history(tx, organization_id)
     if since and _instant(given.instants[0]) < since:
         raise UsageError(f"{place.name}: retention removed old balances meanwhile; nothing was imported, try again")
     count = 0
     for start in range(0, len(given.instants), CHUNK):
         part = zip(given.instants[start : start + CHUNK], given.amounts[start : start + CHUNK], strict=True)
         count += snapshots.merge_snapshots(
-            tx, organization_id, [Snapshot(_instant(at), _credits(amount)) for at, amount in part]
+            tx, organization_id, [Snapshot(_instant(at), from_micro(amount)) for at, amount in part]
         )
         told(min(CHUNK, len(given.instants) - start))
-    organizations.forget_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
+    organizations.clear_usage(tx, organization_id, before=_instant(given.instants[-1]) + MEMORY)
     return count
 
 
 def _instant(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
-
-
-def _credits(micros: int) -> Decimal:
-    return Decimal(micros).scaleb(-6)

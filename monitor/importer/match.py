@@ -11,7 +11,7 @@ from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.poll.assignment import Placement
 from monitor.store import accounts, organizations
-from monitor.store.organizations import Identity
+from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Transaction
 
 
@@ -31,7 +31,7 @@ class Matcher:
     """Finds organizations; each combination of names is looked for once."""
 
     settings: Settings
-    known: Sequence[Identity]
+    known: Sequence[OrganizationRow]
     _found: dict[tuple[str, str, str], Match | str] = field(default_factory=dict)
 
     def find(self, organization: str, vendor_id: str, account: str) -> Match:
@@ -63,7 +63,7 @@ class Matcher:
             return Match(one.id, one.base_url, one.vendor_id, one.name, one.account)
         return self._configured(organization, vendor_id) or self._of_account(organization, vendor_id, account)
 
-    def _recorded(self, organization: str, vendor_id: str, account: str) -> list[Identity]:
+    def _recorded(self, organization: str, vendor_id: str, account: str) -> list[OrganizationRow]:
         if vendor_id:
             found = [one for one in self.known if one.vendor_id == vendor_id]
         else:
@@ -115,5 +115,5 @@ def settle_place(tx: Transaction, settings: Settings, place: Match) -> int:
     )
     name, owner, watched = Placement(settings).of_known(known)
     if (name, owner, watched) != (known.name, known.account, known.watched):
-        organizations.rename(tx, known.id, name=name, account=owner, watched=watched)
+        organizations.set_placement(tx, known.id, name=name, account=owner, watched=watched)
     return known.id

@@ -10,7 +10,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-MICRO: Final = Decimal("0.000001")
+from monitor.amounts import rounded
+
 CENT: Final = Decimal("0.01")
 UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "", 1))  # in seconds
 LONGEST_NAME: Final = 80  # characters
@@ -27,7 +28,7 @@ ZERO_WIDTH_SPACE: Final = "\u200b"
 
 def format_credits(credits: Decimal) -> str:
     """Exactly, to six places at most: `12,345.67`, `148.2`, `0`."""
-    return f"{credits.quantize(MICRO).normalize() + 0:,f}"
+    return f"{rounded(credits).normalize() + 0:,f}"
 
 
 def shorten(credits: Decimal, *, up: bool = False) -> Decimal:
@@ -42,7 +43,7 @@ def shorten(credits: Decimal, *, up: bool = False) -> Decimal:
 
 def format_change(change: Decimal) -> str:
     """A difference with its sign: `+1,000 credits`, `-12.3 credits`, `unchanged`."""
-    if not change.quantize(MICRO):
+    if not rounded(change):
         return "unchanged"
     return f"{'+' if change > 0 else ''}{format_credits(change)} credits"
 

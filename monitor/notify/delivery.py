@@ -237,7 +237,7 @@ class Deliverer:
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now, ahead = self._clock(), self._ahead()
         try:
-            return await self._store.write(lambda tx: deliveries.claim(tx, channel, now, limit=BATCH, ahead=ahead))
+            return await self._store.write(lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead))
         except LeaseLost:
             return []
         except DatabaseError as error:

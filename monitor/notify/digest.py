@@ -64,7 +64,7 @@ class Digests:
 
     async def _tick(self, channel: str, when: DigestTime, now: datetime) -> None:
         if channel not in self._last:
-            self._last[channel] = await self._store.write(lambda tx: outbox.last_digest(tx, channel))
+            self._last[channel] = await self._store.write(lambda tx: outbox.last_digest_at(tx, channel))
         last, due = self._last[channel], last_due(when, now)
         # The very first one is the next that comes due, not the one before the daemon knew of it.
         if due <= (last or self._started_at):
@@ -89,10 +89,10 @@ def _enqueue(
     tx: Transaction, settings: Settings, channel: str, message: Message, *, due: datetime, at: datetime
 ) -> None:
     """Keep it, unless a transaction that was thought lost did."""
-    last = outbox.last_digest(tx, channel)
+    last = outbox.last_digest_at(tx, channel)
     if last is None or last < due:
         key = secrets.token_hex(8)
-        outbox.enqueue_words(tx, key, message, channel, at=at)
+        outbox.enqueue_message(tx, key, message, channel, at=at)
         fallback.cover(tx, settings, at=at, notification_ids=[key])
 
 

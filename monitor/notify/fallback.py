@@ -109,7 +109,7 @@ def _cover_channel(
 def _hand_over(tx: Transaction, settings: Settings, waiting: Waiting, name: str, *, at: datetime) -> bool:
     worst = waiting.worst
     if waiting.reason in BETTER and waiting.incident_id is not None:
-        worst = max(worst, outbox.told(tx, waiting.incident_id).get(waiting.channel, worst))
+        worst = max(worst, outbox.told_severities(tx, waiting.incident_id).get(waiting.channel, worst))
     if settings.channels[name].min_severity > worst:
         return False
     held = held_until(settings, [name], worst, at).get(name)
@@ -143,7 +143,7 @@ def keep_outcome(
     """Keep how an attempt to send a group as one message ended, and what that says of its channel."""
     name = group[0].channel
     after = settings.channels[name].fallback_after
-    marked = [deliveries.mark(tx, replace(attempt, delivery_id=delivery.id), at=at) for delivery in group]
+    marked = [deliveries.record_attempt(tx, replace(attempt, delivery_id=delivery.id), at=at) for delivery in group]
     before = channels.load_one(tx, name)
     state = judge_attempt(before, attempt, at=at, fallback_after=after)
     if state != before:

@@ -37,12 +37,12 @@ class Notifier:
         """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it."""
         incident, after = judge.apply(incidents, verdict, at=case.at, topped_up=case.topped_up)
         if not incident.id:
-            key = stored_incidents.insert(
+            key = stored_incidents.insert_incident(
                 self.tx, incident, subject=case.subject, subject_id=case.id, credits=case.credits
             )
             incident = replace(incident, id=key)
         else:
-            stored_incidents.update(self.tx, verdict, incident, credits=case.credits)
+            stored_incidents.update_incident(self.tx, verdict, incident, credits=case.credits)
         if verdict.told:
             incident = self._tell(verdict, incident, case)
         if verdict.rule in after:
@@ -68,7 +68,7 @@ class Notifier:
         """
         for incident in [incident for incident in incidents.values() if incident.is_firing]:
             verdict = still(incident, case.rules)
-            addressed = outbox.addressed(self.tx, incident.id)
+            addressed = outbox.addressed_channels(self.tx, incident.id)
             concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), incident.severity)
             missing = [channel for channel in concerned if channel not in addressed and only in (None, channel)]
             if missing and not self._is_silenced(verdict, case):
@@ -76,7 +76,7 @@ class Notifier:
 
     def _tell(self, verdict: Verdict, incident: OpenIncident, case: Case) -> OpenIncident:
         """Tell what was decided to those who are to hear it; what a silence suppresses is owed."""
-        outbox.withdraw(self.tx, incident.id, at=case.at)
+        outbox.withdraw_held(self.tx, incident.id, at=case.at)
         silenced = verdict.reason in TELLING and self._is_silenced(verdict, case)
         self._enqueue(verdict, incident, case, [] if silenced else self._audience(verdict, incident, case))
         self._end_acknowledgements(verdict, incident, case)
@@ -106,7 +106,7 @@ class Notifier:
         """Worse goes to whom it concerns; better to exactly those who were told, whatever their minimum severity."""
         if verdict.reason in TELLING:
             return hearing(self.settings, channels_of(self.settings, case.subject, case.name), verdict.severity)
-        told = outbox.told(self.tx, incident.id)
+        told = outbox.told_severities(self.tx, incident.id)
         if verdict.reason is Reason.EASED:
             told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
         return [channel for channel in self.settings.channels if channel in told]
@@ -124,7 +124,7 @@ class Notifier:
 
     def _standing(self, at: datetime) -> list[Silence]:
         if self._silences is None:
-            self._silences = silences.standing_silences(self.tx, at=at)
+            self._silences = silences.active_silences(self.tx, at=at)
         return [silence for silence in self._silences if silence.until is None or silence.until > at]
 
     def _end_acknowledgements(self, verdict: Verdict, incident: OpenIncident, case: Case) -> None:

@@ -71,14 +71,14 @@ def _begin(
     standing = open_incidents(tx, subject, [key]).get(key, {})
     covered = [one for one in standing.values() if covers(silence, subject, key, one.rule)]
     silence = replace(silence, up_to=max((one.severity for one in covered), default=least))
-    silence = replace(silence, id=silences.add_silence(tx, silence))
+    silence = replace(silence, id=silences.insert_silence(tx, silence))
     owed = tuple(set_owed(tx, incident, owed=True, at=at) for incident in covered)
     return Silenced(silence, name, owed)
 
 
 def _find(tx: Transaction, request: SilenceRequest) -> list[tuple[Subject, int, str]]:
     """What a name means: organizations so named, else an account, else a vendor's id; a rule decides which sort."""
-    known = [one for one in organizations.identities(tx) if one.watched]
+    known = [one for one in organizations.organization_rows(tx) if one.watched]
     accounts = [(Subject.ACCOUNT, row.id, row.name) for row in account_rows(tx)]
     named = [(Subject.ORGANIZATION, one.id, one.name) for one in known if one.name == request.name]
     account = [one for one in accounts if one[2] == request.name]
@@ -106,7 +106,7 @@ def _unknown(request: SilenceRequest, words: Sequence[str]) -> UsageError:
 
 def lift(tx: Transaction, silence_id: int, *, at: datetime) -> Silence:
     """End a silence now; `UsageError` when none of this id stands."""
-    for silence in silences.standing_silences(tx, at=at):
+    for silence in silences.active_silences(tx, at=at):
         if silence.id == silence_id:
             silences.end_silence(tx, silence_id, at=at)
             return silence

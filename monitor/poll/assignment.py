@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.config import Organization, Settings
 from monitor.model import VendorOrganization
-from monitor.store.organizations import Identity
+from monitor.store.organizations import OrganizationRow
 
 
 class Placement:
@@ -34,7 +34,7 @@ class Placement:
         """Those of an account whose vendor's id it has to tell: they stand for its default organization."""
         return self._nameless.get(account, [])
 
-    def of_known(self, known: Identity) -> tuple[str, str, bool]:
+    def of_known(self, known: OrganizationRow) -> tuple[str, str, bool]:
         """Name, account and whether it is watched, of an organization that the database knows."""
         one = self._by_id.get((known.base_url, known.vendor_id))
         if one is None:
@@ -63,18 +63,18 @@ class Placement:
 class Assignment:
     """Every watched organization, claimed by exactly one account."""
 
-    def __init__(self, settings: Settings, known: Iterable[Identity]) -> None:
+    def __init__(self, settings: Settings, known: Iterable[OrganizationRow]) -> None:
         self._settings = settings
         self._placement = Placement(settings)
-        self._claims: dict[tuple[str, str], Identity] = {}
-        self._accounts: dict[str, dict[int, Identity]] = {}  # account → what it polls, by id
+        self._claims: dict[tuple[str, str], OrganizationRow] = {}
+        self._accounts: dict[str, dict[int, OrganizationRow]] = {}  # account → what it polls, by id
         self._titles: dict[int, str | None] = {}
         for one in known:
             if one.watched:
                 self._claim(one, one.title)
         self.turn = asyncio.Lock()  # for who looks for news and takes them in
 
-    def of(self, account: str) -> list[Identity]:
+    def of(self, account: str) -> list[OrganizationRow]:
         """The organizations that this account polls."""
         return list(self._accounts.get(account, {}).values())
 
@@ -108,13 +108,13 @@ class Assignment:
                 news.append((name, one))
         return news
 
-    def displaced(self, account: str, news: Sequence[tuple[str, VendorOrganization]]) -> list[Identity]:
+    def displaced(self, account: str, news: Sequence[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
         """The account's organizations whose configured name is another one's now: the key's default has changed."""
         names = {name for name, _ in news}
         ids = {one.id for _, one in news}
         return [one for one in self.of(account) if one.name in names and one.vendor_id not in ids]
 
-    def take(self, row: Identity, title: str | None) -> None:
+    def take(self, row: OrganizationRow, title: str | None) -> None:
         """Watch a row; the organization that was an account's default before, by the same name, is no longer it."""
         if any(one.name == row.name for one in self._placement.nameless(row.account)):
             for other in self.of(row.account):
@@ -122,7 +122,7 @@ class Assignment:
                     self._drop(other)
         self._claim(row, title)
 
-    def _claim(self, row: Identity, title: str | None) -> None:
+    def _claim(self, row: OrganizationRow, title: str | None) -> None:
         before = self._claims.get((row.base_url, row.vendor_id))
         if before and before.account != row.account:
             self._drop(before)
@@ -130,7 +130,7 @@ class Assignment:
         self._accounts.setdefault(row.account, {})[row.id] = row
         self._titles[row.id] = title
 
-    def _drop(self, row: Identity) -> None:
+    def _drop(self, row: OrganizationRow) -> None:
         del self._claims[row.base_url, row.vendor_id]
         del self._accounts[row.account][row.id]
 

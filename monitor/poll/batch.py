@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 
 
 class Batch:
-    """Where polls leave their results.  `settled` is told what each batch gave to say."""
+    """Where polls leave their results.  `on_settled` is told what each batch enqueued."""
 
     def __init__(
         self,
         store: Store,
         settle: Callable[[Transaction, Sequence[Check]], list[Notification]],
-        settled: Callable[[list[Notification]], None],
+        on_settled: Callable[[list[Notification]], None],
         *,
-        held: Sequence[Check] = (),
-        idle: Callable[[], None] = lambda: None,
+        carried_over: Sequence[Check] = (),
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        """`held` are results from before, which come first; `idle` is called when no poll is under way any more."""
+        """`carried_over` are results from before, which come first; `on_idle` is called when no poll is under way."""
         self._store = store
         self._settle = settle
-        self._settled = settled
-        self._idle = idle
+        self._on_settled = on_settled
+        self._on_idle = on_idle
         self._polls = 0  # under way
-        self._held = list(held)
+        self._held = list(carried_over)
         self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -62,13 +62,13 @@ class Batch:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
 
     async def give_up(self) -> list[Check]:
-        """Settle nothing more; what could not be settled, in order of arrival, is for whoever settles it later."""
+        """Settle nothing more; return what could not be settled, in order of arrival, for whoever settles it later."""
         self._is_closed = True
         async with self._turn:  # what is being written comes back if it was not
             if self._timer is not None:
                 self._timer.cancel()
             held, self._held = self._held, []
-        return [replace(check, held=True) for check in held]
+        return [replace(check, carried_over=True) for check in held]
 
     @contextmanager
     def polling(self) -> Iterator[None]:
@@ -79,7 +79,7 @@ class Batch:
         finally:
             self._polls -= 1
             if not self._polls:
-                self._idle()
+                self._on_idle()
 
     @property
     def is_polling(self) -> bool:
@@ -118,7 +118,7 @@ class Batch:
         # A poll is complete when the last of its results is kept: in the same transaction.
         polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
-            said = await self._store.write(lambda tx: self._keep(tx, batch, polled))
+            notifications = await self._store.write(lambda tx: self._keep(tx, batch, polled))
         except LeaseLost:
             self._put_back(batch, polled)
             return False
@@ -136,7 +136,7 @@ class Batch:
             log.warning("the database is back")
         self.failing = False
         self._doubtful = max(self._doubtful - len(batch), 0)
-        self._settled(said)
+        self._on_settled(notifications)
         return True
 
     def _put_back(self, batch: list[Check], polled: dict[int, datetime]) -> None:

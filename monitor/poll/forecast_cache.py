@@ -94,7 +94,7 @@ class ForecastCache:
                 folded.add(one)
         folded.add(snapshot)
         if folded.usage and (folded.kept_at is None or not folded.kept_at <= snapshot.taken_at < folded.kept_at + HOUR):
-            organizations.keep_usage(tx, before.id, folded.usage.dump(), snapshot.taken_at)
+            organizations.save_usage(tx, before.id, folded.usage.dump(), snapshot.taken_at)
             folded.kept_at = snapshot.taken_at
         return folded
 
@@ -105,7 +105,7 @@ def _rebuilt(tx: Transaction, organization: Organization, rules: Rules) -> Folde
     if last is None:
         return folded
     if folded.usage:
-        text, folded.kept_at = organizations.kept_usage(tx, organization.id)
+        text, folded.kept_at = organizations.load_usage(tx, organization.id)
         folded.usage = Estimator.load(text) if text else folded.usage
         since = folded.kept_at or last.taken_at - MEMORY
         for snapshot in snapshots.snapshots_after(tx, organization.id, since, until=last.taken_at):

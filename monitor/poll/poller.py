@@ -20,7 +20,7 @@ from monitor.poll.failure_log import FailureLog
 from monitor.providers import Provider
 from monitor.store import organizations
 from monitor.store.accounts import AccountRow
-from monitor.store.organizations import Identity
+from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Store, Transaction
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
@@ -100,10 +100,10 @@ class Poller:
         self._counters.polled(self.name, seconds)
         return PollResult(self._fetched, self._failed, not self._batch.failing, seconds)
 
-    def _wanted(self, identities: Iterable[Identity], only: Collection[str] | None) -> list[Identity]:
+    def _wanted(self, identities: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
         return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
 
-    async def _check_all(self, identities: Iterable[Identity]) -> None:
+    async def _check_all(self, identities: Iterable[OrganizationRow]) -> None:
         wanted = list(identities)
         waiting = iter(wanted)
 
@@ -115,7 +115,7 @@ class Poller:
             for _ in range(min(IN_FLIGHT, len(wanted))):
                 group.create_task(work())
 
-    async def _check(self, one: Identity) -> None:
+    async def _check(self, one: OrganizationRow) -> None:
         try:
             balance = await self._fetch(one)
         except FetchError as error:
@@ -131,7 +131,7 @@ class Poller:
         self._counters.checked(self.name, check.outcome)
         self._batch.add(check)
 
-    async def _fetch(self, one: Identity) -> Decimal:
+    async def _fetch(self, one: OrganizationRow) -> Decimal:
         """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
         before = self._balances.get(one.id, Decimal(0))
         balance = await self._provider.fetch_balance(one.vendor_id)
@@ -141,7 +141,7 @@ class Poller:
         self._balances[one.id] = balance
         return balance
 
-    async def _discover(self) -> list[Identity]:
+    async def _discover(self) -> list[OrganizationRow]:
         """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""
         if not self._assignment.asks_account(self.name, resolved=self._resolved):
             return []
@@ -162,10 +162,10 @@ class Poller:
         self._resolved = True
         return rows
 
-    async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[Identity]:
-        def ensure(tx: Transaction) -> list[Identity]:
+    async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
+        def ensure(tx: Transaction) -> list[OrganizationRow]:
             for old in displaced:
-                organizations.rename(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
+                organizations.set_placement(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
             return organizations.ensure_organizations(tx, wanted)
 
         base_url = self._assignment.base_url(self.name)

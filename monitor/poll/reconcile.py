@@ -35,7 +35,7 @@ def reconcile(
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     _place(tx, settings)
-    outbox.abandon(tx, list(settings.channels), at=at)
+    outbox.give_up_unconfigured(tx, list(settings.channels), at=at)
     fallback.begin(tx, settings, at=at, mended=mended)
     notifier = Notifier(tx, settings)
     _reconcile_accounts(notifier, at)
@@ -58,7 +58,7 @@ def catch_up(
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
     placement = Placement(settings)
-    there = organizations.identities(tx)
+    there = organizations.organization_rows(tx)
     known_already = {(known.base_url, known.vendor_id) for known in there}
     missing = {key: one for key, one in placement.listed().items() if key not in known_already}
     organizations.ensure_organizations(
@@ -71,7 +71,7 @@ def _place(tx: Transaction, settings: Settings) -> None:
     for known in there:
         name, account, watched = placement.of_known(known)
         if (name, account, watched) != (known.name, known.account, known.watched):
-            organizations.rename(tx, known.id, name=name, account=account, watched=watched)
+            organizations.set_placement(tx, known.id, name=name, account=account, watched=watched)
 
 
 def _reconcile_accounts(notifier: Notifier, at: datetime) -> None:
@@ -94,7 +94,7 @@ def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCa
 
 def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
-    watched = {identity.id: identity.watched for identity in organizations.identities(notifier.tx)}
+    watched = {identity.id: identity.watched for identity in organizations.organization_rows(notifier.tx)}
     for case, incidents in _organization_cases(notifier, forecasts, at):
         _reconcile_organization(notifier, case, incidents, watched=watched[case.organization.id])
 
@@ -103,7 +103,7 @@ def _organization_cases(
     notifier: Notifier, forecasts: ForecastCache, at: datetime
 ) -> Iterator[tuple[OrganizationCase, Incidents]]:
     open_ones = open_incidents(notifier.tx, Subject.ORGANIZATION)
-    rows = organizations.load(notifier.tx, list(open_ones))
+    rows = organizations.current_rows(notifier.tx, list(open_ones))
     for organization_id, incidents in open_ones.items():
         organization = rows[organization_id]
         rules = rules_of(notifier.settings, organization.name)

@@ -62,11 +62,11 @@ def settle(
 
     `since` is when checks began: an organization whose last check is older says nothing of an outage, either way.
     """
-    snapshots.record(tx, batch)
+    snapshots.record_checks(tx, batch)
     settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
     for check in batch:
         settlement.settle(check)
-    organizations.save(tx, settlement.organizations.values())
+    organizations.update_current_rows(tx, settlement.organizations.values())
     return settlement.notifier.enqueued
 
 
@@ -127,7 +127,7 @@ class Settlement:
             settings=settings,
             forecasts=forecasts,
             notifier=Notifier(tx, settings),
-            organizations=organizations.load(tx, ids),
+            organizations=organizations.current_rows(tx, ids),
             incidents=standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=ended_since),
             accounts=standing_incidents(tx, Subject.ACCOUNT, account_ids, ended_since=ended_since),
             everything=standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=ended_since).get(
@@ -142,7 +142,7 @@ class Settlement:
     def settle(self, check: Check) -> None:
         """Judge one check: what it says of its key, of everything, and of its organization."""
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
-        if check.held and _is_overtaken(check, before):
+        if check.carried_over and _is_overtaken(check, before):
             return
         self._judge_key(check)
         self._judge_outage(check, before)
@@ -221,7 +221,7 @@ class Settlement:
         if self._last_checks is None:
             self._last_checks = organizations.last_checks(self.tx)
             for check in self.batch:
-                if check.organization_id in self._last_checks and not check.held:
+                if check.organization_id in self._last_checks and not check.carried_over:
                     kind = check.outcome.kind if isinstance(check.outcome, Failure) else None
                     account = self._last_checks[check.organization_id].account
                     self._last_checks[check.organization_id] = LastCheck(account, kind, check.ended_at)

@@ -11,7 +11,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 from monitor.model import Generation
 from monitor.providers.base import Access, Provider
-from monitor.providers.calling import ping
+from monitor.providers.http import ping
 from monitor.providers.redaction import redact
 from monitor.providers.stability import Stability
 

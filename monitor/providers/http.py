@@ -4,24 +4,27 @@ Sends what it is given and brings back a bounded answer, or an error of ours tha
 Refuses to follow redirects, keep cookies, read the environment, or hold more than the cap of any answer.
 """
 
+import asyncio
 import base64
+import errno
 import logging
+import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 import httpx
 import stamina.instrumentation
 from httpx_aiohttp import AiohttpTransport
 
-from monitor.errors import ConfigError, FetchError, Mistake
+from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, UnexpectedAnswer
 from monitor.providers.base import Access
-from monitor.providers.mishaps import explain
 
 IN_FLIGHT = 64
 _LAST_PORT = 65_535
@@ -180,3 +183,105 @@ def _quieten_libraries() -> None:
     for name in ("httpx", "aiohttp", "aiohttp.client"):
         logging.getLogger(name).setLevel(logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([])
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+_NO_CONNECTION = (ProviderUnavailable, "could not connect to the vendor")
+_TOO_SLOW = (ProviderUnavailable, "the vendor did not answer in time")
+_CUT_OFF = (ProviderUnavailable, "the connection to the vendor broke")
+_NOT_HTTP = (ProviderUnavailable, "what answered does not speak HTTP")
+_NO_PROXY = (ProviderUnavailable, "the proxy could not be used")
+_BAD_REQUEST = (UnexpectedAnswer, "the request could not be made from these settings")
+_BAD_ANSWER = (UnexpectedAnswer, "the answer could not be read")
+_REDIRECTED = (UnexpectedAnswer, "the vendor redirects elsewhere, which is not followed")
+
+HTTPX: Mapping[type[Exception], tuple[type[FetchError], str]] = {
+    httpx.HTTPError: _CUT_OFF,
+    httpx.RequestError: _CUT_OFF,
+    httpx.TransportError: _CUT_OFF,
+    httpx.TimeoutException: _TOO_SLOW,
+    httpx.ConnectTimeout: _NO_CONNECTION,
+    httpx.ReadTimeout: _TOO_SLOW,
+    httpx.WriteTimeout: _TOO_SLOW,
+    httpx.PoolTimeout: _TOO_SLOW,
+    httpx.NetworkError: _CUT_OFF,
+    httpx.ConnectError: _NO_CONNECTION,
+    httpx.ReadError: _CUT_OFF,
+    httpx.WriteError: _CUT_OFF,
+    httpx.CloseError: _CUT_OFF,
+    httpx.ProtocolError: _NOT_HTTP,
+    httpx.LocalProtocolError: _BAD_REQUEST,
+    httpx.RemoteProtocolError: _NOT_HTTP,
+    httpx.ProxyError: _NO_PROXY,
+    httpx.UnsupportedProtocol: _BAD_REQUEST,
+    httpx.DecodingError: _BAD_ANSWER,
+    httpx.TooManyRedirects: _REDIRECTED,
+    httpx.HTTPStatusError: _BAD_ANSWER,
+    httpx.InvalidURL: _BAD_REQUEST,
+    httpx.CookieConflict: _BAD_ANSWER,
+    httpx.StreamError: _CUT_OFF,
+    httpx.StreamConsumed: _CUT_OFF,
+    httpx.StreamClosed: _CUT_OFF,
+    httpx.ResponseNotRead: _CUT_OFF,
+    httpx.RequestNotRead: _CUT_OFF,
+}
+# The transport reports a refusal, a reset and an unknown host alike; what lies beneath tells them apart.
+_BENEATH: tuple[tuple[type[Exception], tuple[type[FetchError], str]], ...] = (
+    (aiohttp.ClientProxyConnectionError, _NO_PROXY),
+    (aiohttp.ClientHttpProxyError, _NO_PROXY),
+    (ssl.SSLCertVerificationError, (ProviderUnavailable, "the vendor's certificate is not trusted")),
+    (ssl.SSLError, (ProviderUnavailable, "no secure connection to the vendor could be made")),
+    (socket.gaierror, (ProviderUnavailable, "the vendor's host name could not be resolved")),
+    (ConnectionRefusedError, (ProviderUnavailable, "the connection to the vendor was refused")),
+    (ConnectionResetError, (ProviderUnavailable, "the connection to the vendor was reset")),
+    (aiohttp.ServerDisconnectedError, (ProviderUnavailable, "the vendor closed the connection without an answer")),
+    (aiohttp.ClientPayloadError, (ProviderUnavailable, "the vendor's answer ended too early")),
+    (aiohttp.ClientResponseError, _NOT_HTTP),
+)
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
+
+
+def explain(error: Exception) -> FetchError:
+    """The error of ours for anything a library raised, without a reference to it."""
+    chain = tuple(_chain(error))
+    if any(isinstance(link, OSError) and link.errno in _NO_DESCRIPTORS for link in chain):
+        return ProviderUnavailable("this process has too many open files to connect to the vendor (LimitNOFILE)")
+    for beneath, (kind, sentence) in _BENEATH:
+        if any(isinstance(link, beneath) for link in chain):
+            return kind(sentence)
+    for ancestor in type(error).__mro__:
+        if ancestor in HTTPX:
+            kind, sentence = HTTPX[ancestor]
+            return kind(sentence)
+    return ProviderUnavailable(f"the request to the vendor failed ({type(error).__name__})")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+# --- one call, without an account -------------------------------------------------------------------------------------
+
+
+DEADLINE: Final = 10.0  # seconds
+USER_AGENT: Final = "credit-monitor"
+
+
+async def ping(url: str) -> str | None:
+    """One GET; None when it was taken, else what went wrong."""
+    try:
+        async with asyncio.timeout(DEADLINE), open_client() as client:
+            request = httpx.Request("GET", url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+            response = await client.send(request, stream=True, follow_redirects=False)
+            await response.aclose()
+    except TimeoutError:
+        return f"no answer within {DEADLINE:.0f} s"
+    except Exception as error:  # noqa: BLE001 -- whatever the libraries raise over a stranger's bytes
+        return str(explain(error)).replace("the vendor", "its server")
+    if response.is_redirect:
+        return "its server redirects elsewhere, which is not followed"
+    return None if response.is_success else f"its server answered {response.status_code}"

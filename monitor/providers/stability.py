@@ -18,12 +18,11 @@ import stamina
 from monitor import __version__
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited, UnexpectedAnswer
 from monitor.model import Generation, VendorOrganization
-from monitor.providers.answers import read_credits, read_organizations
+from monitor.providers.answers import read_credits, read_date, read_organizations, refusal
 from monitor.providers.base import Access
 from monitor.providers.http import IN_FLIGHT, Answer, Wire
 from monitor.providers.rate_limit import shared_pace
 from monitor.providers.redaction import is_sendable
-from monitor.providers.refusals import read_date, refusal
 
 Found = TypeVar("Found", Decimal, tuple[VendorOrganization, ...])
 Attempt = Callable[[], Awaitable[Found | FetchError]]

@@ -1,50 +1,55 @@
-"""The questions people ask, answered as plain frozen values from a reader's engine (`store.open_reader`).
+"""What people ask of the database, answered as frozen values through an engine that only reads.
 
-Refuses to write, to judge and to print.  Every function raises `DatabaseError` when the database cannot be read.
+Every function raises `DatabaseError` when the database cannot be read.
 """
 
 from monitor.query.buckets import By, begin
-from monitor.query.daemons import DaemonRow, daemons
-from monitor.query.history import HistoryRow, history, history_with_runway
+from monitor.query.checks import recorded
+from monitor.query.history import (
+    Bucket,
+    HistoryRow,
+    Removed,
+    expected_rows,
+    history,
+    history_buckets,
+    history_with_runway,
+    removed,
+)
 from monitor.query.incidents import IncidentRow, incidents
-from monitor.query.left import Removed, expected_rows, removed
-from monitor.query.organizations import OrganizationRow, find_organizations, organizations
-from monitor.query.recorded import recorded
+from monitor.query.organizations import find_organizations, organizations
 from monitor.query.runways import Used, runways, used_within
 from monitor.query.silences import SilenceRow, silences
 from monitor.query.status import (
     AccountIncident,
+    Backlog,
     ChannelQueue,
+    DaemonRow,
     OrganizationStatus,
-    Standing,
-    Waiting,
     account_incidents,
     channels,
+    daemons,
     last_polls,
     outbox,
     status,
 )
-from monitor.query.stretches import Bucket, history_buckets
-from monitor.query.usage import Question, Usage, UsageRow, usage
+from monitor.query.usage import Usage, UsageQuestion, UsageRow, usage
 
 __all__ = [
     "AccountIncident",
+    "Backlog",
     "Bucket",
     "By",
     "ChannelQueue",
     "DaemonRow",
     "HistoryRow",
     "IncidentRow",
-    "OrganizationRow",
     "OrganizationStatus",
-    "Question",
     "Removed",
     "SilenceRow",
-    "Standing",
     "Usage",
+    "UsageQuestion",
     "UsageRow",
     "Used",
-    "Waiting",
     "account_incidents",
     "begin",
     "channels",

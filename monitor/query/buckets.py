@@ -1,6 +1,6 @@
-"""Hours, days, weeks and months as a time zone has them, as instants: where each begins and where the next one does.
+"""The borders of hours, days, weeks and months of a time zone, as instants.
 
-Pure arithmetic: no clock, no database.  A local day may have 23 or 25 hours, an hour that occurs twice is two, a day
+Pure arithmetic.  A local day may have 23 or 25 hours, an hour that occurs twice is two, a day
 that a zone leaves out is none.
 """
 
@@ -22,26 +22,26 @@ class By(StrEnum):
 
 
 def borders(by: By, zone: ZoneInfo, since: datetime, until: datetime) -> list[datetime]:
-    """Where the buckets begin that hold `since` <= instant < `until`, and where the last one ends; UTC, ascending."""
+    """Return where the buckets of `since` <= instant < `until` begin, and where the last one ends; UTC, ascending."""
     if since >= until:
         return []
-    found = list(_from(by, zone, since, until))
+    instants = list(_borders(by, zone, since, until))
     if by is not By.HOUR:
         # What holds `since` begins at the last border that is not after it: a date may have two midnights or none.
-        while len(found) > 1 and found[1] <= since:
-            found.pop(0)
-    return found
+        while len(instants) > 1 and instants[1] <= since:
+            instants.pop(0)
+    return instants
 
 
 def begin(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a local day; of one that the zone leaves out, the first instant after it."""
+    """Return the first instant of a local day; of one that the zone leaves out, the first instant after it."""
     at = datetime.combine(day, time(), zone).astimezone(UTC)
     if (at - MICROSECOND).astimezone(zone).date() >= day:  # its midnight was skipped, and more than its midnight
-        return _change(zone, at - timedelta(days=1), at)
+        return _clock_change(zone, at - timedelta(days=1), at)
     return at
 
 
-def _from(by: By, zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[datetime]:
+def _borders(by: By, zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[datetime]:
     if by is By.HOUR:
         yield from _hours(zone, since, until)
         return
@@ -57,7 +57,7 @@ def _from(by: By, zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[
 
 
 def _first(by: By, day: date) -> date:
-    """The first day of the week or month that a day is in."""
+    """Return the first day of the week or month that a day is in."""
     if by is By.WEEK:
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if by is By.MONTH else day
@@ -72,12 +72,12 @@ def _next(by: By, day: date) -> date:
 def _hours(zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[datetime]:
     at = since - _into_the_hour(since, zone)
     if _offset(at, zone) != _offset(since, zone):  # the clocks changed within this hour
-        at = _change(zone, at, since)
+        at = _clock_change(zone, at, since)
     yield at
     while at < until:
         after = at + HOUR - _into_the_hour(at, zone)
         if _offset(after - MICROSECOND, zone) != _offset(at, zone):
-            after = _change(zone, at, after)
+            after = _clock_change(zone, at, after)
         at = after
         yield at
 
@@ -91,8 +91,8 @@ def _offset(at: datetime, zone: ZoneInfo) -> timedelta | None:
     return at.astimezone(zone).utcoffset()
 
 
-def _change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """When the clocks change between two instants of different offsets: the first instant of the new one."""
+def _clock_change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the first instant of the new offset, between two instants of different offsets."""
     old = _offset(before, zone)
     while after - before > MICROSECOND:
         middle = before + (after - before) // 2

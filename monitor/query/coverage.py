@@ -1,4 +1,4 @@
-"""How far back an organization's history is kept, and how finely: what retention has left."""
+"""How far back an organization's history reaches, and how finely: what retention has left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ IDS_AT_ONCE: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Of one organization with at least one snapshot; `ALWAYS` where nothing was removed."""
+class Coverage:
+    """What is left of one organization with at least one snapshot; `ALWAYS` where nothing was removed."""
 
     first_at: datetime  # of the first snapshot ever
     newest_at: datetime
@@ -29,8 +29,8 @@ class Kept:
         return self.raw_since is ALWAYS
 
 
-def kept(tx: sa.Connection, ids: Sequence[int]) -> dict[int, Kept]:
-    """Of each of these organizations; those without a snapshot are left out."""
+def coverage_of(tx: sa.Connection, ids: Sequence[int]) -> dict[int, Coverage]:
+    """Return the coverage of each of these organizations; those without a snapshot are left out."""
     c = organizations.c
     question = sa.select(
         c.id,
@@ -45,22 +45,22 @@ def kept(tx: sa.Connection, ids: Sequence[int]) -> dict[int, Kept]:
         for start in range(0, len(ids), IDS_AT_ONCE)
         for row in tx.execute(question.where(c.id.in_(ids[start : start + IDS_AT_ONCE]), c.newest_at.is_not(None)))
     )
-    return {row[0]: _kept(*row[1:]) for row in rows}
+    return {row[0]: _coverage(*row[1:]) for row in rows}
 
 
 def _earliest(table: sa.Table, column: sa.Column[datetime]) -> sa.ScalarSelect[datetime]:
-    """The column's value in an organization's first row, found by key."""
+    """Select the column's value in an organization's first row, found by key."""
     mine = table.c.organization_id == organizations.c.id
     by_time = list(table.primary_key)[1]
     return sa.select(column).where(mine).order_by(by_time).limit(1).scalar_subquery()
 
 
-def _kept(
+def _coverage(
     day: datetime, first_at: datetime, newest_at: datetime, raw_at: datetime | None, hour_at: datetime | None
-) -> Kept:
+) -> Coverage:
     first_at = max(first_at, day)  # where days were removed the first that stays is marked just before its beginning
     raw_at = raw_at or newest_at
     if raw_at <= first_at:
-        return Kept(first_at, newest_at, ALWAYS, ALWAYS)
+        return Coverage(first_at, newest_at, ALWAYS, ALWAYS)
     hours = raw_at if hour_at is None else min(hour_at, raw_at)
-    return Kept(first_at, newest_at, raw_at, ALWAYS if hours <= floor(first_at, HOUR) else hours)
+    return Coverage(first_at, newest_at, raw_at, ALWAYS if hours <= floor(first_at, HOUR) else hours)

@@ -1,4 +1,4 @@
-"""What went wrong and when it ended, and whether anybody was told."""
+"""Incidents, open and resolved, with how many of their deliveries arrived."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,7 +38,7 @@ class IncidentRow:
 def incidents(
     engine: sa.Engine, *, open_only: bool = False, organization: str | None = None, limit: int | None = None
 ) -> list[IncidentRow]:
-    """Every incident, or those that are open, or those of one organization; the newest last.
+    """Return every incident, or those that are open, or those of one organization; the newest last.
 
     `limit` keeps the newest.  `UsageError` for an organization the database does not know.
     """

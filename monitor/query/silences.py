@@ -1,4 +1,4 @@
-"""Which silences there are, and which have ended."""
+"""Silences, active and ended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,11 +27,11 @@ class SilenceRow:
     until: datetime | None
     author: str
     reason: str
-    ended_at: datetime | None  # None while it stands
+    ended_at: datetime | None  # None while it is active
 
 
-def silences(engine: sa.Engine, *, at: datetime, standing_only: bool = True) -> list[SilenceRow]:
-    """The silences that stand at an instant, or every one ever; the newest last."""
+def silences(engine: sa.Engine, *, at: datetime, active_only: bool = True) -> list[SilenceRow]:
+    """Return the silences that are active at an instant, or all ever; the newest last."""
     is_organization = (table.c.subject == Subject.ORGANIZATION) & (organizations.c.id == table.c.subject_id)
     is_account = (table.c.subject == Subject.ACCOUNT) & (accounts.c.id == table.c.subject_id)
     question = sa.select(
@@ -41,11 +41,11 @@ def silences(engine: sa.Engine, *, at: datetime, standing_only: bool = True) -> 
     ).select_from(table.outerjoin(organizations, is_organization).outerjoin(accounts, is_account))
     with transaction(engine) as connection:
         rows = [_silence(row, at) for row in connection.execute(question.order_by(table.c.id))]
-    return [row for row in rows if not standing_only or row.ended_at is None]
+    return [row for row in rows if not active_only or row.ended_at is None]
 
 
 def _silence(row: sa.Row[Any], at: datetime) -> SilenceRow:
-    ran_out = row.until_at is not None and row.until_at <= at
+    has_expired = row.until_at is not None and row.until_at <= at
     return SilenceRow(
         id=row.id,
         subject=Subject(row.subject),
@@ -58,5 +58,5 @@ def _silence(row: sa.Row[Any], at: datetime) -> SilenceRow:
         until=row.until_at,
         author=row.author,
         reason=row.reason,
-        ended_at=row.ended_at or (row.until_at if ran_out else None),
+        ended_at=row.ended_at or (row.until_at if has_expired else None),
     )

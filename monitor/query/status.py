@@ -1,35 +1,19 @@
-"""How things stand now: each organization's current row, what is open, and what waits to be sent."""
+"""The present state: current balances, open incidents, what waits to be delivered, and which daemons run."""
 
-from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from monitor.model import DeliveryState, FailureKind, Rule, Severity, Subject
+from monitor.model import DeliveryState, FailureKind, OpenIncident, Subject
 from monitor.store.engines import transaction
-from monitor.store.tables import accounts, deliveries, incidents, notifications
+from monitor.store.incidents import open_incidents
+from monitor.store.tables import accounts, deliveries, leases, notifications
+from monitor.store.tables import daemons as daemons_table
 from monitor.store.tables import organizations as table
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An incident that is open now."""
-
-    id: int
-    rule: Rule
-    severity: Severity
-    opened_at: datetime
-    returns: int = 0  # it flaps: so often it came back
-    calm_since: datetime | None = None  # its present reading is clear since then
-
-    @property
-    def is_flapping(self) -> bool:
-        """Whether it came back, and is not over yet."""
-        return self.returns > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +33,8 @@ class OrganizationStatus:
     failure: FailureKind | None  # of the last check; None when it gave a snapshot
     failure_message: str | None
     failing_since: datetime | None
-    incidents: tuple[Standing, ...]
-    flapping: tuple[Standing, ...] = ()  # also those whose reading is clear now
+    incidents: tuple[OpenIncident, ...]
+    flapping: tuple[OpenIncident, ...] = ()  # also those whose reading is clear now
 
     @property
     def state(self) -> str:
@@ -65,12 +49,12 @@ class AccountIncident:
     """An open incident of a whole account, or (None) of every account at once."""
 
     account: str | None
-    incident: Standing
+    incident: OpenIncident
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelQueue:
-    """What a channel still has to send, and what was given up lately."""
+    """The deliveries of a channel that are pending, and those given up lately."""
 
     channel: str
     pending: int
@@ -79,55 +63,55 @@ class ChannelQueue:
     oldest_at: datetime | None  # when the oldest pending notification was written
     last_error: str | None
     refusal: str | None = None  # of those pending: why the newest was refused for good
-    held: int = 0  # of those pending: waits for the end of quiet hours ...
-    held_until: datetime | None = None  # ... the first of which is then
+    held: int = 0  # of those pending: held until quiet hours end ...
+    held_until: datetime | None = None  # ... for the first of them then
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What a channel has still to send, and when the oldest of it was written that quiet hours do not hold."""
+class Backlog:
+    """How many deliveries of a channel are pending."""
 
     channel: str
     pending: int
-    oldest_at: datetime | None
+    oldest_at: datetime | None  # when the oldest was enqueued that quiet hours do not hold
 
 
 def status(engine: sa.Engine, *, watched_only: bool = True) -> list[OrganizationStatus]:
-    """Every organization, by name; with `watched_only` those of the present configuration."""
+    """Return every organization, by name; with `watched_only` those of the present configuration."""
     question = sa.select(*_COLUMNS).order_by(table.c.name, table.c.id)
     if watched_only:
         question = question.where(table.c.watched)
     with transaction(engine) as connection:
         rows = connection.execute(question).all()
-        standing = _standing(connection, Subject.ORGANIZATION)
-    return [_status(row, standing.get(row.id, [])) for row in rows]
+        incidents = _open_incidents(connection, Subject.ORGANIZATION)
+    return [_status(row, incidents.get(row.id, [])) for row in rows]
 
 
 def account_incidents(engine: sa.Engine) -> list[AccountIncident]:
-    """The open incidents of every account at once, then those of each account by its name, worst first."""
+    """Return the open incidents of all accounts at once, then those of each account by its name, worst first."""
     with transaction(engine) as connection:
-        everything = _standing(connection, Subject.MONITOR)
-        standing = _standing(connection, Subject.ACCOUNT)
+        of_monitor = _open_incidents(connection, Subject.MONITOR)
+        of_accounts = _open_incidents(connection, Subject.ACCOUNT)
         names = connection.execute(sa.select(accounts.c.id, accounts.c.name).order_by(accounts.c.name)).all()
-    of_all = [AccountIncident(None, incident) for those in everything.values() for incident in those]
-    return of_all + [AccountIncident(name, incident) for id_, name in names for incident in standing.get(id_, [])]
+    of_all = [AccountIncident(None, incident) for incidents in of_monitor.values() for incident in incidents]
+    return of_all + [AccountIncident(name, incident) for id_, name in names for incident in of_accounts.get(id_, [])]
 
 
 def last_polls(engine: sa.Engine) -> dict[str, datetime | None]:
-    """When the last completed poll of each account ever configured began, by name."""
+    """Return when the last completed poll of each account ever configured began, by name."""
     with transaction(engine) as connection:
         rows = connection.execute(sa.select(accounts.c.name, accounts.c.polled_at)).all()
     return {row.name: row.polled_at for row in rows}
 
 
 def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
-    """Each channel with something pending, or with something given up at or after `since`; by name."""
-    waiting = deliveries.c.state == DeliveryState.PENDING
-    lost = (deliveries.c.state == DeliveryState.GIVEN_UP) & (deliveries.c.ended_at >= since)
+    """Return each channel with something pending, or with something given up at or after `since`; by name."""
+    pending = deliveries.c.state == DeliveryState.PENDING
+    given_up = (deliveries.c.state == DeliveryState.GIVEN_UP) & (deliveries.c.ended_at >= since)
     question = (
         sa.select(deliveries, notifications.c.created_at)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(waiting | lost)
+        .where(pending | given_up)
         .order_by(deliveries.c.channel, deliveries.c.id)
     )
     with transaction(engine) as connection:
@@ -135,8 +119,8 @@ def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
     return [_queue(channel, list(members)) for channel, members in groupby(rows, lambda row: str(row.channel))]
 
 
-def outbox(engine: sa.Engine) -> list[Waiting]:
-    """What waits to be sent, by channel; one without anything is left out."""
+def outbox(engine: sa.Engine) -> list[Backlog]:
+    """Return what is pending, by channel; channels without anything are left out."""
     is_held = deliveries.c.held & (deliveries.c.attempts == 0)
     oldest = sa.func.min(sa.case((~is_held, notifications.c.created_at)))
     question = (
@@ -146,22 +130,19 @@ def outbox(engine: sa.Engine) -> list[Waiting]:
         .group_by(deliveries.c.channel)
     )
     with transaction(engine) as connection:
-        return [Waiting(*row) for row in connection.execute(question)]
+        return [Backlog(*row) for row in connection.execute(question)]
 
 
-def _standing(connection: sa.Connection, subject: Subject) -> dict[int, list[Standing]]:
-    """The open incidents of each subject of this sort, worst first, then oldest first."""
-    question = sa.select(incidents).where(incidents.c.subject == subject, incidents.c.resolved_at.is_(None))
-    found = defaultdict(list)
-    for row in connection.execute(question.order_by(incidents.c.opened_at, incidents.c.id)):
-        severity = Severity.of(row.severity)
-        found[row.subject_id].append(
-            Standing(row.id, Rule(row.rule), severity, row.opened_at, row.returns, row.calm_since)
-        )
-    return {id_: sorted(those, key=lambda one: -one.severity) for id_, those in found.items()}
+def _open_incidents(tx: sa.Connection, subject: Subject) -> dict[int, list[OpenIncident]]:
+    """Return the open incidents of each subject of this kind, worst first, then oldest first."""
+
+    def order(incident: OpenIncident) -> tuple[int, datetime, int]:
+        return -incident.severity, incident.opened_at, incident.id
+
+    return {id_: sorted(by_rule.values(), key=order) for id_, by_rule in open_incidents(tx, subject).items()}
 
 
-# Not the whole row: what the forecast has folded may be larger than all the rest.
+# Not the whole row: the forecast's state may be larger than all the rest.
 _COLUMNS: Final = tuple(
     table.c[name]
     for name in (
@@ -171,7 +152,7 @@ _COLUMNS: Final = tuple(
 )
 
 
-def _status(row: Any, standing: list[Standing]) -> OrganizationStatus:
+def _status(row: Any, incidents: list[OpenIncident]) -> OrganizationStatus:
     id_, name, vendor_id, title, account, watched, credits_, taken_at, previous, checked_at, failure, *failing = row
     return OrganizationStatus(
         id=id_,
@@ -187,8 +168,8 @@ def _status(row: Any, standing: list[Standing]) -> OrganizationStatus:
         failure=None if failure is None else FailureKind(failure),
         failure_message=failing[0],
         failing_since=failing[1],
-        incidents=tuple(incident for incident in standing if not incident.calm_since),
-        flapping=tuple(incident for incident in standing if incident.is_flapping),
+        incidents=tuple(incident for incident in incidents if not incident.calm_since),
+        flapping=tuple(incident for incident in incidents if incident.is_flapping),
     )
 
 
@@ -206,3 +187,42 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
         held=len(held),
         held_until=min(held, default=None),
     )
+
+
+# --- daemons ----------------------------------------------------------------------------------------------------------
+
+
+SEEN_WITHIN: Final = timedelta(seconds=15)  # each renews `seen_at` every few seconds
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonRow:
+    """A daemon that was seen within the last seconds; `leads_since` is None for a standby."""
+
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    leads_since: datetime | None
+
+
+def daemons(engine: sa.Engine) -> list[DaemonRow] | None:
+    """Return the running daemons, the leader first; None on SQLite, where none of them is recorded."""
+    if engine.dialect.name != "postgresql":
+        return None
+    now = sa.func.clock_timestamp()
+    leads = (leases.c.daemon == daemons_table.c.id) & (leases.c.expires_at > now)
+    question = (
+        sa.select(
+            daemons_table.c.host,
+            daemons_table.c.pid,
+            daemons_table.c.version,
+            daemons_table.c.started_at,
+            leases.c.acquired_at,
+        )
+        .select_from(daemons_table.outerjoin(leases, leads))
+        .where(daemons_table.c.seen_at > now - SEEN_WITHIN)
+        .order_by(leases.c.acquired_at.is_(None), daemons_table.c.started_at)
+    )
+    with transaction(engine) as connection:
+        return [DaemonRow(*row) for row in connection.execute(question)]

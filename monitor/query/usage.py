@@ -1,6 +1,6 @@
 """What was used and topped up, by hour, day, week or month of a time zone, and what it cost.
 
-Refuses to invent: a bucket after the last snapshot has no figures, and what retention has removed is not guessed.
+A bucket after the last snapshot has no figures, and what retention has removed is not estimated.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from monitor import amounts
 from monitor.errors import UsageError
 from monitor.proration import HOUR, MICROSECOND, floor
-from monitor.query.amounts import Amount, by_days, by_pieces, uneven
+from monitor.query.amounts import Amount, Period, by_days, by_pieces, uneven
 from monitor.query.buckets import By, borders
-from monitor.query.coverage import ALWAYS, Kept, kept
-from monitor.query.organizations import OrganizationRow, wanted_organizations
-from monitor.query.periods import Period
+from monitor.query.coverage import ALWAYS, Coverage, coverage_of
+from monitor.query.organizations import wanted_organizations
 from monitor.store.engines import transaction
+from monitor.store.organizations import OrganizationRow
 
 EXACT: Final = Context(prec=100)  # a product of money is never rounded
-PLACES: Final = Decimal("0.000001")
-AT_HAND: Final = 50_000  # amounts that are kept while the total is made; of more it is asked for itself
+IN_MEMORY: Final = 50_000  # amounts that are kept while the total is summed; for more the total is a query of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class UsageQuestion:
     """What is asked: `since` and `until` are widened to whole buckets; None is everything, and up to now."""
 
     by: By
@@ -75,28 +75,28 @@ class Question:
 
 
 @contextmanager
-def usage(engine: sa.Engine, question: Question, organization: str | None = None) -> Iterator[Usage]:
-    """The use of one organization, or of all; rows begin with the bucket of an organization's first snapshot.
+def usage(engine: sa.Engine, question: UsageQuestion, organization: str | None = None) -> Iterator[Usage]:
+    """Give the use of one organization, or of all; rows begin with the bucket of an organization's first snapshot.
 
-    All of it is read from one state of the database, the rows while they are taken.  `UsageError` for an unknown
+    All of it is read in one transaction, the rows while they are iterated.  `UsageError` for an unknown
     organization, and for buckets that need what retention has removed.
     """
     wanted = wanted_organizations(engine, organization)
     with transaction(engine) as tx:
-        found = kept(tx, [row.id for row in wanted])
-        known = {row.id: row for row in wanted if row.id in found}
-        ends = _borders(question, list(found.values()))
-        _require_kept(question, ends, [(row, found[id_]) for id_, row in known.items()])
-        answer = _Answer(tx, question, ends, known, found)
+        coverages = coverage_of(tx, [row.id for row in wanted])
+        known = {row.id: row for row in wanted if row.id in coverages}
+        ends = _borders(question, list(coverages.values()))
+        _require_kept(question, ends, [(row, coverages[id_]) for id_, row in known.items()])
+        answer = _Answer(tx, question, ends, known, coverages)
         yield answer.usage() if ends else Usage(Decimal(0), Decimal(0), Decimal(0), iter(()))
 
 
-def _borders(question: Question, found: Sequence[Kept]) -> list[datetime]:
-    """From the first snapshot, or where the question begins, to now, or where it ends."""
-    if not found:
+def _borders(question: UsageQuestion, coverages: Sequence[Coverage]) -> list[datetime]:
+    """Return the borders from the first snapshot or `since`, to now or `until`."""
+    if not coverages:
         return []
-    first = min(one.first_at for one in found)
-    latest = max(question.now, *(one.newest_at for one in found)) + MICROSECOND
+    first = min(coverage.first_at for coverage in coverages)
+    latest = max(question.now, *(coverage.newest_at for coverage in coverages)) + MICROSECOND
     since = max(question.since, first) if question.since else first
     until = min(question.until, latest) if question.until else latest
     return borders(question.by, question.zone, since, until)
@@ -104,18 +104,18 @@ def _borders(question: Question, found: Sequence[Kept]) -> list[datetime]:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """Adds up, and makes the rows, an organization at a time."""
+    """Sums the amounts and makes the rows, an organization at a time."""
 
     tx: sa.Connection
-    question: Question
+    question: UsageQuestion
     ends: Sequence[datetime]
     known: Mapping[int, OrganizationRow]  # those with a snapshot, in order
-    kept: Mapping[int, Kept]
+    coverages: Mapping[int, Coverage]
 
     def usage(self) -> Usage:
-        """The total has to be known first, for the rows have their shares of it."""
+        """Return the answer; the total is summed first, for each row has its share of it."""
         amounts = self._amounts()
-        if len(self.known) * len(self.ends) <= AT_HAND:
+        if len(self.known) * len(self.ends) <= IN_MEMORY:
             amounts = list(amounts)
             total = _total(amounts)
         else:
@@ -127,63 +127,69 @@ class _Answer:
         if self.question.by is not By.HOUR:
             return self._by_days(self.ends)
         hours = [Period(*both) for both in pairwise(self.ends)]
-        return ((id_, by_pieces(self.tx, id_, hours, removed=not self.kept[id_].is_whole)) for id_ in self.known)
+        return ((id_, by_pieces(self.tx, id_, hours, removed=not self.coverages[id_].is_whole)) for id_ in self.known)
 
     def _by_days(self, ends: Sequence[datetime]) -> Iterable[tuple[int, list[Amount]]]:
-        removed = {id_ for id_, one in self.kept.items() if not one.is_whole}
+        removed = {id_ for id_, coverage in self.coverages.items() if not coverage.is_whole}
         return by_days(self.tx, list(self.known), ends, removed=removed)
 
     def _rows(self, amounts: Iterable[tuple[int, list[Amount]]], total: Decimal) -> Iterator[UsageRow]:
-        for id_, those in amounts:
-            first_at, newest_at = self.kept[id_].first_at, self.kept[id_].newest_at
-            for (starts_at, ends_at), amount in zip(pairwise(self.ends), those, strict=True):
+        for id_, per_bucket in amounts:
+            first_at, newest_at = self.coverages[id_].first_at, self.coverages[id_].newest_at
+            for (starts_at, ends_at), amount in zip(pairwise(self.ends), per_bucket, strict=True):
                 if ends_at > first_at:
                     yield self._row(id_, starts_at, ends_at, amount if starts_at <= newest_at else None, total)
 
     def _row(self, id_: int, starts_at: datetime, ends_at: datetime, amount: Amount | None, total: Decimal) -> UsageRow:
-        of, (used, topped_up, snapshots) = self.known[id_], amount or (None, None, 0)
+        organization, (used, topped_up, snapshots) = self.known[id_], amount or (None, None, 0)
         return UsageRow(
-            organization=of.name,
-            vendor_id=of.vendor_id,
-            account=of.account,
+            organization=organization.name,
+            vendor_id=organization.vendor_id,
+            account=organization.account,
             starts_at=starts_at,
             ends_at=ends_at,
             used=used,
             topped_up=topped_up,
             cost=None if used is None else EXACT.multiply(used, self.question.price),
-            share=(used / total).quantize(PLACES) if used is not None and total else None,
+            share=(used / total).quantize(amounts.PLACES) if used is not None and total else None,
             snapshots=snapshots,
         )
 
 
 def _total(amounts: Iterable[tuple[int, list[Amount]]]) -> Amount:
     used = topped_up = Decimal(0)
-    for _, those in amounts:
-        used += sum(one.used for one in those)
-        topped_up += sum(one.topped_up for one in those)
+    for _, per_bucket in amounts:
+        used += sum(amount.used for amount in per_bucket)
+        topped_up += sum(amount.topped_up for amount in per_bucket)
     return Amount(used, topped_up)
 
 
 # --- what retention has left ------------------------------------------------------------------------------------------
 
 
-def _require_kept(question: Question, ends: Sequence[datetime], known: Sequence[tuple[OrganizationRow, Kept]]) -> None:
-    """`UsageError` when a bucket begins or ends where too little is left, with what would work."""
+def _require_kept(
+    question: UsageQuestion, ends: Sequence[datetime], known: Sequence[tuple[OrganizationRow, Coverage]]
+) -> None:
+    """Raise `UsageError` when a bucket begins or ends where too little is left, with what would work."""
     by_hour = question.by is By.HOUR
     pieces = [Period(*both) for both in pairwise(ends)] if by_hour else list(uneven(ends).values())
     whole = all(at == floor(at, HOUR) for at in ends)
     missing = []
-    for row, one in known:
-        since = one.hours_since if whole else one.raw_since
-        first = next((piece for piece in pieces if piece.until > one.first_at), None) if since is not ALWAYS else None
+    for row, coverage in known:
+        since = coverage.hours_since if whole else coverage.raw_since
+        if since is ALWAYS:
+            continue
+        first = next((piece for piece in pieces if piece.until > coverage.first_at), None)
         if first and first.since < since:
-            missing.append((since, row.name, one))
+            missing.append((since, row.name, coverage))
     if missing:
-        since, name, one = max(missing, key=lambda each: each[0])
-        raise UsageError(_refusal(question, ends, since, name, hours_are_left=one.hours_since < since))
+        since, name, coverage = max(missing, key=lambda entry: entry[0])
+        raise UsageError(_advice(question, ends, since, name, hours_are_left=coverage.hours_since < since))
 
 
-def _refusal(question: Question, ends: Sequence[datetime], since: datetime, name: str, *, hours_are_left: bool) -> str:
+def _advice(
+    question: UsageQuestion, ends: Sequence[datetime], since: datetime, name: str, *, hours_are_left: bool
+) -> str:
     work = "--tz UTC" if question.by is not By.HOUR or hours_are_left else "--by day --tz UTC"
     later = next((at for at in ends[:-1] if at >= since), None)
     if later:

@@ -83,7 +83,7 @@ def due_channels(tx: Transaction, now: datetime, *, ahead: timedelta = _NO_WAIT)
     return {channel: worst for channel, worst in tx.execute(question)}  # noqa: C416 -- a row is no tuple for mypy
 
 
-def claim(
+def claim_due(
     tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT
 ) -> list[list[Delivery]]:
     """Return what is due for one channel, in groups that go out as one message each: new before tried, worst first.
@@ -144,7 +144,7 @@ def _delivery(row: Any, folded: tuple[Notification, ...]) -> Delivery:
 
 def _notification(row: Any, key: str, *, of: Any) -> Notification:
     """A notification of the incident that the row `of` has."""
-    reason, severity, facts = Reason(row.reason), Severity.of(row.severity), stored_facts.load(row.facts)
+    reason, severity, facts = Reason(row.reason), Severity.of(row.severity), stored_facts.load_facts(row.facts)
     return Notification(key, of.incident_id, Subject(of.subject), Rule(of.rule), reason, severity, facts)
 
 
@@ -175,7 +175,7 @@ class Marked:
     failing_since: datetime | None = None
 
 
-def mark(tx: Transaction, attempt: Attempt, *, at: datetime) -> Marked:
+def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime) -> Marked:
     """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
 
     What has ended already stays as it is (another daemon may have sent it, too), but for what was folded while it was

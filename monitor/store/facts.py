@@ -58,12 +58,12 @@ def _stored() -> TypeAdapter[StoredFacts]:
     return TypeAdapter(StoredFacts)
 
 
-def dump(facts: Facts) -> str:
+def dump_facts(facts: Facts) -> str:
     """Return the JSON that is stored of these figures."""
     return _stored().dump_json(flatten(facts), exclude_defaults=True).decode()
 
 
-def load(text: str) -> Facts:
+def load_facts(text: str) -> Facts:
     """Return the figures of stored JSON; pydantic's `ValidationError` for a text that is none."""
     return nest(_stored().validate_json(text))
 

@@ -78,7 +78,7 @@ def _incident(row: Any) -> OpenIncident:
     )
 
 
-def troubled(tx: Transaction) -> dict[Severity, int]:
+def count_subjects(tx: Transaction) -> dict[Severity, int]:
     """How many organizations and accounts have something open, each counted by the worst of it."""
     worst: dict[tuple[str, int], Severity] = {}
     columns = (incidents.c.subject, incidents.c.subject_id, incidents.c.severity)
@@ -88,7 +88,7 @@ def troubled(tx: Transaction) -> dict[Severity, int]:
     return dict(Counter(worst.values()))
 
 
-def insert(
+def insert_incident(
     tx: Transaction, incident: OpenIncident, *, subject: Subject, subject_id: int, credits: Decimal | None
 ) -> int:
     """Write an incident that has just opened, with the balance it opened at; return its id."""
@@ -108,7 +108,7 @@ def insert(
     return int(tx.execute(incidents.insert().values(values).returning(incidents.c.id)).scalar_one())
 
 
-def update(tx: Transaction, verdict: Verdict, incident: OpenIncident, *, credits: Decimal | None) -> None:
+def update_incident(tx: Transaction, verdict: Verdict, incident: OpenIncident, *, credits: Decimal | None) -> None:
     """Write how a verdict changed or ended an incident; `incident` is it as it stands now, `credits` the balance."""
     values: dict[str, object] = {
         "severity": incident.severity.label,

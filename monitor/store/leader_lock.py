@@ -17,6 +17,12 @@ Fence = Callable[[Transaction], None]
 class LeaderLock(Protocol):
     """What a leader has; `leads` turns False when it has lost that to another daemon."""
 
+    loop_turned_at: float | None
+    """When the holder's event loop turned last, by `time.monotonic`; None: nobody keeps it.
+
+    Nothing is renewed in the name of a process whose loop hangs.
+    """
+
     @property
     def leads(self) -> bool: ...
 
@@ -56,6 +62,7 @@ class FileLock:
     fence: Fence | None = None
     others = 0
     leader: str | None = None
+    loop_turned_at: float | None = None
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -94,18 +101,18 @@ class FileLock:
             self._descriptor = None
 
 
-def open_leader_lock(url: str, *, alive: Callable[[], bool] = lambda: True) -> LeaderLock:
-    """The hold on a database, not yet taken; `alive` says whether this process still does its work."""
+def open_leader_lock(url: str) -> LeaderLock:
+    """Return the leader lock of a database, not yet taken."""
     if url.startswith("sqlite"):
         engine = open_writer(url)
         return FileLock(Path(f"{sqlite_path(engine.url)}.lock"))
-    return Lease(url, alive=alive)
+    return Lease(url)
 
 
 def acquire(url: str) -> LeaderLock | None:
-    """Take the hold on a database that exists; None when another process has it."""
-    hold = open_leader_lock(url)
-    if hold.acquire():
-        return hold
-    hold.release()
+    """Return the leader lock of a database that exists, taken; None when another process has it."""
+    lock = open_leader_lock(url)
+    if lock.acquire():
+        return lock
+    lock.release()
     return None

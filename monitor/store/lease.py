@@ -12,7 +12,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
@@ -30,6 +29,7 @@ from monitor.store.writer import insert
 LEASE: Final = timedelta(seconds=15)
 RENEW_EVERY: Final = 3.0  # seconds
 MARGIN: Final = 1.0  # seconds before its end, by our own clock, that a lease counts as ended
+HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
 GONE_AFTER: Final = timedelta(seconds=60)  # a daemon that was not seen for so long is not there
 FORGOTTEN_AFTER: Final = timedelta(days=7)
 _NOW: Final = sa.func.clock_timestamp()
@@ -57,19 +57,16 @@ def boot_clock() -> float:
 
 
 class Lease:
-    """One daemon's claim to lead; safe to ask from any thread.
+    """One daemon's claim to lead; safe to ask from any thread."""
 
-    `alive` says whether this process still does its work: when it does not, nobody renews in its name.
-    """
-
-    def __init__(self, url: str, *, alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, url: str) -> None:
         self._engine = open_writer(url)
         self.id = own_id()
-        self._alive = alive
         self._term: int | None = None
         self._dropped: int | None = None  # a term that the database may still take for ours
         self._ends = 0.0  # by `boot_clock`
         self._ended = threading.Event()  # of the present term
+        self.loop_turned_at: float | None = None  # by `time.monotonic`; None: nobody keeps it
         self.others = 0  # daemons seen lately on this database, but for this one
         self.leader: str | None = None  # the host that led when we last asked for the lead and did not get it
 
@@ -153,10 +150,14 @@ class Lease:
         """Renew until the lease is given back or lost; a database in trouble is asked again."""
         while not ended.wait(RENEW_EVERY):
             try:
-                if self._alive() and not self._renew() and not ended.is_set():
+                if not self._is_hung() and not self._renew() and not ended.is_set():
                     self.drop()
             except DatabaseError as error:
                 log.debug("the lease could not be renewed: %s", error)
+
+    def _is_hung(self) -> bool:
+        """Whether the event loop of this process has not turned for too long."""
+        return self.loop_turned_at is not None and time.monotonic() - self.loop_turned_at >= HUNG_AFTER
 
     def _renew(self) -> bool:
         """Renew, also a lease that has run out and that nobody has taken; False when another daemon leads."""

@@ -16,7 +16,7 @@ from monitor.store.writer import Transaction, insert
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class OrganizationRow:
     """An organization as it is stored: what it is, what it is called, and whether somebody watches it."""
 
     id: int
@@ -29,14 +29,15 @@ class Identity:
 
 
 IDS_AT_ONCE: Final = 1_000
-_IDENTITIES: Final = sa.select(
+_ROWS: Final = sa.select(
     *(organizations.c[name] for name in ("id", "base_url", "vendor_id", "name", "account", "watched", "title"))
 )
 
 
-def identities(tx: Transaction) -> list[Identity]:
-    """Every organization ever seen, oldest first."""
-    return [Identity(*row) for row in tx.execute(_IDENTITIES.order_by(organizations.c.id))]
+def organization_rows(tx: Transaction, *, by_name: bool = False) -> list[OrganizationRow]:
+    """Return every organization ever seen, oldest first or by name."""
+    order = (organizations.c.name, organizations.c.id) if by_name else (organizations.c.id,)
+    return [OrganizationRow(*row) for row in tx.execute(_ROWS.order_by(*order))]
 
 
 def watched_counts(tx: Transaction) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def watched_counts(tx: Transaction) -> tuple[int, int]:
     return watched, failing
 
 
-def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | None]]) -> list[Identity]:
+def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | None]]) -> list[OrganizationRow]:
     """Rows of `base_url`, `vendor_id`, `name`, `account` and `title`, made or brought up to date, in this order.
 
     All are watched; an unknown title keeps the one there is.
@@ -65,19 +66,19 @@ def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | No
 
 def ensure_organization(
     tx: Transaction, *, base_url: str, vendor_id: str, name: str, account: str, title: str | None
-) -> Identity:
+) -> OrganizationRow:
     """One organization's row, made or brought up to date."""
     row = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "title": title}
     return ensure_organizations(tx, [row])[0]
 
 
-def _found(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[Identity]:
+def _found(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[OrganizationRow]:
     for start in range(0, len(vendor_ids), IDS_AT_ONCE):
         mine = organizations.c.vendor_id.in_(vendor_ids[start : start + IDS_AT_ONCE])
-        yield from (Identity(*row) for row in tx.execute(_IDENTITIES.where(mine)))
+        yield from (OrganizationRow(*row) for row in tx.execute(_ROWS.where(mine)))
 
 
-def rename(tx: Transaction, organization_id: int, *, name: str, account: str, watched: bool) -> None:
+def set_placement(tx: Transaction, organization_id: int, *, name: str, account: str, watched: bool) -> None:
     """Give an organization the place the configuration now gives it."""
     values = {"name": name, "account": account, "watched": watched}
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
@@ -119,7 +120,7 @@ _UPDATE: Final = (
 )
 
 
-def load(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
+def current_rows(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
     """The current rows of these organizations, as they stand in this transaction."""
     rows = tx.execute(_LOAD, {"ids": list(ids)})
     return {row.id: _organization(row) for row in rows}
@@ -149,7 +150,7 @@ def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
     return Snapshot(at, amount) if at is not None and amount is not None else None
 
 
-def save(tx: Transaction, rows: Iterable[Organization]) -> None:
+def update_current_rows(tx: Transaction, rows: Iterable[Organization]) -> None:
     """Make these the current rows."""
     values = [_values(row) for row in rows]
     if values:
@@ -176,20 +177,20 @@ def _values(row: Organization) -> dict[str, Any]:
     }
 
 
-def keep_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
+def save_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
     """Keep what the forecast has folded up to an instant."""
     row = organizations.update().where(organizations.c.id == organization_id)
     tx.execute(row.values(usage=usage, usage_at=at))
 
 
-def forget_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
+def clear_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
     """Forget what the forecast has folded of an organization whose last check was before an instant."""
     c = organizations.c
     row = organizations.update().where(c.id == organization_id, c.taken_at <= before)
     tx.execute(row.values(usage=None, usage_at=None))
 
 
-def kept_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
+def load_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
     """What the forecast had folded, and up to when."""
     c = organizations.c
     row = tx.execute(sa.select(c.usage, c.usage_at).where(c.id == organization_id)).one()

@@ -44,7 +44,7 @@ _STANDS_AS: Final = sa.func.coalesce(_successor.c.state, deliveries.c.state)
 _COUNTS: Final = _STANDS_AS.not_in(_UNTOLD) | (deliveries.c.unknowns > 0)
 
 
-def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
+def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     """Return the worst severity each channel was told of an incident.
 
     Pending and unanswered count; given up and withdrawn do not.
@@ -61,7 +61,7 @@ def told(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     return worst
 
 
-def addressed(tx: Transaction, incident_id: int) -> set[str]:
+def addressed_channels(tx: Transaction, incident_id: int) -> set[str]:
     """Return the channels whose newest delivery of this incident was not given up."""
     rows = tx.execute(
         sa.select(deliveries.c.channel, _STANDS_AS.label("state"))
@@ -84,7 +84,7 @@ class Folding:
     worst: Severity
 
 
-def withdraw(tx: Transaction, incident_id: int, *, at: datetime) -> None:
+def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime) -> None:
     """Take back what quiet hours hold of an incident: there is something newer to say.
 
     What tells older news, too, stays: that was on its way before.
@@ -111,7 +111,7 @@ def enqueue(
 
     What the channels have pending of its incident is folded into it; with something critical among that it is not held.
     """
-    facts = stored_facts.dump(notification.facts)
+    facts = stored_facts.dump_facts(notification.facts)
     key, incident_id, chosen = notification.id, notification.incident_id, list(channels)
     _insert(tx, key, incident_id, (notification.reason, notification.severity), facts, at=at)
     folded = fold(tx, incident_id, chosen, into=key, at=at)
@@ -123,7 +123,7 @@ def _is_critical(folding: Folding) -> bool:
     return folding.worst >= Severity.CRITICAL
 
 
-def enqueue_words(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
+def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
     """Keep a message that belongs to no incident, already in words."""
     words = json.dumps([message.subject, message.text, message.markdown, message.html])
     _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
@@ -372,13 +372,13 @@ def withdraw_ends(tx: Transaction, channel: str, stand_ins: Collection[str], *, 
 # --- channels that are gone, digests ----------------------------------------------------------------------------------
 
 
-def abandon(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
+def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
     """Give up what waits for channels that are no longer configured."""
     gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
     tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
 
 
-def last_digest(tx: Transaction, channel: str) -> datetime | None:
+def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
     """When a channel's last digest was written; one that it only stood in for does not count."""
     earlier = deliveries.alias("earlier")
     first = ~sa.exists().where(

@@ -1,6 +1,6 @@
-"""Days (and hours) of use: each snapshot adds its share to the days it concerns, in whatever order snapshots arrive.
+"""Rollups of balances by UTC day and hour: exact use, and the first, last, lowest and highest balance.
 
-Refuses to decide how long anything is kept; `retention` does.
+Snapshots may arrive in any order: each adds its share to the rollups it concerns.
 """
 
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from monitor.model import Snapshot
-from monitor.proration import floor, parts
+from monitor.proration import floor, prorate
 from monitor.store.writer import Transaction, insert
 
-Key = tuple[int, datetime]  # organization, beginning
+Key = tuple[int, datetime]  # organization, `starts_at`
 
 
 @dataclass(slots=True)
-class Stretch:
-    """What is known of one stretch of time; balances are None where no snapshot was taken in it."""
+class Rollup:
+    """One day or hour of an organization; balances are None where no snapshot was taken in it."""
 
     used: Decimal = Decimal(0)
     topped_up: Decimal = Decimal(0)
@@ -30,8 +30,8 @@ class Stretch:
     lowest: Decimal | None = None
     highest: Decimal | None = None
 
-    def see(self, snapshot: Snapshot) -> None:
-        """One more balance in it."""
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        """Count a snapshot that was taken in it."""
         self.snapshots += 1
         if self.first is None or snapshot.taken_at < self.first.taken_at:
             self.first = snapshot
@@ -42,65 +42,66 @@ class Stretch:
 
 
 @dataclass(slots=True)
-class Stretches:
-    """What a number of snapshots adds to the stretches of `step` of their organizations."""
+class Rollups:
+    """What snapshots add to the rollups of their organizations, by days or hours (`step`)."""
 
     step: timedelta
-    found: dict[Key, Stretch] = field(default_factory=dict)
+    rows: dict[Key, Rollup] = field(default_factory=dict)
 
-    def at(self, organization_id: int, starts_at: datetime) -> Stretch:
-        """The stretch of an organization that begins then."""
+    def at(self, organization_id: int, starts_at: datetime) -> Rollup:
+        """Return the rollup of an organization that begins then, made empty where there is none yet."""
         key = (organization_id, starts_at)
-        stretch = self.found.get(key)
-        if stretch is None:
-            stretch = self.found[key] = Stretch()
-        return stretch
+        rollup = self.rows.get(key)
+        if rollup is None:
+            rollup = self.rows[key] = Rollup()
+        return rollup
 
-    def see(self, organization_id: int, snapshot: Snapshot) -> None:
-        """One more balance."""
-        self.at(organization_id, floor(snapshot.taken_at, self.step)).see(snapshot)
+    def add_snapshot(self, organization_id: int, snapshot: Snapshot) -> None:
+        """Count a snapshot in the rollup that holds its instant."""
+        self.at(organization_id, floor(snapshot.taken_at, self.step)).add_snapshot(snapshot)
 
-    def share_out(self, organization_id: int, before: Snapshot, after: Snapshot, *, sign: int = 1) -> None:
-        """Add (or with -1 take away) the change between two neighbours."""
+    def prorate(self, organization_id: int, before: Snapshot, after: Snapshot, *, sign: int = 1) -> None:
+        """Add the change between two neighbouring snapshots, prorated by time; with -1 subtract it."""
         starts_at = floor(before.taken_at, self.step)
         if after.taken_at - starts_at <= self.step:  # nearly always
-            stretch, change = self.at(organization_id, starts_at), sign * (after.credits - before.credits)
+            rollup, change = self.at(organization_id, starts_at), sign * (after.credits - before.credits)
             if after.credits < before.credits:
-                stretch.used -= change
+                rollup.used -= change
             else:
-                stretch.topped_up += change
+                rollup.topped_up += change
             return
-        for starts_at, used, topped_up in parts(before, after, self.step):
-            stretch = self.at(organization_id, starts_at)
-            stretch.used += sign * used
-            stretch.topped_up += sign * topped_up
+        for starts_at, used, topped_up in prorate(before, after, self.step):
+            rollup = self.at(organization_id, starts_at)
+            rollup.used += sign * used
+            rollup.topped_up += sign * topped_up
 
     def add_to(self, tx: Transaction, table: sa.Table) -> None:
-        """Add all of it to what is kept."""
-        rows = [_values(*key, stretch) for key, stretch in sorted(self.found.items(), key=lambda item: item[0])]
+        """Add all of them to the rows of `table`, inserting those that are missing."""
+        rows = [row_of(*key, rollup) for key, rollup in sorted(self.rows.items(), key=lambda item: item[0])]
         if rows:
-            tx.execute(_adding(tx.dialect.name, table), rows)
+            tx.execute(_upsert(tx.dialect.name, table), rows)
 
 
-def _values(organization_id: int, starts_at: datetime, one: Stretch) -> dict[str, Any]:
+def row_of(organization_id: int, starts_at: datetime, rollup: Rollup) -> dict[str, Any]:
+    """Return a rollup as the values of its row, in the order of the table's columns."""
     return {
         "organization_id": organization_id,
         "starts_at": starts_at,
-        "used": one.used,
-        "topped_up": one.topped_up,
-        "snapshots": one.snapshots,
-        "first": one.first.credits if one.first else None,
-        "first_at": one.first.taken_at if one.first else None,
-        "last": one.last.credits if one.last else None,
-        "last_at": one.last.taken_at if one.last else None,
-        "lowest": one.lowest,
-        "highest": one.highest,
+        "used": rollup.used,
+        "topped_up": rollup.topped_up,
+        "snapshots": rollup.snapshots,
+        "first": rollup.first.credits if rollup.first else None,
+        "first_at": rollup.first.taken_at if rollup.first else None,
+        "last": rollup.last.credits if rollup.last else None,
+        "last_at": rollup.last.taken_at if rollup.last else None,
+        "lowest": rollup.lowest,
+        "highest": rollup.highest,
     }
 
 
 @cache
-def _adding(dialect: str, table: sa.Table) -> Any:
-    """An INSERT that adds to the row that is there."""
+def _upsert(dialect: str, table: sa.Table) -> Any:
+    """Return an INSERT that adds to the row that exists."""
     new = insert(dialect, table)
     c, n = table.c, new.excluded
 
@@ -117,9 +118,3 @@ def _adding(dialect: str, table: sa.Table) -> Any:
             "highest": better("highest", by="highest", is_better=n.highest > c.highest),
         },
     )
-
-
-# --- snapshots, as they arrive ----------------------------------------------------------------------------------------
-
-
-# --- parts ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from monitor.store.tables import silences
 from monitor.store.writer import Transaction
 
 
-def add_silence(tx: Transaction, silence: Silence) -> int:
+def insert_silence(tx: Transaction, silence: Silence) -> int:
     """Keep a silence (its id is not looked at); gives its id."""
     values = {
         "subject": silence.subject.value,
@@ -25,7 +25,7 @@ def add_silence(tx: Transaction, silence: Silence) -> int:
     return int(tx.execute(silences.insert().values(values).returning(silences.c.id)).scalar_one())
 
 
-def standing_silences(
+def active_silences(
     tx: Transaction, *, at: datetime, subject: Subject | None = None, ids: Collection[int] | None = None
 ) -> list[Silence]:
     """The silences that have not ended, oldest first."""

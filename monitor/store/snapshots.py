@@ -21,7 +21,7 @@ from monitor.store.writer import Transaction, put_rows
 ROWS_AT_ONCE: Final = 5000
 
 
-def record(tx: Transaction, batch: Sequence[Check]) -> None:
+def record_checks(tx: Transaction, batch: Sequence[Check]) -> None:
     """Keep every check: snapshots once however often they come, failures as rows of `checks`."""
     lock_rows(tx, accounts, {check.account_id for check in batch})
     lock_rows(tx, organizations, {check.organization_id for check in batch if check.organization_id is not None})
@@ -31,7 +31,7 @@ def record(tx: Transaction, batch: Sequence[Check]) -> None:
         if check.organization_id is not None and isinstance(check.outcome, Snapshot)
     ]
     if taken:
-        keep_snapshots(tx, taken)
+        insert_snapshots(tx, taken)
     insert_failures(tx, batch)
 
 
@@ -50,7 +50,7 @@ def snapshots_after(tx: Transaction, organization_id: int, since: datetime, *, u
     return [Snapshot(*row) for row in tx.execute(sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at))]
 
 
-def amounts_between(tx: Transaction, organization_id: int, first: datetime, last: datetime) -> Iterator[Snapshot]:
+def snapshots_between(tx: Transaction, organization_id: int, first: datetime, last: datetime) -> Iterator[Snapshot]:
     """The snapshots from an instant up to and with another, by time, in constant memory."""
     c = snapshots.c
     mine = (c.organization_id == organization_id) & c.taken_at.between(first, last)
@@ -65,29 +65,29 @@ _C: Final = snapshots.c
 MANY: Final = 1000  # rows that PostgreSQL takes in quicker in another way
 
 
-def keep_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> None:
+def insert_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> None:
     """Keep the snapshots of organizations in order of arrival, each once, and add them to their days.
 
     One that was taken before others that are kept already (a clock stepped back, a late fact) finds its place among
     them; one from before all that retention has left is dropped, for nobody knows its neighbours.
     """
     newest = _newest(tx, {organization_id for organization_id, _ in taken})
-    days = rollups.Stretches(DAY)
+    days = rollups.Rollups(DAY)
     rows, late, newer = [], [], {}
     for organization_id, snapshot in taken:
         last = newest.get(organization_id)
         if last is not None and snapshot.taken_at <= last.taken_at:
             late.append((organization_id, snapshot))
             continue
-        days.see(organization_id, snapshot)
+        days.add_snapshot(organization_id, snapshot)
         if last is not None:
-            days.share_out(organization_id, last, snapshot)
+            days.prorate(organization_id, last, snapshot)
         newest[organization_id] = newer[organization_id] = snapshot
         rows.append((organization_id, snapshot))
     _insert(tx, rows, newer)
     days.add_to(tx, balance_days)
     for organization_id, snapshot in late:
-        since = kept_since(tx, organization_id)
+        since = pruned_before(tx, organization_id)
         if since is None or snapshot.taken_at > since:
             merge_snapshots(tx, organization_id, [snapshot])
 
@@ -103,19 +103,19 @@ def merge_snapshots(tx: Transaction, organization_id: int, new: Iterable[Snapsho
     before, there, after = _around(tx, organization_id, ordered[0].taken_at, ordered[-1].taken_at)
     kept = {one.taken_at for one in there}
     missing = [one for one in ordered if one.taken_at not in kept]
-    days = rollups.Stretches(DAY)
+    days = rollups.Rollups(DAY)
     for sign, members in ((-1, there), (1, sorted([*there, *missing], key=_by_time))):
         known = [one for one in (before, *members, after) if one is not None]
         for earlier, later in pairwise(known):
-            days.share_out(organization_id, earlier, later, sign=sign)
+            days.prorate(organization_id, earlier, later, sign=sign)
     for snapshot in missing:
-        days.see(organization_id, snapshot)
+        days.add_snapshot(organization_id, snapshot)
     _insert(tx, [(organization_id, one) for one in missing], {} if after else {organization_id: ordered[-1]})
     days.add_to(tx, balance_days)
     return len(missing)
 
 
-def kept_since(tx: Transaction, organization_id: int) -> datetime | None:
+def pruned_before(tx: Transaction, organization_id: int) -> datetime | None:
     """The oldest snapshot's instant, where retention has removed older ones; None where it has not."""
     first = tx.execute(sa.select(sa.func.min(_C.taken_at)).where(_C.organization_id == organization_id)).scalar_one()
     of_day = balance_days.c
@@ -124,10 +124,10 @@ def kept_since(tx: Transaction, organization_id: int) -> datetime | None:
     return first if first is not None and oldest is not None and oldest < first else None
 
 
-def hold_history(tx: Transaction, organization_id: int) -> datetime | None:
-    """`kept_since`, which no other process changes before this transaction ends."""
+def lock_history(tx: Transaction, organization_id: int) -> datetime | None:
+    """`pruned_before`, which no other process changes before this transaction ends."""
     lock_rows(tx, organizations, [organization_id])
-    return kept_since(tx, organization_id)
+    return pruned_before(tx, organization_id)
 
 
 def lock_rows(tx: Transaction, table: sa.Table, ids: Collection[int]) -> None:
@@ -168,7 +168,7 @@ def _at(organization_id: int, at: datetime) -> sa.Select[tuple[Decimal]]:
 def _around(
     tx: Transaction, organization_id: int, first: datetime, last: datetime
 ) -> tuple[Snapshot | None, list[Snapshot], Snapshot | None]:
-    """The neighbour before a stretch, what is in it, the neighbour after it."""
+    """Return the neighbour before these instants, the snapshots from the first to the last, and the neighbour after."""
     mine = sa.select(_C.taken_at, _C.credits).where(_C.organization_id == organization_id)
     before = tx.execute(mine.where(_C.taken_at < first).order_by(_C.taken_at.desc()).limit(1)).first()
     within = tx.execute(mine.where(_C.taken_at.between(first, last)).order_by(_C.taken_at))

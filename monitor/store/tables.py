@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from monitor.amounts import from_micro, to_micro
+
 SCHEMA: Final = "0003"  # the newest migration; a start compares this without importing Alembic
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
-MICRO: Final = Decimal("0.000001")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -68,11 +69,11 @@ def _in_utc(at: datetime | None) -> datetime | None:
 
 
 def _as_millionths(amount: Decimal | None) -> int | None:
-    return None if amount is None else int(amount.scaleb(6).to_integral_exact())
+    return None if amount is None else to_micro(amount)
 
 
 def _from_millionths(value: int | None) -> Decimal | None:
-    return None if value is None else Decimal(value).scaleb(-6)
+    return None if value is None else from_micro(value)
 
 
 metadata = sa.MetaData(
@@ -139,8 +140,8 @@ snapshots = sa.Table(
 )
 
 
-def _stretches(name: str, of: str) -> sa.Table:
-    """What is kept of each stretch of time: exact use, and the balances seen in it (none in a gap)."""
+def _rollups(name: str, of: str) -> sa.Table:
+    """Rollups by UTC day or hour: exact use, and the balances seen in it (none in a gap)."""
     return sa.Table(
         name,
         metadata,
@@ -159,8 +160,8 @@ def _stretches(name: str, of: str) -> sa.Table:
     )
 
 
-balance_days = _stretches("balance_days", "UTC days: every snapshot ever recorded is in one")
-balance_hours = _stretches("balance_hours", "UTC hours: of the snapshots that retention has removed")
+balance_days = _rollups("balance_days", "UTC days: every snapshot ever recorded is in one")
+balance_hours = _rollups("balance_hours", "UTC hours: of the snapshots that retention has removed")
 
 checks = sa.Table(
     "checks",

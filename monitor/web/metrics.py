@@ -130,8 +130,8 @@ def _incidents(figures: Figures) -> dict[tuple[str, str], int]:
 def _queues(settings: Settings, figures: Figures, now: datetime) -> Iterator[Metric]:
     """What waits to be sent; what quiet hours hold is pending and does not age."""
     none = {(name,): 0.0 for name in settings.channels}
-    pending = {(one.channel,): float(one.pending) for one in figures.waiting}
-    ages = {(one.channel,): max((now - one.oldest_at).total_seconds(), 0) for one in figures.waiting if one.oldest_at}
+    pending = {(one.channel,): float(one.pending) for one in figures.backlogs}
+    ages = {(one.channel,): max((now - one.oldest_at).total_seconds(), 0) for one in figures.backlogs if one.oldest_at}
     yield _gauge("outbox_pending", "Notifications not delivered yet.", none | pending, ("channel",))
     yield _gauge("outbox_oldest_age_seconds", "Age of the oldest that may be sent.", none | ages, ("channel",))
 

@@ -6,7 +6,7 @@ Refuses to tell figures without the token, and to tell everybody more of a troub
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -16,11 +16,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from monitor.config import Web
+from monitor import durations
+from monitor.config import Poll, Web
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.web.guard import Guard, plain
-from monitor.web.health import late_polls
 from monitor.web.metrics import Scrape, render
 from monitor.web.reader import Reader
 
@@ -121,3 +121,15 @@ def _verdict(reasons: list[str]) -> Response:
 
 async def _unknown(_request: Request, _error: Exception) -> Response:
     return plain(404, "there is /healthz, /readyz and /metrics")
+
+
+# --- readiness --------------------------------------------------------------------------------------------------------
+
+
+def late_polls(polled: Mapping[str, datetime | None], poll: Poll, *, now: datetime) -> list[str]:
+    """The accounts without a completed poll for longer than three intervals and a deadline, counted."""
+    limit = 3 * poll.every + poll.deadline
+    late = [at for at in polled.values() if at is None or now - at > limit]
+    if not late:
+        return []
+    return [f"polls: {len(late)} of {len(polled)} account(s) without a completed poll within {durations.write(limit)}"]

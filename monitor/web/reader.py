@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from monitor import query
 from monitor.config import Settings
 from monitor.errors import DatabaseError
-from monitor.query import AccountIncident, OrganizationStatus, Waiting
+from monitor.query import AccountIncident, Backlog, OrganizationStatus
 from monitor.store import engines, migrate
 
 PATIENCE: Final = 8.0  # seconds; Prometheus gives up after ten
@@ -34,7 +34,7 @@ class Figures:
     runways: dict[int, float]  # hours, by organization; infinite when nothing is used, left out while unknown
     accounts: list[AccountIncident]
     polled: dict[str, datetime | None]  # account -> when its last completed poll began
-    waiting: list[Waiting]
+    backlogs: list[Backlog]
 
 
 class Reader:
@@ -88,7 +88,7 @@ class Reader:
             runways=self._runways_of(organizations),
             accounts=query.account_incidents(self._engine),
             polled=self._of_configured(query.last_polls(self._engine)),
-            waiting=query.outbox(self._engine),
+            backlogs=query.outbox(self._engine),
         )
 
     def _polled(self) -> dict[str, datetime | None]:

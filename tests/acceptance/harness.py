@@ -1,7 +1,6 @@
 """The real program, installed from the wheel, against a simulated vendor and real receivers."""
 
 import asyncio
-import os
 import re
 import shutil
 import signal
@@ -9,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from email import message_from_bytes
-from email.header import decode_header, make_header
+from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 
-from aiosmtpd.smtp import SMTP
+import daemon
+from receivers import Mail, mail
+from wait import until
 
 from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 
@@ -41,21 +40,6 @@ def build_wheel(folder: Path) -> Path:
 
 
 @dataclass
-class Mailbox:
-    """A real SMTP server; keeps subjects and texts."""
-
-    subjects: list[str] = field(default_factory=list)
-    bodies: list[str] = field(default_factory=list)
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
-        mail = message_from_bytes(envelope.content)
-        self.subjects.append(str(make_header(decode_header(mail["Subject"]))))
-        parts = [part for part in mail.walk() if not part.is_multipart()]
-        self.bodies.append("\n".join(str(part.get_payload(decode=True), "utf-8", "replace") for part in parts))
-        return "250 OK"
-
-
-@dataclass
 class Stage:
     """Everything of one acceptance test."""
 
@@ -65,8 +49,7 @@ class Stage:
     vendor: Vendor
     receivers: dict[str, Receiver]
     received: dict[str, list[Received]]
-    mailbox: Mailbox
-    smtp_port: int
+    mailbox: Mail
     daemon: asyncio.subprocess.Process | None = None
     logs: int = 0
 
@@ -75,17 +58,12 @@ class Stage:
         return self.vendor.organizations["org-1"]
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
         urls = {
-            "HOOK": self.receivers["hook"].url(CANARY_PATH),
-            "PAGER": self.receivers["pager"].url(CANARY_PATH),
-            "MAIL": f"mailto://127.0.0.1:{self.smtp_port}/?from=monitor@example.org&to=ops@example.org",
+            "hook": self.receivers["hook"].url(CANARY_PATH),
+            "pager": self.receivers["pager"].url(CANARY_PATH),
+            "mail": f"mailto://127.0.0.1:{self.mailbox.port}/?from=monitor@example.org&to=ops@example.org",
         }
-        return kept | {
-            "PYTHONPATH": str(self.site),
-            "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": CANARY_KEY,
-            **{f"CREDIT_MONITOR_CHANNELS__{name}__URL": url for name, url in urls.items()},
-        }
+        return daemon.environment({"studio": CANARY_KEY}, urls, source=self.site)
 
     def write_config(self, extra: str = "", *, stale_after: str = "1h") -> Path:
         path = self.folder / "config.toml"
@@ -110,31 +88,16 @@ min_severity = "critical"
 """)
         return path
 
-    async def start(self, *, wait: bool = True) -> None:
+    async def start(self) -> None:
+        """Start the daemon, and wait until it watches."""
         self.logs += 1
-        with (self.folder / f"daemon-{self.logs}.log").open("wb") as log:
-            self.daemon = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "monitor",
-                "run",
-                "--config",
-                str(self.folder / "config.toml"),
-                env=self.environment(),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
-        if wait:
-            path = self.folder / f"daemon-{self.logs}.log"
-            await self.until(lambda: " watching " in path.read_text(errors="replace"))
+        log = self.folder / f"daemon-{self.logs}.log"
+        self.daemon = await daemon.launch(self.folder, self.environment(), log=log)
+        await self.until(lambda: " watching " in log.read_text(errors="replace"))
 
     async def end(self, number: int = signal.SIGTERM) -> int:
         assert self.daemon is not None
-        if self.daemon.returncode is None:
-            self.daemon.send_signal(number)
-        async with asyncio.timeout(10):
-            return await self.daemon.wait()
+        return await daemon.stop(self.daemon, number)
 
     async def command(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
@@ -155,44 +118,41 @@ min_severity = "critical"
 
     def titles(self, receiver: str) -> list[str]:
         """What arrived, once: a kill between sending and marking may double a message, with the same id."""
-        return list({tuple(ID.findall(one.message)): one.title for one in self.received[receiver]}.values())
+        return list({tuple(ID.findall(message.message)): message.title for message in self.received[receiver]}.values())
 
     def subjects(self) -> list[str]:
         """The same of the mailbox."""
-        pairs = zip(self.mailbox.bodies, self.mailbox.subjects, strict=True)
-        return list({tuple(ID.findall(body))[:1]: subject for body, subject in pairs}.values())
+        return list(
+            {tuple(ID.findall(text(letter)))[:1]: letter["Subject"] for letter in self.mailbox.letters}.values()
+        )
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():  # noqa: ASYNC110 -- what it waits for is another process
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"it did not happen within {seconds} s\n{self.all_logs()}") from None
+    async def until(self, condition: Callable[[], bool]) -> None:
+        await until(condition, why=self.all_logs)
 
     def all_logs(self) -> str:
         return "\n".join(p.read_text(errors="replace") for p in sorted(self.folder.glob("daemon-*.log")))
 
 
+def text(letter: EmailMessage) -> str:
+    """Every part of a letter that is no container."""
+    return "\n".join(str(part.get_content()) for part in letter.walk() if not part.is_multipart())
+
+
 @asynccontextmanager
 async def stage(site: Path, folder: Path, database_url: str, credits: str = "1500") -> AsyncIterator[Stage]:
+    """A vendor with one organization, two receivers and a mailbox; the daemon is not started."""
     received: dict[str, list[Received]] = {"hook": [], "pager": []}
-    mailbox = Mailbox()
-    smtp = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
-    port = smtp.sockets[0].getsockname()[1]
     organization = SandboxOrganization("org-1", "Render Farm GmbH", Decimal(credits))
     async with (
         Vendor({CANARY_KEY: ["org-1"]}, [organization]) as vendor,
         Receiver(received["hook"].append) as hook,
         Receiver(received["pager"].append) as pager,
+        mail() as mailbox,
     ):
-        one = Stage(site, folder, database_url, vendor, {"hook": hook, "pager": pager}, received, mailbox, port)
-        one.write_config()
+        scene = Stage(site, folder, database_url, vendor, {"hook": hook, "pager": pager}, received, mailbox)
+        scene.write_config()
         try:
-            yield one
+            yield scene
         finally:
-            if one.daemon and one.daemon.returncode is None:
-                one.daemon.kill()
-                await one.daemon.wait()
-            smtp.close()
+            await daemon.kill(scene.daemon)
             shutil.rmtree(folder / "state", ignore_errors=True)

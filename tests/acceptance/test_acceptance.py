@@ -5,7 +5,7 @@ import signal
 from decimal import Decimal
 
 import pytest
-from harness import CANARY_KEY, CANARY_PATH, stage
+from harness import CANARY_KEY, CANARY_PATH, stage, text
 
 from monitor.sandbox import Behaviour, Fault
 
@@ -40,7 +40,7 @@ async def test_exactly_opened_escalated_eased_resolved_arrive_on_each_channel(
         assert s.titles("pager") == titles[1:]
         assert "render-farm" in titles[2]
         assert "render-farm" in titles[3]
-        bodies = [one.message for one in s.received["hook"]]
+        bodies = [message.message for message in s.received["hook"]]
         assert "4,851.8" in bodies[-1]  # topped up since it opened
         logs = s.all_logs()
         assert "Traceback" not in logs
@@ -62,7 +62,7 @@ async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_every
         assert "channel hook" in out
         assert CANARY_PATH not in out
         s.receivers["hook"].behaviour = Behaviour.TAKE
-        await s.until(lambda: len(s.titles("hook")) == 2, 30)
+        await s.until(lambda: len(s.titles("hook")) == 2)
         assert s.titles("hook") == [STORY[0][1], STORY[1][1]]
         assert len(s.subjects()) == 2
 
@@ -91,7 +91,7 @@ async def test_a_rejected_key_is_told_once_and_appears_nowhere(site, tmp_path, d
         await s.until(lambda: len(s.titles("hook")) == 2)
         assert await s.end() == 0
         assert len(s.titles("hook")) == 2
-        everything = s.all_logs() + repr(s.received) + "".join(s.mailbox.bodies)
+        everything = s.all_logs() + repr(s.received) + "".join(map(text, s.mailbox.letters))
         for table in ("status", "history", "incidents"):
             everything += "".join(map(str, await s.command(table, "--format", "json")))
         for file in (tmp_path / "state").glob("*"):
@@ -141,5 +141,5 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_stop(site, tmp_path, s
         for receiver in s.receivers.values():
             receiver.behaviour = Behaviour.HANG
         await s.start()
-        await s.until(lambda: all(one.attempts for one in s.receivers.values()))
+        await s.until(lambda: all(receiver.attempts for receiver in s.receivers.values()))
         assert await s.end() == 0

@@ -127,14 +127,14 @@ def test_an_acknowledgement_ends_on_escalation(desk):
     assert desk.deliver() == []
     desk.settle(a=100)
     assert desk.deliver() == [["a credits escalated"]]
-    assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
+    assert desk.store.write_now(lambda tx: silences.active_silences(tx, at=desk.now)) == []
 
 
 def test_an_acknowledgement_ends_when_it_is_over(desk):
     desk.settle(a=900)
     desk.silence("a")
     desk.settle(a=5000)
-    assert desk.store.write_now(lambda tx: silences.standing_silences(tx, at=desk.now)) == []
+    assert desk.store.write_now(lambda tx: silences.active_silences(tx, at=desk.now)) == []
     assert desk.deliver() == [["a credits resolved"]]
 
 

@@ -14,21 +14,20 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from story import Story
+from wait import LONG
 
 from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
-from monitor.poll import ForecastCache, reconcile, rules_of, settle
+from monitor.poll import ForecastCache, rules_of
 from monitor.store import engines, organizations
-from monitor.store.snapshots import record
+from monitor.store.snapshots import record_checks
 from monitor.store.tables import incidents, notifications
-from monitor.store.writer import Store
 
 START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 FILE = """
-[database]
-url = "{url}"
 [rules]
 credits = {{ warning = 1000, critical = 200 }}
 runway = {{ warning = "7d", critical = "2d" }}
@@ -45,7 +44,7 @@ KINDS = tuple(FailureKind)
 
 def configured(folder: Path, url: str = "sqlite:////nowhere.db", *, confirm: int = 1, more: str = ""):
     path = folder / "config.toml"
-    path.write_text(FILE.format(url=url, confirm=confirm) + more)
+    path.write_text(f'[database]\nurl = "{url}"\n{FILE.format(confirm=confirm)}{more}')
     return config.load(path, {"HOME": str(folder)})
 
 
@@ -72,22 +71,16 @@ def told(course: backtest.Course, checks: list[Check]) -> list[backtest.Said]:
     return [one for check in checks for one in course.settle(check)]
 
 
-class Recorder:
-    """A database that the daemon's own code settles checks into, in batches and with restarts."""
+class Recorder(Story):
+    """A story that is told in batches of checks, with restarts."""
 
-    def __init__(self, rules_file) -> None:
-        self.settings = rules_file
-        self.store = Store(rules_file.database.url)
-        self.forecasts = ForecastCache()
-        self.store.write_now(lambda tx: reconcile(tx, rules_file, self.forecasts, at=START))
-
-    def settle(self, checks: list[Check], *, restarts: random.Random | None = None) -> None:
+    def record(self, checks: list[Check], *, restarts: random.Random | None = None) -> None:
         left = list(checks)
         while left:
             batch, left = left[:37], left[37:]
             if restarts and restarts.random() < 0.3:
                 self.forecasts = ForecastCache()
-            self.store.write_now(lambda tx, b=batch: settle(tx, b, self.settings, self.forecasts))
+            self.settle_checks(batch)
 
     def said(self) -> list[tuple]:
         """What stands in `notifications` about organizations, in the order it was written."""
@@ -108,13 +101,13 @@ def brief(one: backtest.Said) -> tuple:
 
 
 @pytest.mark.parametrize(("seed", "confirm"), [(1, 1), (2, 1), (3, 2), (4, 3)])
-def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, confirm):
-    rules_file = configured(tmp_path, sqlite_url, confirm=confirm)
-    recorder = Recorder(rules_file)
+async def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, confirm):
+    recorder = Recorder(tmp_path, sqlite_url, START).begin(FILE.format(confirm=confirm))
+    rules_file = recorder.settings
     checks = history(seed)
-    recorder.settle(checks, restarts=random.Random(seed))
-    recorder.store.close()
+    recorder.record(checks, restarts=random.Random(seed))
     written = recorder.said()
+    await recorder.end()
     assert {row[1] for row in written} >= {"credits", "spend", "runway"}
     engine = engines.open_reader(sqlite_url)
     said = list(backtest.replay(engine, backtest.courses(engine, rules_file)))
@@ -152,14 +145,14 @@ def test_a_replay_that_begins_later_knows_the_weeks_before(tmp_path):
     assert first[0].runway is not None
 
 
-def test_every_organization_has_its_own_rules_and_name_and_all_come_by_time(database_url, tmp_path):
+async def test_every_organization_has_its_own_rules_and_name_and_all_come_by_time(database_url, tmp_path):
     more = '[organizations.video]\nid = "org-video"\nrules.credits = "off"\nrules.spend = "off"\n'
-    recorder = Recorder(configured(tmp_path, database_url, more=more))
-    ids = {row.vendor_id: row.id for row in recorder.store.write_now(organizations.identities)}
+    recorder = Recorder(tmp_path, database_url, START).begin(FILE.format(confirm=1) + more)
+    ids = {row.vendor_id: row.id for row in recorder.store.write_now(organizations.organization_rows)}
     for one in (ids["org-farm"], ids["org-video"]):
         checks = [Check(1, one, c.ended_at, c.outcome) for c in history(9)]
-        recorder.store.write_now(lambda tx, checks=checks: record(tx, checks))
-    recorder.store.close()
+        recorder.store.write_now(lambda tx, checks=checks: record_checks(tx, checks))
+    await recorder.end()
     renamed = configured(tmp_path, database_url, more=more.replace("organizations.video", "organizations.film"))
     engine = engines.open_reader(database_url)
     said = list(backtest.replay(engine, backtest.courses(engine, renamed)))
@@ -228,7 +221,7 @@ def test_a_csv_that_cannot_be_read_is_said(tmp_path, name):
 def run_backtest(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "monitor", "backtest", "--config", str(folder / "config.toml"), *arguments]
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=LONG, check=False)
 
 
 def write_falling(path: Path) -> None:
@@ -273,8 +266,8 @@ def test_no_history_is_said_and_no_error(tmp_path, sqlite_url):
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "No history to replay.\n")
 
 
-def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
-    Recorder(configured(tmp_path, sqlite_url)).store.close()
+async def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
+    await Recorder(tmp_path, sqlite_url, START).begin(FILE.format(confirm=1)).end()
     (tmp_path / "h.csv").write_text("taken_at,credits\nnow,1\n")
     csv = str(tmp_path / "h.csv")
     cases = {
@@ -289,10 +282,11 @@ def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
         assert (done.returncode, said in done.stderr) == (64, True), done.stderr
 
 
-def test_the_command_replays_the_database_as_it_was_recorded(tmp_path, sqlite_url):
-    recorder = Recorder(configured(tmp_path, sqlite_url))
-    recorder.settle(history(5, checks=300))
-    recorder.store.close()
+async def test_the_command_replays_the_database_as_it_was_recorded(tmp_path, sqlite_url):
+    recorder = Recorder(tmp_path, sqlite_url, START).begin(FILE.format(confirm=1))
+    recorder.record(history(5, checks=300))
+    written = recorder.said()
+    await recorder.end()
     done = run_backtest(tmp_path, "farm", "--since", "2026-11-01", "--format", "json")
     rows = [(row["rule"], row["reason"], row["severity"]) for row in json.loads(done.stdout)]
-    assert rows == [row[1:] for row in recorder.said()]
+    assert rows == [row[1:] for row in written]

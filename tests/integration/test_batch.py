@@ -1,12 +1,13 @@
 """Results are settled in order of arrival, whatever happens to the database, and none of them takes others with it."""
 
 import asyncio
-import time
+import threading
 from datetime import timedelta
 from decimal import Decimal
 
 import sqlalchemy as sa
 from story import DOWN, NOON, of_credits
+from wait import LONG, until
 
 from monitor.model import Check, Snapshot
 from monitor.poll import Batch
@@ -14,12 +15,6 @@ from monitor.store.tables import accounts, checks, organizations, snapshots
 from monitor.store.writer import Store
 
 SECOND = timedelta(seconds=1)
-
-
-async def until(condition, seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 -- what it waits for is a thread
-            await asyncio.sleep(0.02)
 
 
 def add(story, *outcomes) -> None:
@@ -36,11 +31,12 @@ async def test_results_are_settled_within_a_second_or_two_without_being_asked_fo
     await until(lambda: story.rows(snapshots))
 
 
-async def test_a_hundred_results_do_not_wait_for_the_second(story):
+async def test_a_hundred_results_do_not_wait_for_the_second(story, monkeypatch):
+    monkeypatch.setattr("monitor.poll.batch.LONGEST_WAIT", 3600)
     results = [Check(1, 1, NOON + n * SECOND, Snapshot(NOON + n * SECOND, Decimal(5000))) for n in range(100)]
     for one in results:
         story.parts.batch.add(one)
-    await until(lambda: len(story.rows(snapshots)) == 100, 0.9)
+    await until(lambda: len(story.rows(snapshots)) == 100)
 
 
 async def test_results_are_held_while_the_database_is_away_and_settled_in_order_when_it_is_back(story, outage):
@@ -89,12 +85,14 @@ async def test_what_is_held_is_settled_without_a_further_poll(story, outage, cap
 
 async def test_a_poll_that_is_cancelled_while_its_results_are_written_loses_none_of_them(story):
     """The writer is busy, as it is in the moment of a stop."""
-    busy = asyncio.create_task(story.parts.store.write(lambda _: time.sleep(0.3)))
-    await asyncio.sleep(0.05)
+    begun, free = threading.Event(), threading.Event()
+    busy = asyncio.create_task(story.parts.store.write(lambda _: begun.set() or free.wait(LONG)))
+    await until(begun.is_set)
     story.parts.batch.add(Check(1, 1, NOON, Snapshot(NOON, Decimal(900))))
     poll = asyncio.create_task(story.parts.batch.flush())
     await asyncio.sleep(0.05)
     poll.cancel()
+    free.set()
     await asyncio.gather(poll, busy, return_exceptions=True)
     await story.parts.batch.flush()
     assert [row["credits"] for row in story.rows(snapshots)] == [900]
@@ -129,7 +127,7 @@ async def test_one_result_that_cannot_be_judged_takes_no_other_with_it(tmp_path,
     for number in range(30):
         batch.add(Check(1, number, NOON, DOWN))
     batch.polled(1, NOON)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LONG):
         await batch.flush()
     assert settled == [number for number in range(30) if number != 13]
     assert "Odd" in caplog.text

@@ -6,17 +6,17 @@ Whole and in parts of eight characters, plain, reversed, percent-encoded, in hex
 import asyncio
 import base64
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import daemon
 import pytest
 from command import Shell
 from receivers import Mail, mail, silence
 from secrets_hunt import Hunt
+from wait import until
 
 from monitor.sandbox import Fault, Received, Receiver, Reply, SandboxOrganization, Vendor
 
@@ -92,25 +92,14 @@ class Stage:
     @asynccontextmanager
     async def daemon(self, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
         clean = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(self.folder)} | environ
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "monitor", "run", "--verbose", "--config", str(self.folder / "config.toml")),
-                env=clean,
-                stdout=log,
-                stderr=log,
-            )
+        process = await daemon.launch(self.folder, clean, log=self.log, options=["--verbose"])
         watching = asyncio.create_task(self._watch(process.pid))
         try:
             yield process
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
-                await process.wait()
+            await daemon.stop(process)
         finally:
             watching.cancel()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await daemon.kill(process)
 
     async def _watch(self, pid: int) -> None:
         while True:
@@ -119,13 +108,11 @@ class Stage:
                     self.seen += _read(Path(f"/proc/{one}/{name}"))
             await asyncio.sleep(0.05)
 
-    async def until(self, text: str, seconds: float = 60) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                while text not in self.log.read_text(errors="replace"):  # noqa: ASYNC110 -- another process
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"{text!r} was not said within {seconds} s\n{_read(self.log).decode()}") from None
+    async def until(self, text: str) -> None:
+        """Wait until this is logged."""
+        await until(
+            lambda: text in self.log.read_text(errors="replace"), why=lambda: f"{text}\n{_read(self.log).decode()}"
+        )
 
     def left(self) -> Iterator[tuple[str, bytes | str]]:
         """Everything that was left or said, by where."""

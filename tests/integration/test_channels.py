@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from receivers import mail, silence, web
+from wait import LONG, STOP, until
 
 from monitor import channels
 from monitor.channels import Outgoing, child_process, service
@@ -23,7 +24,7 @@ from monitor.message import test_message as message_of
 from monitor.model import Attempt, Message, Severity
 
 CANARY = "canary-T0PSECRET"
-SHORT = timedelta(seconds=0.6)
+SHORT = timedelta(seconds=3)
 SLACK = "TAAAAAAAA/BBBBBBBBB/cccccccccccccccccccccccc"
 WORDS = Message("CRITICAL: render-farm has 148.2 credits", "in text", "in **Markdown**", "in <b>HTML</b>")
 
@@ -67,12 +68,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def gone(pid: int, *, within: float) -> None:
-    async with asyncio.timeout(within):
-        while alive(pid):  # noqa: ASYNC110 -- only the kernel knows
-            await asyncio.sleep(0.01)
-
-
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -102,7 +97,7 @@ async def test_nothing_to_send_starts_nothing(monkeypatch):
 async def test_a_message_that_hangs_ends_the_batch_and_the_child():
     async with web("ok", "hang", "ok") as receiver:
         attempts = await send(f"json://127.0.0.1:{receiver.port}/", 1, 2, 3, within=SHORT)
-        assert attempts == [Attempt(1, None), Attempt(2, "no answer within 0.6 s", unknown=True)]
+        assert attempts == [Attempt(1, None), Attempt(2, "no answer within 3 s", unknown=True)]
         assert len(receiver.bodies) == 2
         assert children() == []
 
@@ -111,14 +106,14 @@ async def test_a_receiver_that_drips_cannot_stretch_the_deadline():
     async with web("drip") as receiver:
         began = time.monotonic()
         attempts = await send(f"json://127.0.0.1:{receiver.port}/", within=SHORT)
-        assert attempts == [Attempt(1, "no answer within 0.6 s", unknown=True)]
-        assert time.monotonic() - began < 10
+        assert attempts == [Attempt(1, "no answer within 3 s", unknown=True)]
+        assert time.monotonic() - began < LONG
 
 
 async def test_a_mail_server_that_never_speaks_is_given_up():
     async with silence() as port:
         attempts = await send(f"mailto://127.0.0.1:{port}/?from=a@example.com&to=b@example.com", within=SHORT)
-        assert attempts == [Attempt(1, "no answer within 0.6 s", unknown=True)]
+        assert attempts == [Attempt(1, "no answer within 3 s", unknown=True)]
 
 
 async def test_a_bad_url_fails_every_message_for_good():
@@ -239,7 +234,7 @@ async def test_a_child_dies_with_its_parent_and_sends_no_more():
         [child] = children(parent.pid)
         parent.kill()
         parent.wait()
-        await gone(child, within=2)
+        await until(lambda: not alive(child), within=10)
         assert len(receiver.bodies) == 1
 
 
@@ -275,7 +270,7 @@ def plugins() -> None:
         service.load()
 
 
-async def outcome(url: str, *, seconds: float = 10, words: Message = WORDS) -> service.Outcome:
+async def outcome(url: str, *, seconds: float = 30, words: Message = WORDS) -> service.Outcome:
     """As the child does it, in a thread of this process."""
     said = channels._words(Outgoing(1, words, Severity.CRITICAL))
     return await asyncio.to_thread(service.send, url, said, seconds=seconds)
@@ -439,6 +434,6 @@ async def test_giving_up_while_the_child_is_being_started_ends_at_once(moment):
     task = asyncio.create_task(channels.verify({"ops": "json://127.0.0.1:9/x"}))
     await asyncio.sleep(moment)
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(STOP):
         with pytest.raises(asyncio.CancelledError):
             await task

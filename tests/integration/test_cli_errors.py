@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from command import DEAD, FILE, Answer
 from filled import fill
 from story import key_of
+from wait import LONG, STOP, until
 
 from monitor.sandbox import Fault, Vendor
 from monitor.store import leader_lock
@@ -271,7 +272,7 @@ def test_a_reader_of_our_output_that_leaves_is_no_mistake(filled, writer):
             if arguments[0] == "history":
                 process.stdout.readline()
             process.stdout.close()
-            assert (process.wait(20), process.stderr.read()) == (0, "")
+            assert (process.wait(LONG), process.stderr.read()) == (0, "")
 
 
 def test_what_a_command_makes_only_its_user_may_read(shell, tmp_path):
@@ -286,9 +287,8 @@ async def test_a_check_that_is_interrupted_leaves_quietly(ready, sqlite_url):
         vendor.fault = Fault.HANG
         ready.write(FILE.replace('"1s"', '"60s"'), url=sqlite_url, vendor=vendor.url)
         process = ready.start("check")
-        while not vendor.requests:  # noqa: ASYNC110 -- it is another process
-            await asyncio.sleep(0.05)
+        await until(lambda: vendor.requests)
         process.send_signal(2)
-        out, err = await asyncio.to_thread(process.communicate, timeout=10)
+        out, err = await asyncio.to_thread(process.communicate, timeout=STOP)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from command import DEAD, FILE, Answer, Shell
 from filled import HOUR, fill, organization, remove
+from wait import LONG
 
 from monitor.model import Snapshot
 from monitor.store.engines import transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import organizations
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "usage.md"
@@ -40,7 +41,7 @@ def hourly(shell, engine, database_url) -> Shell:
     taken = [Snapshot(MIDNIGHT - n * HOUR / 3, Decimal(n % 50)) for n in range(720)]
     with transaction(engine) as tx:
         tx.execute(organizations.insert(), organization(1, "farm"))
-        keep_snapshots(tx, [(1, one) for one in reversed(taken)])
+        insert_snapshots(tx, [(1, one) for one in reversed(taken)])
     return shell
 
 
@@ -231,7 +232,7 @@ def watched(shell: Shell, *arguments: str, stream: str) -> str:
         shown = b""
         while part := _read(ours):
             shown += part
-        assert process.wait(20) == 0
+        assert process.wait(LONG) == 0
     os.close(ours)
     return shown.decode()
 
@@ -253,7 +254,7 @@ def test_a_terminal_gets_a_line_of_blocks_for_each_organization(filled):
 
 def test_a_long_export_shows_how_far_it_is(hourly, engine):
     with transaction(engine) as tx:
-        keep_snapshots(tx, [(1, Snapshot(MIDNIGHT + n * HOUR / 60, Decimal(n))) for n in range(1, 2000)])
+        insert_snapshots(tx, [(1, Snapshot(MIDNIGHT + n * HOUR / 60, Decimal(n))) for n in range(1, 2000)])
     assert "2719" in watched(hourly, "history", "--format", "csv", stream="stderr")
     assert watched(hourly, "history", "--until", "2026-11-20", "--format", "csv", stream="stderr") == ""
 

@@ -14,15 +14,15 @@ from broken import broken
 from command import DEAD, FILE, Shell
 from filled import NOON, fill
 
+from monitor.cli.db_copy import _fill, _writing
 from monitor.config import Database
 from monitor.errors import DatabaseError
 from monitor.model import Snapshot
-from monitor.moving import _fill, _writing
 from monitor.store import copy as moving
 from monitor.store import leader_lock
 from monitor.store.engines import open_writer, transaction
 from monitor.store.organizations import ensure_organization
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import incidents, leases, metadata, organizations, snapshots
 from monitor.store.writer import Store, read
 
@@ -44,7 +44,7 @@ def filled(shell, engine, database_url) -> Shell:
     fill(engine)
     with transaction(engine) as tx:
         points = [Snapshot(NOON + timedelta(minutes=5 * n, microseconds=n), Decimal("-9e11") + n) for n in range(7000)]
-        keep_snapshots(tx, [(2, one) for one in points])
+        insert_snapshots(tx, [(2, one) for one in points])
         tx.execute(organizations.update().where(organizations.c.id == 2).values(title="Ünïcode 試 'quoted'\t\\N\n"))
     shell.write(FILE, url=database_url, vendor=DEAD)
     return shell
@@ -94,7 +94,7 @@ def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp
         while not stopped.is_set():
             minutes += 1
             one = Snapshot(NOON + timedelta(minutes=minutes), Decimal(minutes))
-            opened.write_now(lambda tx, one=one: keep_snapshots(tx, [(1, one), (3, one)]))
+            opened.write_now(lambda tx, one=one: insert_snapshots(tx, [(1, one), (3, one)]))
 
     writer = threading.Thread(target=write)
     writer.start()

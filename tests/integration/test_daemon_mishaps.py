@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from story import TOML, configured
+from wait import LONG, until
 
 from monitor.daemon import process
 from monitor.daemon.process import Daemon
@@ -38,20 +39,20 @@ def begun(tmp_path: Path, sqlite_url: str, manager: socket.socket) -> Iterator[D
 
 
 async def heard(manager: socket.socket, start: bytes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(LONG):
         while not (await asyncio.get_running_loop().sock_recv(manager, 500)).startswith(start):
             pass
 
 
-@pytest.mark.parametrize("step", ["_database_answers", "_adopt"])
+@pytest.mark.parametrize("step", ["_wait_for_database", "_adopt"])
 async def test_a_reload_that_fails_anywhere_is_answered_and_so_is_the_next_one(
     begun, manager, monkeypatch, caplog, step
 ):
     monkeypatch.setattr(begun, step, broken)
-    monkeypatch.setattr(process, "replacement", lambda *_: asyncio.sleep(0, begun._settings))
+    monkeypatch.setattr(process, "replacement", lambda *_: asyncio.sleep(0, begun.state.settings))
     reloading = asyncio.create_task(begun._reload_when_asked())
     for _ in range(2):
-        begun._asked.set()
+        begun._reload_asked.set()
         await heard(manager, b"RELOADING")
         await heard(manager, b"READY")
     reloading.cancel()
@@ -62,19 +63,18 @@ async def test_a_reload_that_fails_anywhere_is_answered_and_so_is_the_next_one(
 async def test_channels_that_cannot_be_verified_do_not_stand_in_the_way_of_the_end(begun, monkeypatch, caplog):
     monkeypatch.setattr(process, "channel_mistakes", broken)
     before = signal.getsignal(signal.SIGHUP)
-    begun.hold.acquire()
+    begun.state.leader_lock.acquire()
     running = asyncio.create_task(begun.run())
-    async with asyncio.timeout(10):
-        while not any("could not be found out" in message for message in caplog.messages):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: "could not be found out" in caplog.text)
     closed = []
-    monkeypatch.setattr(begun._store, "close", lambda: closed.append(True))
-    begun._stopping.set()  # not by `_stop`, whose last resort would end this process
-    begun._ending.set()
-    await asyncio.wait_for(running, 20)
+    monkeypatch.setattr(begun.state.store, "close", lambda: closed.append(True))
+    begun.state.stopping.set()  # not by `_stop`, whose last resort would end this process
+    if begun.state.leadership:
+        begun.state.leadership.ending.set()
+    await asyncio.wait_for(running, LONG)
     signal.signal(signal.SIGHUP, before)
     assert closed == [True]
-    begun.hold.release()
+    begun.state.leader_lock.release()
 
 
 async def test_the_dead_mans_switch_is_stopped_however_serving_ends(begun, monkeypatch):
@@ -83,8 +83,8 @@ async def test_the_dead_mans_switch_is_stopped_however_serving_ends(begun, monke
     async def stop() -> None:
         stopped.append(True)
 
-    monkeypatch.setattr(type(begun._outside.heart), "stop", lambda _: stop())
+    monkeypatch.setattr(type(begun.state.heartbeat), "stop", lambda _: stop())
     with pytest.raises(RuntimeError):
-        async with begun._outside.served():
+        async with begun.served():
             await broken()
     assert stopped == [True]

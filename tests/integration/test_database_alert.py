@@ -3,34 +3,44 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import pytest
 from receivers import Web, web
+from wait import until
 
-from monitor.daemon.database_alert import DatabaseNotice
+from monitor.daemon.database_alert import DatabaseAlert
+from monitor.daemon.state import ProcessState
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 class Case:
-    """A notice with a clock in hand and a database that is away, or is not."""
+    """An alert with a clock in hand and a database that is away, or is not; stands for the daemon's state, too."""
 
     def __init__(self, *receivers: Web) -> None:
         self.now = NOON
         self.since: datetime | None = None
-        self.notice = DatabaseNotice(
-            {f"c{n}": f"json://127.0.0.1:{one.port}/hook" for n, one in enumerate(receivers)},
-            trouble=lambda: (self.since, "PostgreSQL database x at host: cannot be reached") if self.since else None,
-            patience=lambda: 5 * MINUTE,
+        self.alert_after = 5 * MINUTE
+        self.settings = SimpleNamespace(
+            channels={f"c{n}": receiver for n, receiver in enumerate(receivers)},
+            channel_url=lambda name: f"json://127.0.0.1:{self.settings.channels[name].port}/hook",
             timezone=ZoneInfo("Europe/Berlin"),
-            clock=lambda: self.now,
         )
+        self.alert = DatabaseAlert(cast("ProcessState", self))
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def database_trouble(self) -> tuple[datetime, str] | None:
+        return (self.since, "PostgreSQL database x at host: cannot be reached") if self.since else None
 
     async def look(self, minutes: float) -> None:
         self.now += minutes * MINUTE
-        await self.notice.look()
+        await self.alert.look()
 
 
 def titles(receiver: Web) -> list[str]:
@@ -127,15 +137,14 @@ async def test_a_second_outage_is_another_message():
 async def test_a_process_that_was_stopped_tells_nothing_that_it_knew_from_before():
     asked: list[float] = []
     case = Case()
-    case.notice._trouble = lambda: asked.append(asyncio.get_running_loop().time())
-    looking = asyncio.create_task(case.notice.run(every=timedelta(milliseconds=20)))
-    await asyncio.sleep(0.05)
+    case.database_trouble = lambda: asked.append(asyncio.get_running_loop().time())
+    looking = asyncio.create_task(case.alert.run(every=timedelta(milliseconds=20)))
+    await until(lambda: asked)
     before = len(asked)
-    time.sleep(0.2)  # noqa: ASYNC251 -- as a process that is stopped
-    await asyncio.sleep(0.005)
-    assert len(asked) == before
-    await asyncio.sleep(0.1)
-    assert len(asked) > before
+    time.sleep(0.5)  # noqa: ASYNC251 -- as a process that is stopped
+    woke = asyncio.get_running_loop().time()
+    await until(lambda: len(asked) > before)
+    assert asked[before] >= woke + 0.015
     looking.cancel()
 
 

@@ -12,7 +12,9 @@ import pytest
 import sqlalchemy as sa
 from receivers import web
 from story import TOML, Story
+from wait import LONG, until
 
+from monitor.channels import PER_MESSAGE
 from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
 from monitor.store.tables import attempts, deliveries, notifications
@@ -45,17 +47,12 @@ class Post:
 
     async def drain(self, *, later: float = 0) -> None:
         self.story.now += timedelta(minutes=later)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LONG):
             await self.story.parts.deliverer.drain()
 
     def run(self) -> asyncio.Task[None]:
         self.story.now += timedelta(minutes=1)
         return asyncio.create_task(self.story.parts.deliverer.run())
-
-    async def until(self, condition, seconds: float = 10) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 -- what it waits for is another process
-                await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -169,12 +166,12 @@ async def test_a_channel_that_hangs_holds_up_itself_alone_and_is_cut_short_by_a_
     post.receivers["boss"].behaviour = Behaviour.HANG
     await post.story.check("900")
     running = post.run()
-    await post.until(lambda: post.receivers["boss"].attempts == 1 and post.states("ops") == ["delivered"])
+    await until(lambda: post.receivers["boss"].attempts == 1 and post.states("ops") == ["delivered"])
     await post.story.check("100")
     post.story.now += timedelta(minutes=1)
     post.story.parts.deliverer.wake()
-    await post.until(lambda: len(post.titles("ops")) == 2)
-    async with asyncio.timeout(2):
+    await until(lambda: len(post.titles("ops")) == 2)
+    async with asyncio.timeout(PER_MESSAGE.total_seconds() / 2):
         await post.story.parts.deliverer.finish(timeout=0.2)
         await stopped(running)
     assert post.states("boss") == ["folded", "pending"]
@@ -208,13 +205,13 @@ async def test_something_worse_waits_ten_seconds_at_most_for_what_a_channel_hang
         await post.story.restart(OWN)
         await post.story.check("900")
         running = post.run()
-        await post.until(lambda: receiver.bodies)
+        await until(lambda: receiver.bodies)
         await post.story.check("900", "video")
         await asyncio.sleep(1.5)
         assert len(receiver.bodies) == 1  # what is no worse waits
         await post.story.check("100")
-        await post.until(lambda: len(receiver.bodies) == 2)
-        await post.until(lambda: post.states("ops") == ["folded", "delivered"])
+        await until(lambda: len(receiver.bodies) == 2)
+        await until(lambda: post.states("ops") == ["folded", "delivered"])
         assert "CRITICAL" in receiver.said[1]["title"]
         assert "warning since" in receiver.said[1]["message"]
         await stopped(running)
@@ -227,7 +224,7 @@ async def test_what_another_process_enqueued_is_sent_within_two_seconds(post):
     await asyncio.sleep(0.2)
     await post.story.check("900", minutes=0)  # the batch does not wake anybody for another process's checks
     post.story.parts.deliverer._woken.clear()
-    await post.until(lambda: post.titles("ops"), seconds=5)
+    await until(lambda: post.titles("ops"), within=10)
     await stopped(running)
 
 
@@ -266,7 +263,7 @@ async def test_a_crash_between_sending_and_marking_doubles_the_message_with_the_
     writer = post.story.parts.store.engine
     post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
     running = post.run()
-    await post.until(lambda: post.titles("ops"))
+    await until(lambda: post.titles("ops"))
     await stopped(running)  # it never came to mark anything
     outage.end(writer)
     post.receivers["ops"]._on_message = post.received["ops"].append
@@ -285,10 +282,10 @@ async def test_what_was_sent_while_the_database_went_away_is_marked_when_it_is_b
     writer = post.story.parts.store.engine
     post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
     running = post.run()
-    await post.until(lambda: post.titles("ops"))
+    await until(lambda: post.titles("ops"))
     await asyncio.sleep(0.5)
     outage.end(writer)
-    await post.until(lambda: post.states("ops") == ["delivered"])
+    await until(lambda: post.states("ops") == ["delivered"])
     await stopped(running)
     assert len(post.titles("ops")) == 1
     assert post.receivers["ops"].attempts == 1
@@ -312,7 +309,7 @@ async def test_while_the_database_is_away_nothing_is_sent_and_nothing_breaks(pos
     assert not running.done()
     outage.end(post.story.parts.store.engine)
     post.story.parts.deliverer.wake()
-    await post.until(lambda: len(post.titles("ops")) == 1)
+    await until(lambda: len(post.titles("ops")) == 1)
     await stopped(running)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from broken import SECRET, problem
+from wait import LONG
 
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import tables
@@ -78,7 +79,7 @@ def test_no_update_is_lost_between_processes(sqlite_url):
     with transaction(engine) as connection:
         connection.execute(INSERT, {"name": "a"})
     children = [subprocess.Popen([sys.executable, "-c", INCREMENT, sqlite_url]) for _ in range(3)]
-    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    assert [child.wait(timeout=LONG) for child in children] == [0, 0, 0]
     with transaction(engine) as connection:
         assert connection.scalar(sa.select(tables.accounts.c.id)) == 301
     engine.dispose()
@@ -156,7 +157,7 @@ def test_a_directory_that_is_not_ours_to_write():
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o555)
         command = [sys.executable, "-c", WITHOUT_RIGHTS, f"sqlite:///{directory}/x.db"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LONG).stdout
     assert said.endswith("permission denied\n")
 
 

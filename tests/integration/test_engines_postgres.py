@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from broken import SECRET, problem
+from wait import LONG, until
 
 from monitor.errors import DatabaseError
 from monitor.store.engines import SILENT_AFTER, open_writer, transaction
@@ -44,8 +45,8 @@ async def test_a_server_that_hangs_is_an_outage_and_no_wedge(postgres, postgres_
     os.kill(pid, signal.SIGSTOP)
     try:
         writing = asyncio.create_task(opened.write(lambda tx: tx.exec_driver_sql("SELECT 1").scalar()))
-        await asyncio.sleep(0.2)
-        opened.sever_if_silent(time.monotonic() + SILENT_AFTER - 1)
+        await until(lambda: opened.turned_at is not None)
+        opened.sever_if_silent(time.monotonic() + SILENT_AFTER - LONG)
         await asyncio.sleep(0.2)
         assert not writing.done()
         opened.sever_if_silent(time.monotonic() + SILENT_AFTER)
@@ -67,6 +68,7 @@ async def test_a_server_that_hangs_in_the_middle_of_a_transaction_is_an_outage(p
 
     pids: list[int] = []
     writing = asyncio.create_task(opened.write(stopped))
+    await until(lambda: pids)
     await asyncio.sleep(0.5)
     opened.sever_if_silent(time.monotonic() + SILENT_AFTER)
     with pytest.raises(DatabaseError, match="the connection failed or was lost"):

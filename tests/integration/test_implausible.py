@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from monitor import app, config
+from monitor import check, config
 from monitor.daemon.process import wall_clock
 from monitor.sandbox import SandboxOrganization, Vendor
 
@@ -34,7 +34,7 @@ async def test_a_fall_to_a_hundredth_is_confirmed_by_a_second_fetch(tmp_path, an
         )
         settings = config.load(tmp_path / "c.toml", {"CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY})
         for _ in range(2):
-            report = await app.check(settings, (), clock=wall_clock, dry_run=False)
+            report = await check.check(settings, (), clock=wall_clock, dry_run=False)
         (checked,) = report.checked
         assert (checked.state, checked.organization.snapshot.credits) == (state, Decimal(kept))
         assert checked.organization.previous.credits == Decimal(answers[0])

@@ -27,8 +27,7 @@ from monitor.importer.load import Mistakes
 from monitor.model import Rules, Snapshot
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.store.engines import open_reader, open_writer, transaction
-from monitor.store.organizations import identities, keep_usage, kept_usage
-from monitor.store.organizations import load as load_rows
+from monitor.store.organizations import current_rows, load_usage, organization_rows, save_usage
 from monitor.store.pruning import Cutoffs
 from monitor.store.tables import balance_days, organizations, snapshots
 from monitor.store.writer import Store
@@ -97,7 +96,7 @@ def test_what_history_exports_another_database_takes(filled, engine, database_ur
     assert sorted(same[0], key=str) == sorted(same[1], key=str)
     engine_of_other = open_writer(other)
     with transaction(engine_of_other) as tx:
-        found = {one.vendor_id: (one.name, one.account, one.watched) for one in identities(tx)}
+        found = {one.vendor_id: (one.name, one.account, one.watched) for one in organization_rows(tx)}
     engine_of_other.dispose()
     # "old" is not in the file, and of an account that does not watch all
     assert found == {"org-1": ("render-farm", "studio", True), "org-3": ("old", "studio", False)}
@@ -256,19 +255,19 @@ def test_broken_off_at_any_statement_nothing_of_it_is_there(filled, engine, data
 def test_the_next_check_forecasts_with_the_history(filled, engine):
     with transaction(engine) as tx:
         for id_ in (1, 3):
-            keep_usage(tx, id_, "{}", NOON)
+            save_usage(tx, id_, "{}", NOON)
     rows = [f"video,{(NOON - n * HOUR).isoformat()},{5000 + 10 * n}\n" for n in range(24 * 14)]
     more = ["old,2026-11-21T10:00:00Z,5\n", "render-farm,2026-10-01T10:00:00Z,5\n"]
     assert imports(filled, HEAD + "".join(rows + more)).code == 0
     with transaction(engine) as tx:
-        video = load_rows(tx, [VIDEO])[VIDEO]
+        video = current_rows(tx, [VIDEO])[VIDEO]
         folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), Rules())
         assert folded.usage is None  # no rule asks
         rules = load(filled.home / "config.toml", HOME | {"CREDIT_MONITOR_RULES__RUNWAY__WARNING": "7d"}).rules
         folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), rules)
         assert folded.usage.runway().likely == pytest.approx(499, rel=0.2)
-        assert kept_usage(tx, 3) == (None, None)  # folded anew, with what came
-        assert kept_usage(tx, 1) == ("{}", NOON)  # what came is too old to count
+        assert load_usage(tx, 3) == (None, None)  # folded anew, with what came
+        assert load_usage(tx, 1) == ("{}", NOON)  # what came is too old to count
 
 
 @given(st.text(alphabet=st.sampled_from('taken_at,credits\n\r"2026-11:T+.eZ\x00é')), st.booleans())

@@ -20,14 +20,14 @@ from receivers import mail, web
 
 from monitor import channels
 from monitor.channels import Outgoing
-from monitor.cli.logs import JournalFormatter
+from monitor.cli.logs import JournalFormatter, LineFormatter
 from monitor.message import test_message as message_of
 from monitor.model import Message, Severity
 from monitor.providers.answers import read_organizations
 from monitor.providers.http import Answer
 from monitor.store.engines import transaction
 from monitor.store.tables import organizations
-from monitor.text import LineFormatter, escaped, masked, no_formula
+from monitor.text import escaped, masked, no_formula
 
 NASTY = {
     "terminal title": "\x1b]0;owned\x07\x1b[2J\x9b31m",

@@ -14,12 +14,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from filled import HOUR, NOON, fill
+from wait import LONG
 
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.model import Snapshot
 from monitor.store import migrate, tables
 from monitor.store.engines import open_reader, open_writer, transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 
 SCRIPTS = Path(migrate.__file__).parents[2] / "migrations"
 
@@ -194,7 +195,7 @@ def test_many_days_and_then_a_gap_are_migrated(engine, gap):
     fill(engine)
     with transaction(engine) as connection:
         far = [Snapshot(NOON + days * 24 * HOUR, Decimal(5000 - days)) for days in (*range(1, 1003), 1002 + gap)]
-        keep_snapshots(connection, [(2, one) for one in far])
+        insert_snapshots(connection, [(2, one) for one in far])
     before = rows(engine)["balance_days"]
     step(engine, "0001")
     migrate.upgrade(engine)
@@ -228,7 +229,7 @@ def test_the_history_so_far_is_in_the_days_after_the_migration(engine):
     fill(engine)
     with transaction(engine) as connection:
         far = [(1, Snapshot(NOON + 400 * HOUR, Decimal("1e-6"))), (1, Snapshot(NOON + 401 * HOUR, Decimal(7)))]
-        keep_snapshots(connection, far)
+        insert_snapshots(connection, far)
     before = rows(engine)
     step(engine, "0001")
     migrate.upgrade(engine)
@@ -256,14 +257,14 @@ print(migrate.upgrade(open_writer(sys.argv[1])).before)
 def test_of_four_processes_one_migrates_and_all_succeed(empty_database_url):
     run = [sys.executable, "-c", UPGRADE, empty_database_url]
     children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [child.communicate(timeout=60)[0].strip() for child in children]
+    said = [child.communicate(timeout=LONG)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0, 0]
     assert sorted(said) == ["0003", "0003", "0003", "None"]
 
 
 def test_alembic_is_imported_only_when_there_is_something_to_migrate(sqlite_url):
     program = f"{UPGRADE}\nassert 'alembic' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program, sqlite_url], check=True, capture_output=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program, sqlite_url], check=True, capture_output=True, timeout=LONG)
 
 
 def test_what_goes_in_comes_out_exactly(engine):

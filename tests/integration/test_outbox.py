@@ -46,7 +46,7 @@ def due_ids(tx, channel, now=NOON + SOON, **limit):
 
 
 def mark(tx, delivery_id, error=None, *, at=NOON + SOON, **said):
-    return queue.mark(tx, Attempt(delivery_id, error, **said), at=at).state
+    return queue.record_attempt(tx, Attempt(delivery_id, error, **said), at=at).state
 
 
 def states(tx, channel="ops"):
@@ -111,7 +111,7 @@ def test_a_group_loses_what_was_folded_and_keeps_the_others(engine):
         for key in due_ids(tx, "ops"):
             mark(tx, key, "no answer")
         say(tx, one, "ops", reason=Reason.RESOLVED, at=NOON + SOON)
-        groups = queue.claim(tx, "ops", NOON + MINUTE, limit=20)
+        groups = queue.claim_due(tx, "ops", NOON + MINUTE, limit=20)
         assert [[delivery.said.id for delivery in group] for group in groups] == [["n2"], ["n1"]]
 
 
@@ -161,10 +161,10 @@ def test_what_quiet_hours_hold_is_taken_back_unless_it_tells_what_was_on_its_way
         say(tx, one, "ops")
         for of in (one, other):
             say(tx, of, "ops", reason=Reason.REMINDER, held={"ops": NOON + 8 * HOUR})
-            outbox.withdraw(tx, of, at=NOON)
+            outbox.withdraw_held(tx, of, at=NOON)
         assert [state for state, _ in states(tx)] == ["folded", "pending", "withdrawn"]
-        assert outbox.told(tx, one) == {"ops": WARNING}
-        assert outbox.told(tx, other) == {}
+        assert outbox.told_severities(tx, one) == {"ops": WARNING}
+        assert outbox.told_severities(tx, other) == {}
 
 
 def test_what_an_older_daemon_left_pending_is_folded_into_the_newest(engine):
@@ -186,10 +186,10 @@ def test_critical_goes_before_warning_also_in_a_backlog_and_an_end_last(engine):
         for number in range(2, 30):
             say(tx, incident(tx, number), "ops")
         say(tx, incident(tx, 30), "ops", severity=CRITICAL)
-        (first, *_), *_ = queue.claim(tx, "ops", NOON + SOON, limit=5)
+        (first, *_), *_ = queue.claim_due(tx, "ops", NOON + SOON, limit=5)
         assert first.said.severity is CRITICAL
         assert first.said.reason is Reason.OPENED
-        assert queue.claim(tx, "ops", NOON + SOON, limit=50)[-1][-1].said.reason is Reason.RESOLVED
+        assert queue.claim_due(tx, "ops", NOON + SOON, limit=50)[-1][-1].said.reason is Reason.RESOLVED
 
 
 def test_what_was_never_tried_goes_before_what_failed_so_that_one_bad_message_holds_up_no_other(engine):
@@ -322,7 +322,7 @@ def test_what_is_never_answered_is_sent_three_times_and_counts_as_told(engine):
             at += pause
         assert mark(tx, one, "no answer", at=at, unknown=True) is DeliveryState.UNKNOWN
         assert due_ids(tx, "ops", at + 48 * HOUR) == []
-        assert outbox.told(tx, of) == {"ops": WARNING}
+        assert outbox.told_severities(tx, of) == {"ops": WARNING}
 
 
 def test_what_was_sent_once_without_an_answer_counts_as_told_also_when_it_is_given_up(engine):
@@ -336,7 +336,10 @@ def test_what_was_sent_once_without_an_answer_counts_as_told_also_when_it_is_giv
         mark(tx, delivery_ids(tx, "boss")[0], "no answer", unknown=True)
         say(tx, other, "boss", reason=Reason.REMINDER)
         end(tx, delivery_ids(tx, "boss")[1], GIVEN_UP)
-        assert (outbox.told(tx, one), outbox.told(tx, other)) == ({"ops": WARNING}, {"boss": WARNING})
+        assert (outbox.told_severities(tx, one), outbox.told_severities(tx, other)) == (
+            {"ops": WARNING},
+            {"boss": WARNING},
+        )
 
 
 @pytest.mark.parametrize(
@@ -389,7 +392,7 @@ def test_all_that_waits_is_due_at_once_and_joined_but_for_what_quiet_hours_hold(
             mark(tx, due_ids(tx, "ops")[-1], "HTTP 403", retryable=False)
         say(tx, incident(tx, 4), "ops", held={"ops": NOON + 8 * HOUR})
         queue.expedite(tx, "ops", at=NOON + SOON, joined=True)
-        (group,) = queue.claim(tx, "ops", NOON + SOON, limit=20)
+        (group,) = queue.claim_due(tx, "ops", NOON + SOON, limit=20)
         assert [delivery.said.id for delivery in group] == ["n0", "n1", "n2"]
 
 
@@ -403,7 +406,7 @@ def test_told_is_who_heard_of_something_bad_with_the_worst_of_it(engine):
         say(tx, one, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
         say(tx, one, "ops", "boss", "late", reason=Reason.EASED)
         say(tx, incident(tx, 2), "elsewhere")
-        assert outbox.told(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
+        assert outbox.told_severities(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
 
 
 @pytest.mark.parametrize(("state", "counts"), [(PENDING, True), (DELIVERED, True), (GIVEN_UP, False)])
@@ -413,21 +416,21 @@ def test_pending_counts_as_told_and_given_up_does_not_and_what_is_folded_is_told
     with transaction(engine) as tx:
         say(tx, one := incident(tx, 1), "ops")
         end(tx, delivery_ids(tx, "ops")[0], state)
-        assert ("ops" in outbox.told(tx, one)) is counts
+        assert ("ops" in outbox.told_severities(tx, one)) is counts
         say(tx, other := incident(tx, 2), "boss")
         say(tx, other, "boss", reason=Reason.RESOLVED)
         end(tx, delivery_ids(tx, "boss")[1], state)
-        assert ("boss" in outbox.told(tx, other)) is counts
+        assert ("boss" in outbox.told_severities(tx, other)) is counts
 
 
 def test_addressed_is_who_did_not_miss_the_newest(engine):
     with transaction(engine) as tx:
         say(tx, one := incident(tx), "ops", "boss")
         end(tx, delivery_ids(tx, "ops")[0], DELIVERED)
-        assert outbox.addressed(tx, one) == {"ops", "boss"}
+        assert outbox.addressed_channels(tx, one) == {"ops", "boss"}
         say(tx, one, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
         end(tx, delivery_ids(tx, "ops")[1], GIVEN_UP)
-        assert outbox.addressed(tx, one) == {"boss"}
+        assert outbox.addressed_channels(tx, one) == {"boss"}
 
 
 def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(engine):
@@ -435,7 +438,7 @@ def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(eng
         say(tx, one := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], GIVEN_UP)
         say(tx, one, "ops", reason=Reason.ESCALATED, severity=CRITICAL)
-        assert outbox.told(tx, one) == {"ops": CRITICAL}
+        assert outbox.told_severities(tx, one) == {"ops": CRITICAL}
 
 
 def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(engine):
@@ -444,10 +447,10 @@ def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(e
         say(tx, one, "ops", "gone")
         say(tx, incident(tx, 2), "gone")
         mark(tx, delivery_ids(tx, "gone")[0])
-        outbox.abandon(tx, ["ops", "new"], at=NOON + HOUR)
+        outbox.give_up_unconfigured(tx, ["ops", "new"], at=NOON + HOUR)
         rows = tx.execute(sa.select(deliveries.c.channel, deliveries.c.state).order_by(deliveries.c.id)).all()
         assert [tuple(row) for row in rows] == [("ops", "pending"), ("gone", "delivered"), ("gone", "given_up")]
-        outbox.abandon(tx, [], at=NOON + HOUR)
+        outbox.give_up_unconfigured(tx, [], at=NOON + HOUR)
         assert queue.due_channels(tx, NOON + HOUR) == {}
 
 
@@ -461,7 +464,7 @@ def test_the_limit_cuts_no_message_in_two(engine):
         first = due_ids(tx, "ops", limit=3)
         for one in first:
             mark(tx, one, "no answer", at=NOON + SOON)
-        groups = queue.claim(tx, "ops", NOON + MINUTE, limit=3)
+        groups = queue.claim_due(tx, "ops", NOON + MINUTE, limit=3)
         assert [len(group) for group in groups] == [2, 3]
         assert [one.id for one in groups[1]] == first
 

@@ -12,7 +12,7 @@ from monitor.model import Snapshot
 from monitor.proration import DAY, floor
 from monitor.store import leader_lock
 from monitor.store.engines import transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 
 RETENTION = "[retention]\nraw = '10d'\nhourly = '20d'\ndaily = '30d'\n"
 VIDEO = 2
@@ -25,7 +25,7 @@ def aged(shell, engine, database_url):
     today = floor(datetime.now(UTC), DAY)
     with transaction(engine) as tx:
         points = [Snapshot(today - timedelta(days=40 - n, hours=-1), Decimal(100 - n)) for n in range(41)]
-        keep_snapshots(tx, [(VIDEO, one) for one in points])
+        insert_snapshots(tx, [(VIDEO, one) for one in points])
     shell.write(FILE + RETENTION, url=database_url, vendor=DEAD)
     return shell
 

@@ -18,7 +18,7 @@ from monitor.errors import DatabaseError
 from monitor.proration import DAY, floor
 from monitor.store import pruning
 from monitor.store.engines import transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import (
     attempts,
     balance_days,
@@ -44,7 +44,7 @@ def opened(engine, database_url):
     """A database with a year of two balances a day, of one organization."""
     fill(engine)
     with transaction(engine) as tx:
-        keep_snapshots(tx, [taken(n * 720, 10_000 - n) for n in range(730)])
+        insert_snapshots(tx, [taken(n * 720, 10_000 - n) for n in range(730)])
     one = Store(database_url)
     yield one
     one.close()
@@ -89,7 +89,7 @@ async def test_a_tick_ends_with_its_budget_and_goes_on_at_the_next(opened, engin
 
 async def test_a_polls_results_wait_for_one_small_transaction_at_most(opened, database_url, monkeypatch):
     """Whatever is given to the writer while old balances go is done after at most one more slice of them."""
-    slices, waits, remove = [], [], pruning.remove
+    slices, waits, remove = [], [], pruning.delete_slice
     hours = sa.select(sa.func.count()).select_from(balance_hours)
 
     def counted(tx: Any, portion: Any) -> int:
@@ -104,7 +104,7 @@ async def test_a_polls_results_wait_for_one_small_transaction_at_most(opened, da
             await opened.write(lambda _, begun=begun: waits.append(len(slices) - begun))
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(pruning, "remove", counted)
+    monkeypatch.setattr(pruning, "delete_slice", counted)
     monkeypatch.setattr(pruning, "SLICE", 20)
     monkeypatch.setattr(retention, "BUDGET", 600)
     polling = asyncio.create_task(poll())

@@ -12,7 +12,7 @@ from video import VIDEO, days, expected
 
 from monitor.model import Snapshot
 from monitor.store.engines import transaction
-from monitor.store.snapshots import keep_snapshots, kept_since
+from monitor.store.snapshots import insert_snapshots, pruned_before
 from monitor.store.tables import balance_days, organizations, snapshots
 
 
@@ -39,8 +39,8 @@ def test_days_are_exact_whatever_the_order_of_arrival(engine, steps, batch):
             minutes += forward
             arrived.append((VIDEO, taken(minutes, balance)))
         for start in range(0, len(arrived), batch):
-            keep_snapshots(tx, arrived[start : start + batch])
-            keep_snapshots(tx, arrived[start : start + batch])  # the outcome of a commit was not known
+            insert_snapshots(tx, arrived[start : start + batch])
+            insert_snapshots(tx, arrived[start : start + batch])  # the outcome of a commit was not known
         assert days(tx) == expected(tx)
         newest = tx.execute(sa.select(organizations.c.newest_at).where(organizations.c.id == VIDEO)).scalar_one()
         assert newest == max(one.taken_at for _, one in arrived)
@@ -49,7 +49,7 @@ def test_days_are_exact_whatever_the_order_of_arrival(engine, steps, batch):
 def test_a_day_without_a_snapshot_is_a_gap_with_its_share_of_the_use(engine):
     fill(engine)
     with transaction(engine) as tx:
-        keep_snapshots(tx, [(VIDEO, taken(0, 100)), (VIDEO, taken(4 * 1440, 60))])
+        insert_snapshots(tx, [(VIDEO, taken(0, 100)), (VIDEO, taken(4 * 1440, 60))])
         found = [(row[4], row[2], row[5]) for row in days(tx)]
     assert [count for count, *_ in found] == [1, 0, 0, 0, 1]
     assert sum(used for _, used, _ in found) == 40
@@ -59,7 +59,7 @@ def test_a_day_without_a_snapshot_is_a_gap_with_its_share_of_the_use(engine):
 def test_the_first_of_two_balances_of_one_instant_stays(engine):
     fill(engine)
     with transaction(engine) as tx:
-        keep_snapshots(tx, [(VIDEO, taken(0, 100)), (VIDEO, taken(0, 60)), (VIDEO, taken(1, 90))])
+        insert_snapshots(tx, [(VIDEO, taken(0, 100)), (VIDEO, taken(0, 60)), (VIDEO, taken(1, 90))])
         assert days(tx) == expected(tx)
         assert tx.execute(
             sa.select(snapshots.c.credits).where(snapshots.c.organization_id == VIDEO)
@@ -73,9 +73,9 @@ def test_the_first_of_two_balances_of_one_instant_stays(engine):
 def test_what_is_older_than_all_that_retention_has_left_is_dropped(engine, late, kept):
     fill(engine)
     with transaction(engine) as tx:
-        keep_snapshots(tx, [(VIDEO, taken(minutes, 50)) for minutes in (-20, 0, 10)])
+        insert_snapshots(tx, [(VIDEO, taken(minutes, 50)) for minutes in (-20, 0, 10)])
         tx.execute(snapshots.delete().where(snapshots.c.organization_id == VIDEO, snapshots.c.taken_at < NOON))
-        assert kept_since(tx, VIDEO) == NOON
-        keep_snapshots(tx, [(VIDEO, taken(late, 40))])
+        assert pruned_before(tx, VIDEO) == NOON
+        insert_snapshots(tx, [(VIDEO, taken(late, 40))])
         found = tx.execute(sa.select(snapshots.c.credits).where(snapshots.c.organization_id == VIDEO)).scalars().all()
     assert (40 in found) is kept

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wait import LONG, until
 
 from monitor.model import Generation
 from monitor.sandbox import (
@@ -30,14 +31,14 @@ from monitor.sandbox.usage import balance, spent, spent_shares
 KEY = "sk-sandbox"
 
 
-async def ask(port: int, path: str, *, body: bytes = b"", **headers: str) -> tuple[int, Any]:
+async def ask(port: int, path: str, *, body: bytes = b"", within: float = LONG, **headers: str) -> tuple[int, Any]:
     """The status and the JSON of one request; status 0 when there was no answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     try:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.3)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), within)
     except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
         return 0, None
     finally:
@@ -132,8 +133,11 @@ async def test_it_runs_as_a_process_by_a_script(tmp_path: Path) -> None:
     assert process.stdout
     try:
         port = int((await process.stdout.readline()).rpartition(b":")[2])
-        await asyncio.sleep(0.05)
-        assert await ask(port, "/v1alpha/user/balance", Authorization=KEY) == (200, {"credits": 150})
+
+        async def has_fallen() -> bool:
+            return await ask(port, "/v1alpha/user/balance", Authorization=KEY) == (200, {"credits": 150})
+
+        await until(has_fallen)
     finally:
         process.terminate()
         await process.communicate()
@@ -170,7 +174,7 @@ def test_a_lap_of_the_demo_shows_everything() -> None:
 
 async def test_a_lap_takes_its_time_and_ends_topped_up() -> None:
     vendor = demo_vendor()
-    await asyncio.wait_for(run_scenario(vendor, 0.2), 2)
+    await asyncio.wait_for(run_scenario(vendor, 0.2), LONG)
     assert vendor.organizations["org-1001"].credits > 4000  # type: ignore[operator]
 
 
@@ -198,6 +202,7 @@ async def test_a_receiver_behaves_as_told(
     listener, taken = receiver
     listener.behaviour = behaviour
     body = json.dumps({"title": "a", "message": "b", "type": "failure", "version": 0}).encode()
-    assert (await ask(listener.port, "/hook?x=1", body=body))[0] == status
+    assert (await ask(listener.port, "/hook?x=1", body=body, within=LONG if status else 0.5))[0] == status
+    await until(lambda: listener.attempts)
     assert taken == ([Received("a", "b", "failure", "/hook")] if is_taken else [])
     assert listener.attempts == 1

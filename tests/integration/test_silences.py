@@ -11,7 +11,7 @@ from monitor.cli import _exit_code
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 from monitor.notify import silences
-from monitor.store.silences import standing_silences
+from monitor.store.silences import active_silences
 
 HOURS = timedelta(hours=1)
 
@@ -28,7 +28,7 @@ class Silencer(Story):
         self.store.write_now(lambda tx: silences.lift(tx, key, at=self.now))
 
     def standing(self) -> list[int]:
-        return [one.id for one in self.store.write_now(lambda tx: standing_silences(tx, at=self.now))]
+        return [one.id for one in self.store.write_now(lambda tx: active_silences(tx, at=self.now))]
 
 
 @pytest.fixture

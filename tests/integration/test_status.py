@@ -83,7 +83,7 @@ def test_an_organization_never_fetched_has_no_runway(desk, command):
 def test_the_runway_of_status_is_the_one_that_is_judged(desk):
     use(desk, 60, a=120)
     id_ = desk.ids["a"]
-    organization = desk.store.write_now(lambda tx: organizations.load(tx, [id_]))[id_]
+    organization = desk.store.write_now(lambda tx: organizations.current_rows(tx, [id_]))[id_]
     folded = desk.store.write_now(lambda tx: ForecastCache().at(tx, organization, desk.settings.rules))
     reader = engines.open_reader(desk.settings.database.url)
     assert query.runways(reader, desk.ids.values()) == {id_: folded.usage.runway()}

@@ -17,8 +17,14 @@ from monitor.model import Check, Failure, FailureKind, Organization, Snapshot
 from monitor.store import accounts
 from monitor.store.checks import account_failures
 from monitor.store.engines import transaction
-from monitor.store.organizations import ensure_organization, identities, load, rename, save
-from monitor.store.snapshots import record, snapshot_before
+from monitor.store.organizations import (
+    current_rows,
+    ensure_organization,
+    organization_rows,
+    set_placement,
+    update_current_rows,
+)
+from monitor.store.snapshots import record_checks, snapshot_before
 from monitor.store.tables import checks, organizations, snapshots
 from monitor.store.writer import Store
 
@@ -48,9 +54,9 @@ def test_an_organization_is_its_base_url_and_vendor_id_whatever_it_is_called(eng
         first = place(tx, name="farm")
         again = place(tx, name="render-farm", account="lab")
         elsewhere = place(tx, base_url="http://proxy:8080")
-        assert (first.id, len(identities(tx))) == (again.id, 2)
+        assert (first.id, len(organization_rows(tx))) == (again.id, 2)
         assert elsewhere.id != first.id
-        row = load(tx, [first.id])[first.id]
+        row = current_rows(tx, [first.id])[first.id]
         assert (row.name, row.account, row.vendor_id) == ("render-farm", "lab", "org-1")
 
 
@@ -58,9 +64,9 @@ def test_an_unknown_title_keeps_the_one_that_is_known(engine):
     with transaction(engine) as tx:
         one = place(tx, title="Render Farm GmbH")
         place(tx, title=None)
-        assert load(tx, [one.id])[one.id].title == "Render Farm GmbH"
+        assert current_rows(tx, [one.id])[one.id].title == "Render Farm GmbH"
         place(tx, title="Render Farm AG")
-        assert load(tx, [one.id])[one.id].title == "Render Farm AG"
+        assert current_rows(tx, [one.id])[one.id].title == "Render Farm AG"
 
 
 def test_an_account_is_its_name_and_keeps_when_it_was_polled(engine):
@@ -76,9 +82,9 @@ def test_an_account_is_its_name_and_keeps_when_it_was_polled(engine):
 def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches_it(engine):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(5)))])
-        rename(tx, farm, name="farm", account="studio", watched=False)
-        assert [one.watched for one in identities(tx)] == [False]
+        record_checks(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(5)))])
+        set_placement(tx, farm, name="farm", account="studio", watched=False)
+        assert [one.watched for one in organization_rows(tx)] == [False]
         assert place(tx).watched
         assert len(all_rows(tx, snapshots)) == 1
 
@@ -87,7 +93,7 @@ def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches
 def test_any_name_and_title_come_back_as_they_were(engine, name):
     with transaction(engine) as tx:
         one = place(tx, vendor_id=name, name=name, title=name)
-        row = load(tx, [one.id])[one.id]
+        row = current_rows(tx, [one.id])[one.id]
         assert (row.vendor_id, row.name, row.title) == (name, name, name)
 
 
@@ -110,7 +116,7 @@ def test_any_name_and_title_come_back_as_they_were(engine, name):
 def test_credits_are_exact_to_six_places(engine, credits):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(credits)))])
+        record_checks(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(credits)))])
         assert snapshot_before(tx, farm, NOON) == Snapshot(NOON, Decimal(credits))
 
 
@@ -127,7 +133,7 @@ def test_credits_are_exact_to_six_places(engine, credits):
 def test_instants_are_exact_to_the_microsecond_and_come_back_as_utc(engine, at):
     with transaction(engine) as tx:
         account, farm = known(tx)
-        record(tx, [Check(account, farm, at, Snapshot(at, Decimal(1)))])
+        record_checks(tx, [Check(account, farm, at, Snapshot(at, Decimal(1)))])
         found = snapshot_before(tx, farm, at)
         assert found == Snapshot(at, Decimal(1))
         assert found.taken_at.utcoffset() == timedelta(0)
@@ -139,8 +145,8 @@ def test_the_same_snapshots_twice_are_kept_once(engine):
         taken = [
             Check(account, farm, NOON, Snapshot(NOON + n * timedelta(microseconds=1), Decimal(n))) for n in range(3)
         ]
-        record(tx, taken + taken)
-        record(tx, taken)
+        record_checks(tx, taken + taken)
+        record_checks(tx, taken)
         assert [row[2] for row in all_rows(tx, snapshots)] == [0, 1, 2]
 
 
@@ -148,7 +154,7 @@ def test_a_snapshot_never_changes(engine):
     with transaction(engine) as tx:
         account, farm = known(tx)
         for balance in (5, 6):
-            record(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(balance)))])
+            record_checks(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(balance)))])
         assert [row[2] for row in all_rows(tx, snapshots)] == [5]
 
 
@@ -156,8 +162,8 @@ def test_failed_checks_are_kept_each_and_leave_no_snapshot(engine):
     failure = Failure(FailureKind.CREDENTIAL_REJECTED, "refused", 401, "err-1")
     with transaction(engine) as tx:
         account, farm = known(tx)
-        record(tx, [Check(account, farm, NOON, failure), Check(account, None, NOON, DOWN)])
-        record(tx, [])
+        record_checks(tx, [Check(account, farm, NOON, failure), Check(account, None, NOON, DOWN)])
+        record_checks(tx, [])
         kept = tx.execute(sa.select(checks).order_by(checks.c.id)).all()
         assert [(row.organization_id, row.kind, row.status, row.vendor_error_id) for row in kept] == [
             (farm, "credential_rejected", 401, "err-1"),
@@ -173,7 +179,7 @@ def test_the_snapshot_before_an_instant_is_the_last_one_else_the_first_ever(engi
     with transaction(engine) as tx:
         account, farm = known(tx)
         assert snapshot_before(tx, farm, NOON) is None
-        record(tx, [Check(account, farm, at, Snapshot(at, Decimal(n))) for n, at in enumerate(hours)])
+        record_checks(tx, [Check(account, farm, at, Snapshot(at, Decimal(n))) for n, at in enumerate(hours)])
         for asked, found in [(-1, 0), (0, 0), (0.5, 0), (1, 1), (99, 2)]:
             assert snapshot_before(tx, farm, NOON + asked * timedelta(hours=1)).taken_at == hours[found]
 
@@ -249,8 +255,8 @@ rows = st.builds(
 def test_any_current_row_comes_back_as_it_was_saved(engine, row):
     with transaction(engine) as tx:
         _, farm = known(tx)
-        save(tx, [replace(row, id=farm)])
-        assert load(tx, [farm]) == {farm: replace(row, id=farm)}
+        update_current_rows(tx, [replace(row, id=farm)])
+        assert current_rows(tx, [farm]) == {farm: replace(row, id=farm)}
 
 
 # --- the writer -------------------------------------------------------------------------------------------------------
@@ -265,7 +271,7 @@ async def test_work_that_fails_leaves_nothing_behind(database_url):
 
     with pytest.raises(ZeroDivisionError):
         await opened.write(fail)
-    assert await opened.write(identities) == []
+    assert await opened.write(organization_rows) == []
     opened.close()
 
 

@@ -8,20 +8,28 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from wait import LONG, until
 
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
-from monitor.daemon.leadership import Leadership
-from monitor.daemon.pulse import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Pulse
+from monitor.daemon.leadership import DELIVERY_LIMIT, SCHEDULE_LIMIT, WRITER_LIMIT, Leadership, Progress
+from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
-from monitor.daemon.watchdog import DatabaseOutage, Report
+from monitor.daemon.watchdog import Watchdog
 from monitor.message import away_line, leads_line, refused_line, stands_by_line
 from monitor.model import Severity
 from monitor.store.engines import LOCK_WAIT, STATEMENT_LIMIT
 from monitor.store.leader_lock import open_leader_lock
 from monitor.store.writer import Store
+
+if TYPE_CHECKING:
+    from monitor.app import Parts
+    from monitor.config import Settings
+    from monitor.daemon.schedule import Schedule
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -36,7 +44,7 @@ def socket_path(tmp_path: Path) -> Path:
 def manager(socket_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(str(socket_path))
-        one.settimeout(5)
+        one.settimeout(LONG)
         yield one
 
 
@@ -56,7 +64,7 @@ def test_without_a_manager_nobody_is_told_and_nothing_waits():
     alone = ServiceManager({})
     alone.ready()
     alone.status("12 organizations")
-    assert alone.patience is None
+    assert alone.watchdog_timeout is None
 
 
 def test_a_manager_that_has_gone_is_complained_of_once(socket_path, caplog):
@@ -89,7 +97,7 @@ def test_more_time_to_start_is_asked_for_while_something_long_goes_on(manager, s
 
 
 @pytest.mark.parametrize(
-    ("environ", "patience"),
+    ("environ", "timeout"),
     [
         ({}, None),
         ({"WATCHDOG_USEC": "60000000"}, MINUTE),
@@ -99,8 +107,8 @@ def test_more_time_to_start_is_asked_for_while_something_long_goes_on(manager, s
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_is_the_one_of_this_process(environ, patience):
-    assert ServiceManager(environ).patience == patience
+def test_the_watchdog_is_the_one_of_this_process(environ, timeout):
+    assert ServiceManager(environ).watchdog_timeout == timeout
 
 
 # --- what hangs -------------------------------------------------------------------------------------------------------
@@ -120,8 +128,8 @@ def test_the_watchdog_is_the_one_of_this_process(environ, patience):
 )
 def test_a_part_that_has_not_turned_for_longer_than_it_may_hangs(schedule, delivery, writer, hanging):
     now = 10_000.0
-    pulse = Pulse(now - schedule, now - delivery, None if writer is None else now - writer)
-    assert pulse.hanging(now) == hanging
+    progress = Progress(now - schedule, now - delivery, None if writer is None else now - writer)
+    assert progress.hanging(now) == hanging
 
 
 def test_the_writer_may_wait_for_as_long_as_the_database_lets_it():
@@ -131,20 +139,21 @@ def test_the_writer_may_wait_for_as_long_as_the_database_lets_it():
 async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_once_what_hangs(
     tmp_path, manager, socket_path, caplog
 ):
-    hold = open_leader_lock(f"sqlite:///{tmp_path / 'monitor.db'}")
+    lock = open_leader_lock(f"sqlite:///{tmp_path / 'monitor.db'}")
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}")
-    term = Leadership(None, store, hold, lambda: NOON, asyncio.Event(), asyncio.Event(), Counters(), Heartbeat(None))  # type: ignore[arg-type]
-    term._turning = lambda: Pulse(math.inf, -math.inf, None)
-    outage = DatabaseOutage(hold, store, clock=lambda: NOON)
-    teller = ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"})
-    report = Report(teller, hold, term=lambda: term, outage=outage, clock=lambda: NOON)
-    running = asyncio.create_task(report.run())
-    await asyncio.sleep(0.1)
+    heartbeat, settings = Heartbeat(None), cast("Settings", None)
+    leadership = Leadership(settings, store, lock, lambda: NOON, Counters(), heartbeat, asyncio.Event())
+    leadership._parts = cast("Parts", SimpleNamespace(deliverer=SimpleNamespace(turned_at=-math.inf)))
+    leadership._schedule = cast("Schedule", SimpleNamespace(turned_at=math.inf))
+    state = ProcessState(settings, store, lock, heartbeat, lambda: NOON, leadership=leadership)
+    watchdog = Watchdog(ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"}), state)
+    running = asyncio.create_task(watchdog.run())
+    await until(lambda: caplog.messages)
     hangs = "the delivery loop hangs; waiting for the service manager to restart this process"
     assert caplog.messages == [hangs]
     assert manager.recv(200).decode() == f"STATUS={hangs}"
-    assert report.hanging() == "the delivery loop"
-    term._turning = None
+    assert state.hanging() == "the delivery loop"
+    state.leadership = None
     await asyncio.sleep(0.1)
     assert manager.recv(200) == b"WATCHDOG=1"
     running.cancel()

@@ -19,7 +19,7 @@ from monitor.proration import DAY, HOUR, share
 from monitor.query import By
 from monitor.query.buckets import borders
 from monitor.store.engines import transaction
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
 
 PRICE = Decimal("0.01")
@@ -35,14 +35,14 @@ def keep(engine: sa.Engine, *taken: Snapshot, id_: int = 1, name: str = "a", **m
     """An organization that has these snapshots."""
     with transaction(engine) as tx:
         tx.execute(organizations.insert(), organization(id_, name, **more))
-        keep_snapshots(tx, [(id_, one) for one in taken])
+        insert_snapshots(tx, [(id_, one) for one in taken])
 
 
 def ask(
     engine: sa.Engine, by: str, zone: str = "UTC", *, name: str | None = None, **more: datetime
 ) -> list[query.UsageRow]:
     now = more.pop("now", START + 1000 * HOUR)
-    question = query.Question(by=By(by), zone=ZoneInfo(zone), price=PRICE, now=now, **more)
+    question = query.UsageQuestion(by=By(by), zone=ZoneInfo(zone), price=PRICE, now=now, **more)
     with query.usage(engine, question, name) as answer:
         rows = list(answer.rows)
         assert answer.used == sum((row.used for row in rows if row.used is not None), Decimal(0))

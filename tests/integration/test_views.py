@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from filled import HOUR, NOON, fill, organization, snapshot, take
+from wait import LONG
 
 from monitor import query
 from monitor.errors import DatabaseError
@@ -203,7 +204,7 @@ def test_the_examples_run_in_the_databases_own_shells_where_installed(sqlite_url
         if shutil.which(command[0]):
             fill(sa.create_engine(url, poolclass=sa.NullPool))
             sql = ";\n".join(examples(url.get_backend_name())) + ";\n"
-            result = subprocess.run(command, input=sql, capture_output=True, text=True, check=False, timeout=30)
+            result = subprocess.run(command, input=sql, capture_output=True, text=True, check=False, timeout=LONG)
             assert (result.returncode, result.stderr) == (0, "")
             assert "148.200001" in result.stdout
 

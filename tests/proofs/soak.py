@@ -7,25 +7,22 @@ poll every 72 minutes: a month of alerts, reminders, history and forecasts, and 
 
 import argparse
 import asyncio
-import logging
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from benchmarks.cost import snapshots
-from monitor import config
-from monitor.cli.run import log_to_stderr
-from monitor.daemon import process as daemon
+from monitor import cli
+from monitor.daemon import process
 from monitor.sandbox import Behaviour, Fault, Receiver, SandboxOrganization, Vendor
-from tests.proofs.crash.stage import SOURCE
 from tests.proofs.faults.measure import Sample, sample
+from tests.support import daemon
 
 KEY = "sk-soak0000000000000000000000000000000000000000000001"
 CALM = 10.0  # seconds at the start in which the clock is the machine's: the first poll is due by that one
@@ -37,31 +34,23 @@ HEAD = "\n| day | snapshots | memory MiB (PSS) | descriptors | threads | databas
 # --- the daemon's process ---------------------------------------------------------------------------------------------
 
 
-def run_fast(path: Path, speed: float) -> None:
-    """Be the daemon, with a wall clock that runs so many times as fast."""
-    plain, began = daemon.wall_clock, time.monotonic()
+def run_fast(speed: float, command: Sequence[str]) -> None:
+    """Be the daemon, with a wall clock that runs so many times as fast; `command` is what follows `credit-monitor`."""
+    plain, began = process.wall_clock, time.monotonic()
 
     def fast() -> object:
         ahead = max(time.monotonic() - began - CALM, 0) * (speed - 1)
         return plain() + timedelta(seconds=ahead)
 
-    daemon.wall_clock = fast
-    log_to_stderr(logging.INFO)
-    daemon.run(config.load(path, os.environ))
+    process.wall_clock = fast
+    sys.argv = ["credit-monitor", *command]
+    cli.main()
 
 
 async def start(folder: Path, speed: float) -> asyncio.subprocess.Process:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    environment |= {"PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY}
-    with (folder / "daemon.log").open("ab") as log:
-        command = (sys.executable, "-m", "tests.proofs.soak", "--daemon", folder / "config.toml", "--speed", str(speed))
-        return await asyncio.create_subprocess_exec(*command, env=environment, cwd=folder, stdout=log, stderr=log)
-
-
-async def stop(process: asyncio.subprocess.Process) -> int:
-    process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
-        return await process.wait()
+    program = ("-m", "tests.proofs.soak", "--speed", str(speed))
+    environ = daemon.environment({"studio": KEY}, {})
+    return await daemon.launch(folder, environ, log=folder / "daemon.log", program=program)
 
 
 # --- the world --------------------------------------------------------------------------------------------------------
@@ -127,27 +116,28 @@ async def line(folder: Path, pid: int, day: float) -> str:
 
 async def idle(folder: Path) -> str:
     """A daemon on this database between two polls that are five minutes apart, by the machine's clock."""
-    process = await start(folder, 1)
+    running = await start(folder, 1)
     await asyncio.sleep(15)
-    woken, seen = await wakeups(process.pid, IDLE), sample(process.pid)
-    await stop(process)
+    woken, seen = await wakeups(running.pid, IDLE), sample(running.pid)
+    await daemon.stop(running)
     return f"{woken:.0f} wake-ups a minute, {seen.memory:.1f} MiB"
 
 
 async def soak(*, minutes: float, days: float, organizations: int, seed: int) -> int:
-    """Print the table; gives the exit code."""
+    """Print the table; return the exit code."""
     folder, messages = Path(tempfile.mkdtemp(prefix="soak-")), []
     courses = [course(n, seed) for n in range(organizations)]
     listed = [
-        SandboxOrganization(f"org-{n}", f"Organization {n}", lambda one=one: next(one)) for n, one in enumerate(courses)
+        SandboxOrganization(f"org-{n}", f"Organization {n}", partial(next, balances))
+        for n, balances in enumerate(courses)
     ]
-    vendor = Vendor({KEY: [one.id for one in listed]}, listed)
+    vendor = Vendor({KEY: [organization.id for organization in listed]}, listed)
     seconds = minutes * 60
     async with vendor, Receiver(messages.append) as receiver:
         write_config(folder, vendor, receiver, every="5m")
         print(f"idle, at the start: {await idle(folder)}", flush=True)
         write_config(folder, vendor, receiver, every="1s")
-        process = await start(folder, days * 86_400 / seconds)
+        running = await start(folder, days * 86_400 / seconds)
         troubles = asyncio.create_task(go_wrong_now_and_then(vendor, receiver, random.Random(seed)))
         print(HEAD)
         print("|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
@@ -156,9 +146,9 @@ async def soak(*, minutes: float, days: float, organizations: int, seed: int) ->
         for share in (0, 0.1, 0.25, 0.5, 0.75, 1):
             await asyncio.sleep(max(began + CALM + share * seconds - WINDOW - time.monotonic(), 0))
             day = (time.monotonic() + WINDOW - began - CALM) / seconds * days
-            print(await line(folder, process.pid, day), flush=True)
+            print(await line(folder, running.pid, day), flush=True)
         troubles.cancel()
-        code = await stop(process)
+        code = await daemon.stop(running)
         write_config(folder, vendor, receiver, every="5m")
         print(f"\nidle, at the end: {await idle(folder)}")
     log = (folder / "daemon.log").read_text(errors="replace")
@@ -174,11 +164,12 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=30, help="of simulated time")
     parser.add_argument("--organizations", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--daemon", type=Path, help=argparse.SUPPRESS)
+    # The daemon's process is this program, too, and is started like every other one.
     parser.add_argument("--speed", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.daemon:
-        run_fast(given.daemon, given.speed)
+    if given.speed:
+        run_fast(given.speed, given.command)
         return
     kept = {"days": given.days, "organizations": given.organizations, "seed": given.seed}
     sys.exit(asyncio.run(soak(minutes=given.minutes, **kept)))

@@ -29,7 +29,7 @@ class Break:
 
 @contextmanager
 def broken(engine: sa.Engine, at: int) -> Iterator[Break]:
-    """An engine whose statement number `at` fails; gives how many were seen."""
+    """Let statement number `at` of an engine fail; yield how many were seen."""
     here = Break(at)
     sa.event.listen(engine, "before_cursor_execute", here)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wait import LONG
 
 from monitor.cli import _exit_code
 
@@ -57,7 +58,7 @@ class Shell:
         self.environ["CREDIT_MONITOR_CONFIG"] = str(self.home / "config.toml")
 
     def __call__(self, *arguments: str, **environ: str) -> Answer:
-        """Runs a command in this process; no command may ever answer with a traceback."""
+        """Run a command in this process; no command may ever answer with a traceback."""
         self.capsys.readouterr()
         with self.monkeypatch.context() as patch:
             for name in list(os.environ):
@@ -71,7 +72,7 @@ class Shell:
         return Answer(code, printed.out, printed.err)
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        """Starts a command as a process of its own; its output goes to pipes."""
+        """Start a command as a process of its own; its output goes to pipes."""
         return subprocess.Popen(
             [sys.executable, "-m", "monitor", *arguments],
             env=self._environ(environ),
@@ -82,9 +83,9 @@ class Shell:
         )
 
     def process(self, *arguments: str, **environ: str) -> Answer:
-        """Runs a command as a process of its own, to its end."""
+        """Run a command as a process of its own, to its end."""
         with self.start(*arguments, **environ) as process:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=LONG)
         assert "Traceback" not in out + err
         return Answer(process.returncode, out, err)
 

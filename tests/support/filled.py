@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from monitor.model import Snapshot
 from monitor.store import tables
 from monitor.store.engines import transaction
-from monitor.store.rollups import Stretches
-from monitor.store.snapshots import keep_snapshots
+from monitor.store.rollups import Rollups
+from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import balance_hours, snapshots
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -30,7 +30,7 @@ def fill(engine: sa.Engine) -> None:
 
 def take(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     """Keep snapshots as the store does: in their days, too."""
-    keep_snapshots(connection, [(row["organization_id"], Snapshot(row["taken_at"], row["credits"])) for row in rows])
+    insert_snapshots(connection, [(row["organization_id"], Snapshot(row["taken_at"], row["credits"])) for row in rows])
 
 
 def organization(id_: int, name: str, **current: Any) -> dict[str, Any]:
@@ -169,12 +169,12 @@ def remove(engine: sa.Engine, before: datetime, *, hours_before: datetime | None
     c = snapshots.c
     with transaction(engine) as tx:
         rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == 1).order_by(c.taken_at))
-        hours = Stretches(HOUR)
-        for one, after in pairwise([Snapshot(*row) for row in rows]):
-            if one.taken_at < before:
-                hours.see(1, one)
-                hours.share_out(1, one, after)
-                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == one.taken_at))
+        hours = Rollups(HOUR)
+        for snapshot, after in pairwise([Snapshot(*row) for row in rows]):
+            if snapshot.taken_at < before:
+                hours.add_snapshot(1, snapshot)
+                hours.prorate(1, snapshot, after)
+                tx.execute(snapshots.delete().where(c.organization_id == 1, c.taken_at == snapshot.taken_at))
         hours.add_to(tx, balance_hours)
         if hours_before:
             tx.execute(balance_hours.delete().where(balance_hours.c.starts_at < hours_before))

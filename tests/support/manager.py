@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from command import Shell
+from wait import LONG, STOP
 
 
 @dataclass
@@ -23,7 +24,7 @@ class Manager:
         self.said.append(state)
         self._news.set()
 
-    async def heard(self, start: str, *, seconds: float = 20) -> str:
+    async def heard(self, start: str, *, seconds: float = LONG) -> str:
         """The next state that begins so; those before it are passed over."""
         async with asyncio.timeout(seconds):
             while True:
@@ -55,5 +56,5 @@ async def manager_of(shell: Shell) -> AsyncIterator[Manager]:
 async def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
     """The exit code and what was logged, of a process that is told to stop."""
     process.send_signal(number)
-    _, err = await asyncio.to_thread(process.communicate, timeout=12)
+    _, err = await asyncio.to_thread(process.communicate, timeout=STOP)
     return process.returncode, err

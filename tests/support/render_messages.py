@@ -246,10 +246,14 @@ NOTIFICATIONS = [notification(number, sample) for number, sample in enumerate(SA
 
 def group() -> Message:
     """Four that came due together, not yet in order."""
-    resolved = next(one for one in NOTIFICATIONS if one.rule is Rule.STALE and one.reason is RESOLVED)
+    resolved = next(
+        notification
+        for notification in NOTIFICATIONS
+        if notification.rule is Rule.STALE and notification.reason is RESOLVED
+    )
     resolved = replace(resolved, facts=replace(resolved.facts, name="web-shop", vendor_id="org-77", title=None))
-    spent = next(one for one in NOTIFICATIONS if one.rule is Rule.SPEND)
-    key = next(one for one in NOTIFICATIONS if one.rule is Rule.CREDENTIAL)
+    spent = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.SPEND)
+    key = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.CREDENTIAL)
     return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN)
 
 

@@ -35,7 +35,7 @@ from monitor.poll import ForecastCache, reconcile, settle
 from monitor.store import deliveries as stored_deliveries
 from monitor.store import silences
 from monitor.store.accounts import account_rows
-from monitor.store.organizations import identities
+from monitor.store.organizations import organization_rows
 from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
 from monitor.store.writer import Store, Transaction
 
@@ -146,14 +146,14 @@ class Story:
             self._parts = None
 
     async def restart(self, toml: str = TOML) -> list[Heard]:
-        """Begin anew with this configuration; gives what is said of it."""
+        """Begin anew with this configuration; return what is said of it."""
         await self.end()
         self.now += timedelta(minutes=1)
         self.begin(toml)
         return self.heard()
 
     async def check(self, outcome: str | Failure, name: str = "farm", *, minutes: float = 5) -> list[Heard]:
-        """A check of one organization, so many minutes after the one before; gives what is said of it."""
+        """Check one organization, so many minutes after the one before; return what is said of it."""
         self.now += timedelta(minutes=minutes)
         self.parts.batch.add(self.result(outcome, name))
         await self.parts.batch.flush()
@@ -176,7 +176,7 @@ class Story:
     # --- batch by batch, without the rooms that run -------------------------------------------------------------------
 
     def settle(self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object) -> list[Heard]:
-        """One batch of checks, by the organizations' names, so many minutes later; gives what is said of it.
+        """Settle one batch of checks, by the organizations' names, so many minutes later; return what is said of it.
 
         Each is (name, rule, reason, severity).
         """
@@ -185,8 +185,11 @@ class Story:
             self.result(outcome if isinstance(outcome, Failure) else str(outcome), name)
             for name, outcome in outcomes.items()
         ]
-        said = self.write(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since))
+        said = self.settle_checks(batch, since=since)
         return [(n.facts.name, n.rule.value, n.reason.value, n.severity.label) for n in said]
+
+    def settle_checks(self, batch: list[Check], *, since: datetime | None = None) -> list[Notification]:
+        return list(self.write(lambda tx: settle(tx, batch, self.settings, self.forecasts, since=since)))
 
     def reconcile(self) -> list[Notification]:
         return list(self.write(lambda tx: reconcile(tx, self.settings, self.forecasts, at=self.now)))
@@ -196,12 +199,12 @@ class Story:
         subject = Subject.ACCOUNT if name in self.settings.accounts else Subject.ORGANIZATION
         key = self.accounts[name] if subject is Subject.ACCOUNT else self.ids[name]
         silence = Silence(0, subject, key, None, Severity.WARNING, self.now, None, "anna", "maintenance")
-        return int(self.write(lambda tx: silences.add_silence(tx, replace(silence, **values))))
+        return int(self.write(lambda tx: silences.insert_silence(tx, replace(silence, **values))))
 
     def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[Delivery]]:
         """What a channel would be handed so much later, a list for each message."""
         at = self.now + later
-        return list(self.write(lambda tx: stored_deliveries.claim(tx, channel, at, limit=20)))
+        return list(self.write(lambda tx: stored_deliveries.claim_due(tx, channel, at, limit=20)))
 
     def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
         """The same as names and reasons."""
@@ -234,7 +237,7 @@ class Story:
     @property
     def ids(self) -> dict[str, int]:
         """Of the organizations, by name."""
-        return {row.name: row.id for row in self.write(identities)}
+        return {row.name: row.id for row in self.write(organization_rows)}
 
     @property
     def accounts(self) -> dict[str, int]:
@@ -244,7 +247,7 @@ class Story:
     @property
     def account_of(self) -> dict[str, int]:
         """The account's id of each organization, by name."""
-        return {row.name: self.accounts[row.account] for row in self.write(identities)}
+        return {row.name: self.accounts[row.account] for row in self.write(organization_rows)}
 
     def heard(self) -> list[Heard]:
         """What was put into the outbox since this was asked last."""
@@ -274,8 +277,8 @@ class Story:
         pending = (deliveries.c.channel == channel) & (deliveries.c.state == "pending")
         ids = [row["id"] for row in self.rows(deliveries, pending)]
         for _ in range(times):
-            for one in ids:
-                self.write(lambda tx, one=one: stored_deliveries.mark(tx, Attempt(one, error), at=self.now))  # type: ignore[misc]
+            for id_ in ids:
+                self.write(lambda tx, id_=id_: stored_deliveries.record_attempt(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
 
     def give_up(self, channel: str) -> None:
         """A channel that was dead for longer than anybody tries."""
@@ -298,7 +301,7 @@ class Story:
 
 def due(tx: Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
     """What a channel's service is handed now, whatever goes out together."""
-    return [one for group in stored_deliveries.claim(tx, channel, now, limit=limit) for one in group]
+    return [delivery for group in stored_deliveries.claim_due(tx, channel, now, limit=limit) for delivery in group]
 
 
 def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:

@@ -12,7 +12,7 @@ from filled import NOON
 from monitor.model import Snapshot
 from monitor.proration import DAY, HOUR, parts
 from monitor.store import pruning, rollups
-from monitor.store.pruning import Cutoffs, Sort
+from monitor.store.pruning import Cutoffs, Kind
 from monitor.store.tables import balance_days, balance_hours, snapshots
 
 VIDEO = 2  # has no snapshot in `fill`
@@ -46,13 +46,13 @@ def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
     return {at: (used, topped_up) for at, (used, topped_up) in found.items() if used or topped_up}
 
 
-def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Sort, int]:
-    """Remove everything in one transaction; gives how many rows of each sort."""
-    gone: dict[Sort, int] = defaultdict(int)
-    while portions := list(pruning.removable(tx, cutoffs)):
+def remove_all(tx: sa.Connection, cutoffs: Cutoffs) -> dict[Kind, int]:
+    """Remove everything in one transaction; return how many rows of each sort."""
+    gone: dict[Kind, int] = defaultdict(int)
+    while portions := list(pruning.expired_portions(tx, cutoffs)):
         for portion in portions:
-            while removed := pruning.remove(tx, portion):
-                gone[portion.sort] += removed
+            while removed := pruning.delete_slice(tx, portion):
+                gone[portion.kind] += removed
     return gone
 
 
@@ -67,11 +67,11 @@ def expected(tx: sa.Connection) -> list[tuple[object, ...]]:
     """The same from all snapshots at once."""
     c = snapshots.c
     rows = tx.execute(sa.select(c.taken_at, c.credits).where(c.organization_id == VIDEO).order_by(c.taken_at))
-    found = rollups.Stretches(DAY)
+    days = rollups.Rollups(DAY)
     points = [Snapshot(*row) for row in rows]
     for point in points:
-        found.see(VIDEO, point)
+        days.add_snapshot(VIDEO, point)
     for before, after in pairwise(points):
-        found.share_out(VIDEO, before, after)
-    values = [tuple(rollups._values(*key, one).values()) for key, one in sorted(found.found.items())]
+        days.prorate(VIDEO, before, after)
+    values = [tuple(rollups.row_of(*key, day).values()) for key, day in sorted(days.rows.items())]
     return [row for row in values if row[4] or row[2] or row[3]]

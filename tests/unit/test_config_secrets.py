@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from given import CANARY, KEY, Given
+from wait import LONG
 
-from monitor.config.permissions import exposure
+from monitor.config.secrets import exposure
 from monitor.errors import ConfigError
 
 
@@ -158,7 +159,7 @@ def credit_monitor(folder: Path, *arguments: str, **environ: str) -> Any:
     kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-m", "monitor", "config", *arguments]
     return subprocess.run(
-        command, check=False, cwd=folder, env=kept | environ, capture_output=True, text=True, timeout=60
+        command, check=False, cwd=folder, env=kept | environ, capture_output=True, text=True, timeout=LONG
     )
 
 

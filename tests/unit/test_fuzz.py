@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from monitor import durations
 from monitor.backtest import read_snapshots
 from monitor.cli.options import Duration, When
 from monitor.config import fields, units
 from monitor.errors import FetchError, UsageError
 from monitor.model import FailureKind
-from monitor.providers.answers import read_credits, read_organizations
+from monitor.providers.answers import read_credits, read_date, read_organizations, refusal
 from monitor.providers.http import Answer
-from monitor.providers.refusals import read_date, refusal
 
 SECRET = "sk-canarycanarycanarycanary"
 quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -145,7 +145,7 @@ def test_any_length_of_time_is_taken_or_refused(text: str) -> None:
 
 
 READERS = (
-    *(units.duration, units.duration_or_off, units.text, units.names, units.checks, units.generation, units.severity),
+    *(durations.parse, units.duration_or_off, units.text, units.names, units.checks, units.generation, units.severity),
     *(
         units.zone,
         units.credits_figure,

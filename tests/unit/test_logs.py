@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wait import LONG
 
 from monitor.cli import logs
 from monitor.cli.logs import JournalHandler
@@ -17,7 +18,7 @@ from monitor.cli.logs import JournalHandler
 def listening(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(str(tmp_path / "journal"))
-        one.settimeout(5)
+        one.settimeout(LONG)
         yield one
 
 

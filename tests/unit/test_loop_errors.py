@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 
-from monitor.daemon.unseen import LoopErrors
+from monitor.daemon.process import LoopErrors
 
 ACCEPT = "socket.accept() out of system resource"
 

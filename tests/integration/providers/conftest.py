@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
@@ -8,6 +9,7 @@ from canary import KEY, Open
 
 from monitor.model import Generation
 from monitor.providers import Access, Provider, open_provider
+from monitor.providers.rate_limit import Pace
 from monitor.sandbox import SandboxOrganization, Vendor
 
 
@@ -31,7 +33,7 @@ async def open_(vendor: Vendor) -> AsyncIterator[Open]:
     """Opens providers on the vendor and closes them in the end."""
     opened: list[Provider] = []
 
-    def open_one(generation: Generation = Generation.V1, *, seconds: float = 5, **changes: Any) -> Provider:
+    def open_one(generation: Generation = Generation.V1, *, seconds: float = 30, **changes: Any) -> Provider:
         defaults: dict[str, Any] = {"base_url": vendor.url, "api_key": KEY, "rate_limit": None}
         access = Access(**{**defaults, **changes}, generation=generation, deadline=timedelta(seconds=seconds))
         opened.append(open_provider(access))
@@ -40,3 +42,17 @@ async def open_(vendor: Vendor) -> AsyncIterator[Open]:
     yield open_one
     for provider in opened:
         await provider.aclose()
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When each request was let go by a pace, in the loop's seconds."""
+    let_go: list[float] = []
+    turn = Pace.turn
+
+    async def keep(pace: Pace) -> None:
+        await turn(pace)
+        let_go.append(asyncio.get_running_loop().time())
+
+    monkeypatch.setattr(Pace, "turn", keep)
+    return let_go

@@ -50,7 +50,7 @@ async def fail(
     vendor: Vendor, open_: Open, generation: Generation, *, fault: Fault | Reply, kind: type[FetchError] = FetchError
 ) -> FetchError:
     """The error of a fetch; afterwards the next organization's must work."""
-    provider = open_(generation, seconds=0.12 if kind is ProviderUnavailable else 5)
+    provider = open_(generation, seconds=1 if kind is ProviderUnavailable else 30)
     vendor.organizations["org-1"].fault = fault
     with pytest.raises(FetchError) as caught:
         await provider.fetch_balance("org-1")

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 from canary import KEY, Open
+from wait import LONG, until
 
 from monitor.errors import CredentialRejected, FetchError, ProviderUnavailable, RateLimited
 from monitor.model import Generation, RateLimit
@@ -18,20 +19,19 @@ def rate(requests: int, seconds: float) -> RateLimit:
     return RateLimit(requests, timedelta(seconds=seconds))
 
 
-def busiest(vendor: Vendor, *, window: float) -> int:
-    """The most requests in any window as the vendor saw it, a tenth forgiven to a busy test machine."""
-    times = [request.at for request in vendor.requests]
-    return max(sum(begin <= at <= begin + 0.9 * window for at in times) for begin in times)
+def busiest(turns: list[float], *, window: float) -> int:
+    """The most requests that were let go in any window."""
+    return max(sum(begin <= at <= begin + window for at in turns) for begin in turns)
 
 
 async def test_a_fault_that_passes_is_retried_within_the_deadline(vendor: Vendor, open_: Open) -> None:
     provider = open_()
     vendor.fault = Fault.BAD_GATEWAY
     check = asyncio.create_task(provider.fetch_balance("org-1"))
-    await asyncio.sleep(0.1)
+    await until(lambda: vendor.requests)
     vendor.fault = None
     assert await check == Decimal("1500.25")
-    assert len(vendor.requests) == 2
+    assert len(vendor.requests) >= 2
 
 
 async def test_the_deadline_ends_retries_with_the_last_thing_known(vendor: Vendor, open_: Open) -> None:
@@ -39,14 +39,14 @@ async def test_the_deadline_ends_retries_with_the_last_thing_known(vendor: Vendo
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     with pytest.raises(ProviderUnavailable, match="HTTP 500"):
-        await open_(seconds=0.3).fetch_balance("org-1")
-    assert loop.time() - began_at < 0.6
+        await open_(seconds=2).fetch_balance("org-1")
+    assert loop.time() - began_at < LONG
 
 
 async def test_one_attempt_may_use_the_whole_deadline(vendor: Vendor, open_: Open) -> None:
     vendor.fault = Fault.DRIP
-    with pytest.raises(ProviderUnavailable, match=r"did not answer within 0\.2 s"):
-        await open_(seconds=0.2).fetch_balance("org-1")
+    with pytest.raises(ProviderUnavailable, match="did not answer within 1 s"):
+        await open_(seconds=1).fetch_balance("org-1")
     assert len(vendor.requests) == 1
 
 
@@ -58,11 +58,11 @@ async def test_what_will_not_pass_is_asked_once(vendor: Vendor, open_: Open, fau
     assert len(vendor.requests) == 1
 
 
-async def test_no_window_holds_more_requests_than_the_rate(vendor: Vendor, open_: Open) -> None:
+async def test_no_window_holds_more_requests_than_the_rate(vendor: Vendor, open_: Open, turns: list[float]) -> None:
     provider = open_(rate_limit=rate(20, 0.2))
     await asyncio.gather(provider.fetch_organizations(), *(provider.fetch_balance("org-1") for _ in range(39)))
-    assert len(vendor.requests) == 40
-    assert busiest(vendor, window=0.2) <= 20
+    assert len(vendor.requests) == len(turns) == 40
+    assert busiest(turns, window=0.2) <= 20
 
 
 async def test_requests_leave_evenly_and_never_early() -> None:
@@ -78,30 +78,31 @@ async def test_requests_leave_evenly_and_never_early() -> None:
     assert all(later - earlier > 0.009 for earlier, later in pairwise(left_at))
 
 
-async def test_retries_count_against_the_rate(vendor: Vendor, open_: Open) -> None:
-    provider = open_(rate_limit=rate(10, 0.2), seconds=0.5)
+async def test_retries_count_against_the_rate(vendor: Vendor, open_: Open, turns: list[float]) -> None:
+    provider = open_(rate_limit=rate(10, 0.2), seconds=2)
     vendor.fault = Fault.UPSTREAM_TEXT
     await asyncio.gather(*(provider.fetch_balance("org-1") for _ in range(15)), return_exceptions=True)
-    assert len(vendor.requests) > 15
-    assert busiest(vendor, window=0.2) <= 10
+    assert 15 < len(vendor.requests) <= len(turns)
+    assert busiest(turns, window=0.2) <= 10
 
 
-async def test_accounts_with_the_same_key_share_its_rate(vendor: Vendor, open_: Open) -> None:
+async def test_accounts_with_the_same_key_share_its_rate(open_: Open, turns: list[float]) -> None:
     providers = [open_(rate_limit=rate(10, 0.2)), open_(Generation.V1ALPHA, rate_limit=rate(100, 0.2))]
     await asyncio.gather(*(provider.fetch_balance("org-1") for provider in providers * 10))
-    assert busiest(vendor, window=0.2) <= 10
+    assert len(turns) == 20
+    assert busiest(turns, window=0.2) <= 10
 
 
 async def test_the_deadline_begins_when_the_limiter_lets_go(vendor: Vendor, open_: Open) -> None:
-    provider = open_(rate_limit=rate(1, 0.2), seconds=0.15)
-    figures = await asyncio.gather(*(provider.fetch_balance("org-1") for _ in range(4)))
-    assert len(figures) == 4
+    provider = open_(rate_limit=rate(1, 2), seconds=1.9)
+    figures = await asyncio.gather(*(provider.fetch_balance("org-1") for _ in range(3)))
+    assert len(figures) == 3
 
 
 async def test_a_cancelled_wait_holds_nobody_up(vendor: Vendor, open_: Open) -> None:
-    provider = open_(rate_limit=rate(1, 0.2))
+    provider = open_(rate_limit=rate(1, 3))
     checks = [asyncio.create_task(provider.fetch_balance("org-1")) for _ in range(4)]
-    await asyncio.sleep(0.05)
+    await until(lambda: vendor.requests)
     for check in checks[1:3]:
         check.cancel()
     assert await checks[3] == Decimal("1500.25")
@@ -110,10 +111,13 @@ async def test_a_cancelled_wait_holds_nobody_up(vendor: Vendor, open_: Open) -> 
 
 async def test_no_more_than_64_requests_are_in_flight(vendor: Vendor, open_: Open) -> None:
     vendor.fault = Fault.HANG
-    provider = open_(seconds=0.3)
+    provider = open_(seconds=LONG)
     checks = [asyncio.create_task(provider.fetch_balance("org-1")) for _ in range(100)]
-    await asyncio.sleep(0.2)
+    await until(lambda: len(vendor.requests) >= 64)
+    await asyncio.sleep(0.2)  # for one too many
     assert len(vendor.requests) == 64
+    for check in checks:
+        check.cancel()
     await asyncio.gather(*checks, return_exceptions=True)
 
 
@@ -123,18 +127,18 @@ async def test_a_rate_limit_pauses_its_key_alone(vendor: Vendor, open_: Open) ->
     with pytest.raises(RateLimited):
         await first.fetch_balance("org-1")
     for paused in (first, second):
-        with pytest.raises(RateLimited, match="waiting for another 60 s") as caught:
+        with pytest.raises(RateLimited, match=r"waiting for another (60|[345]\d) s") as caught:
             await paused.fetch_balance("org-2")
-        assert 59 < caught.value.retry_after <= 60
+        assert 30 < caught.value.retry_after <= 60
     assert len(vendor.requests) == 1
     assert await other.fetch_balance("org-2") == Decimal("7.25")
 
 
 async def test_whoever_waits_in_the_queue_is_told_of_the_pause(vendor: Vendor, open_: Open) -> None:
-    provider = open_(rate_limit=rate(1, 0.2))
+    provider = open_(rate_limit=rate(1, 2))
     vendor.fault = Fault.RATE_LIMITED
     checks = (provider.fetch_balance("org-1") for _ in range(30))
-    outcomes = await asyncio.wait_for(asyncio.gather(*checks, return_exceptions=True), 1)
+    outcomes = await asyncio.wait_for(asyncio.gather(*checks, return_exceptions=True), 30)
     assert {type(outcome) for outcome in outcomes} == {RateLimited}
     assert len(vendor.requests) == 1
 
@@ -165,10 +169,10 @@ async def test_the_pause_is_the_longer_of_60_s_and_retry_after(
 
 async def test_a_pause_ends() -> None:
     pace = Pace()
-    pace.pause(0.05)
+    pace.pause(0.5)
     with pytest.raises(RateLimited):
         await pace.turn()
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.51)
     await pace.turn()
 
 

@@ -18,7 +18,7 @@ from canary import KEY, Open, assert_no_key
 from monitor.errors import ConfigError, FetchError, ProviderUnavailable
 from monitor.model import Generation
 from monitor.providers import Access, redact
-from monitor.providers.mishaps import HTTPX, explain
+from monitor.providers.http import HTTPX, explain
 from monitor.providers.redaction import quotable
 from monitor.sandbox import Fault, Reply, Request, Vendor
 from monitor.sandbox.loopback import Loopback
@@ -68,7 +68,7 @@ def test_even_an_unforeseen_error_is_one_of_ours(error: Exception) -> None:
 
 async def test_a_refused_connection_says_so(open_: Open, vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    provider = open_(seconds=0.1)
+    provider = open_(seconds=1)
     await vendor.stop()
     with pytest.raises(ProviderUnavailable, match="refused") as caught:
         await provider.fetch_balance(None)
@@ -94,7 +94,7 @@ async def secure_vendor() -> AsyncIterator[str]:
 async def test_a_certificate_nobody_vouches_for_is_refused_and_a_ca_file_helps(open_: Open) -> None:
     async with secure_vendor() as url:
         with pytest.raises(ProviderUnavailable, match="certificate is not trusted"):
-            await open_(base_url=url, seconds=0.2).fetch_balance(None)
+            await open_(base_url=url, seconds=1).fetch_balance(None)
         assert await open_(base_url=url, ca_file=CERTIFICATE).fetch_balance(None) == 3
 
 
@@ -109,7 +109,7 @@ async def test_a_proxy_is_used_when_configured_and_its_password_kept(
 
     proxy = Loopback(answer)
     await proxy.start()
-    provider = open_(base_url="http://vendor.invalid", proxy=f"http://me:canary-pw@127.0.0.1:{proxy.port}", seconds=0.1)
+    provider = open_(base_url="http://vendor.invalid", proxy=f"http://me:canary-pw@127.0.0.1:{proxy.port}", seconds=1)
     assert await provider.fetch_balance(None) == 4
     assert seen[0].path == "http://vendor.invalid/v1/user/balance"
     assert seen[0].headers["proxy-authorization"].startswith("Basic ")
@@ -169,13 +169,15 @@ async def test_connections_are_kept_open(vendor: Vendor, open_: Open) -> None:
     assert len(vendor._loopback._connections) == 1
 
 
-async def test_a_broken_connection_is_not_tried_again_behind_the_limiters_back(vendor: Vendor, open_: Open) -> None:
-    provider = open_(seconds=0.1)
+async def test_a_broken_connection_is_not_tried_again_behind_the_limiters_back(
+    vendor: Vendor, open_: Open, turns: list[float]
+) -> None:
+    provider = open_(seconds=1)
     await provider.fetch_balance(None)
     vendor.fault = Fault.RESET
     with pytest.raises(ProviderUnavailable, match="closed the connection"):
         await provider.fetch_balance(None)
-    assert len(vendor.requests) == 2
+    assert 2 <= len(vendor.requests) <= len(turns)
 
 
 @pytest.mark.parametrize(

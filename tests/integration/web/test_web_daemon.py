@@ -14,6 +14,7 @@ import pytest
 from command import FILE, Shell
 from story import key_of
 from visitor import TOKEN, free_port
+from wait import LONG, STOP, until
 
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
 from monitor.sandbox.loopback import Loopback, Reply
@@ -48,7 +49,7 @@ async def calls() -> AsyncIterator[list[str]]:
 def get(port: int, path: str) -> tuple[int, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {TOKEN}"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=LONG) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -56,13 +57,16 @@ def get(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
-async def until(port: int, path: str, expected: str) -> str:
-    async with asyncio.timeout(20):
-        while True:
-            _, body = await asyncio.to_thread(get, port, path)
-            if expected in body:
-                return body
-            await asyncio.sleep(0.1)
+async def answered(port: int, path: str, expected: str) -> str:
+    """The first answer that holds this."""
+    bodies = [""]
+
+    async def is_answered() -> bool:
+        bodies.append((await asyncio.to_thread(get, port, path))[1])
+        return expected in bodies[-1]
+
+    await until(is_answered, why=lambda: bodies[-1])
+    return bodies[-1]
 
 
 def configured(shell: Shell, url: str, vendor: Vendor, heartbeat: str, port: int) -> None:
@@ -77,7 +81,7 @@ def configured(shell: Shell, url: str, vendor: Vendor, heartbeat: str, port: int
 
 async def stopped(process: "subprocess.Popen[str]") -> str:
     process.send_signal(signal.SIGTERM)
-    _, err = await asyncio.to_thread(process.communicate, timeout=15)
+    _, err = await asyncio.to_thread(process.communicate, timeout=STOP)
     assert process.returncode == 0, err
     return err
 
@@ -89,15 +93,14 @@ async def test_the_daemon_answers_for_itself_and_calls_its_switch(shell, vendor,
     configured(shell, sqlite_url, vendor, calls[0], port)
     process = shell.start("run")
     try:
-        await until(port, "/readyz", "ok")  # a vendor that is down is the vendor's trouble
+        await answered(port, "/readyz", "ok")  # a vendor that is down is the vendor's trouble
         assert await asyncio.to_thread(get, port, "/healthz") == (200, "ok\n")
         outcome = "unavailable" if fault else "success"
-        await until(port, "/metrics", 'credit_monitor_poll_duration_seconds_count{account="studio"}')
-        body = await until(port, "/metrics", f'credit_monitor_checks_total{{account="studio",outcome="{outcome}"}} 4.0')
+        await answered(port, "/metrics", 'credit_monitor_poll_duration_seconds_count{account="studio"}')
+        counted = f'credit_monitor_checks_total{{account="studio",outcome="{outcome}"}} 4.0'
+        body = await answered(port, "/metrics", counted)
         assert ("credit_monitor_balance_credits{" in body) is (fault is None)
-        async with asyncio.timeout(10):
-            while len(calls) < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until(lambda: len(calls) >= 2)
         assert calls[1:] == [f"/{CANARY}/fail" if fault else f"/{CANARY}"]
     finally:
         err = await stopped(process)
@@ -138,11 +141,11 @@ async def test_one_that_stands_by_answers_for_what_the_other_one_does(shell, ven
         for port, leads in zip(ports, (1, 0), strict=True):
             configured(shell, postgres_url, vendor, "http://127.0.0.1:9/", port)
             processes.append(shell.start("run"))
-            await until(port, "/metrics", f"credit_monitor_leader {leads}.0")
+            await answered(port, "/metrics", f"credit_monitor_leader {leads}.0")
         for port in ports:
-            await until(port, "/readyz", "ok")
+            await answered(port, "/readyz", "ok")
             assert await asyncio.to_thread(get, port, "/healthz") == (200, "ok\n")
-            await until(
+            await answered(
                 port, "/metrics", 'credit_monitor_balance_credits{account="studio",organization="video"} 5000.0'
             )
     finally:

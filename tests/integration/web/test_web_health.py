@@ -13,7 +13,7 @@ from visitor import Site, settings_of
 
 from monitor.config import Poll
 from monitor.web import reader
-from monitor.web.health import late_polls
+from monitor.web.pages import late_polls
 
 POLL = Poll(every=timedelta(minutes=5), deadline=timedelta(seconds=15))
 LIMIT = timedelta(minutes=15, seconds=15)

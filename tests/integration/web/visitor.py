@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from story import NOON, TOML, configured
+from wait import LONG
 
 from monitor.config import Settings
 from monitor.counters import Counters
@@ -59,7 +60,7 @@ class Site:
         """The answer to these bytes, to the end of the connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LONG):
             answer = await read_to_the_end(reader)
         writer.close()
         return answer

@@ -1,4 +1,4 @@
 """The real daemon, killed again and again while balances fall and receivers fail: nothing lost, nothing invented.
 
-Refuses to look into the daemon: it sees what the vendor is asked, what the receivers get, and what the database holds.
+From outside: the proof sees what the vendor is asked, what the receivers get, and what the database holds.
 """

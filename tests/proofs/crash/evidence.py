@@ -1,7 +1,4 @@
-"""What was seen during a proof: lives of the daemon, messages that arrived, and what the database holds.
-
-Refuses to judge it.
-"""
+"""What was seen during a proof: lives of the daemon, messages that arrived, and what the database holds."""
 
 import re
 from collections.abc import Collection

@@ -1,7 +1,4 @@
-"""The scripted balances, and what they demand: the sequence of notifications that `judge` alone makes of them.
-
-Refuses to know of daemons and databases.
-"""
+"""The scripted balances, and what they demand: the sequence of notifications that `judge` alone makes of them."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -34,7 +31,7 @@ class Scripted:
 
     @property
     def now(self) -> Decimal:
-        return next(one for one in reversed(self.answers) if isinstance(one, Decimal))
+        return next(answer for answer in reversed(self.answers) if isinstance(answer, Decimal))
 
     def advance(self) -> None:
         """The next balance; never the same twice running, so that each can be told from the one before."""
@@ -61,13 +58,13 @@ class Demand:
     channels: frozenset[str] = field(compare=False)
 
 
-def demanded(one: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
+def demanded(scripted: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
     """What `judge` makes of the vendor's answers; `hearing` has the organization's channels' minimum severities."""
-    organization = Organization(1, one.name, one.id, "studio")
+    organization = Organization(1, scripted.name, scripted.id, "studio")
     incidents: dict[Rule, OpenIncident] = {}
     told: defaultdict[Rule, dict[str, Severity]] = defaultdict(dict)
     demands = []
-    for number, answer in enumerate(one.answers):
+    for number, answer in enumerate(scripted.answers):
         at = DAWN + number * timedelta(seconds=1)  # so close that no reminder comes due
         check = Check(1, 1, at, answer if isinstance(answer, Failure) else Snapshot(at, answer))
         judged = judge(organization, check, incidents=incidents, rules=rules)
@@ -75,7 +72,7 @@ def demanded(one: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> li
         last = organization.snapshot.credits if organization.snapshot else Decimal(0)
         for verdict in judged.verdicts:
             channels = _audience(verdict.reason, verdict.severity, told[verdict.rule], hearing)
-            demands.append(Demand(one.name, verdict.reason, verdict.severity, last, channels))
+            demands.append(Demand(scripted.name, verdict.reason, verdict.severity, last, channels))
             if verdict.reason is Reason.RESOLVED:
                 del incidents[verdict.rule], told[verdict.rule]
             else:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import monitor
 from monitor import config
 from monitor.model import Severity
 from monitor.sandbox import Behaviour, Received, Receiver, SandboxOrganization, Vendor
 from tests.proofs.crash.evidence import MARK, Arrival, Life, Records, Seen, ids_in, processes_of
 from tests.proofs.crash.script import Scripted
+from tests.support import daemon
 
-SOURCE = Path(monitor.__file__).parents[1]
 KEY = "sk-crash000000000000000000000000000000000000000000001"
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}
 TROUBLES = (Behaviour.REFUSE, Behaviour.HANG, Behaviour.TAKE_AND_HANG, Behaviour.TAKE_AND_HANG, Behaviour.RESET)
@@ -59,7 +57,7 @@ class Stage:
 
     def write_config(self) -> config.Settings:
         """The configuration; the last organization has levels of its own, the one before it fewer channels."""
-        tables = [f'[organizations.{one.name}]\nid = "{one.id}"\n' for one in self.script]
+        tables = [f'[organizations.{scripted.name}]\nid = "{scripted.id}"\n' for scripted in self.script]
         tables[-1] += "rules.credits = { warning = 3000, critical = 900, clear = { warning = 3600 } }\n"
         tables[-2] += 'notify = ["ops", "pager"]\n'
         channels = "".join(f'[channels.{name}]\nmin_severity = "{least.label}"\n' for name, least in CHANNELS.items())
@@ -78,11 +76,9 @@ class Stage:
 
     def environment(self, life: int) -> dict[str, str]:
         """What the daemon is given; PATH carries a mark that its children inherit."""
-        kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
-        urls = {f"CREDIT_MONITOR_CHANNELS__{n.upper()}__URL": one.url() for n, one in self.receivers.items()}
+        urls = {name: receiver.url() for name, receiver in self.receivers.items()}
         marked = f"/{self.mark(life)}:{os.environ['PATH']}"
-        ours = {"PATH": marked, "PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": KEY}
-        return kept | urls | ours
+        return daemon.environment({"studio": KEY}, urls) | {"PATH": marked}
 
     def mark(self, life: int) -> str:
         return f"{MARK}-{os.getpid()}-{self.vendor.url.rpartition(':')[2]}-{life}"
@@ -91,17 +87,10 @@ class Stage:
         """Begin a life."""
         number = len(self.seen.lives) + 1
         self.seen.lives.append(Life(number, asyncio.get_running_loop().time()))
-        with (self.folder / f"life-{number}.log").open("wb") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "monitor", "run", "--config", self.folder / "config.toml"),
-                env=self.environment(number),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                preexec_fn=self.before,
-            )
+        log = self.folder / f"life-{number}.log"
+        self.process = await daemon.launch(self.folder, self.environment(number), log=log, before=self.before)
 
-    def strike(self, way: str) -> None:
+    def kill(self, way: str) -> None:
         """Kill the daemon at this very instant."""
         process = self.process
         if process is None or process.returncode is not None or self.life.death is not None:
@@ -110,7 +99,7 @@ class Stage:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
 
-    async def bury(self) -> None:
+    async def clean_up(self) -> None:
         """See that nothing of a killed daemon is left, and what it had sent without marking it."""
         assert self.process is not None
         self.require_killed(await self.process.wait())
@@ -136,12 +125,9 @@ class Stage:
             raise RuntimeError(f"life {self.life.number} ended by itself with {code}:\n{last}")
 
     async def stop(self) -> int:
-        """End the last life in peace; gives the daemon's exit code."""
+        """End the last life in peace; return the daemon's exit code."""
         assert self.process is not None
-        if self.process.returncode is None:
-            self.process.terminate()
-        async with asyncio.timeout(15):
-            return await self.process.wait()
+        return await daemon.stop(self.process)
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -158,10 +144,10 @@ class Stage:
         while True:
             await asyncio.sleep(0.2)
             recorded, waiting = await asyncio.to_thread(self.records.standing)
-            for one in self.script:
+            for scripted in self.script:
                 calm = self.holding or waiting > WAITING_AT_MOST
-                if not calm and recorded.get(one.id) == one.now and self.random.random() < pace:
-                    one.advance()
+                if not calm and recorded.get(scripted.id) == scripted.now and self.random.random() < pace:
+                    scripted.advance()
 
     async def trouble(self, receiver: Receiver, *, longest: float) -> None:
         """Let a receiver fail, hang, vanish and come back."""
@@ -188,7 +174,7 @@ class Stage:
             while True:
                 self.require_killed(self.process.returncode if self.process else None)
                 recorded, waiting = await asyncio.to_thread(self.records.standing)
-                if not waiting and all(recorded.get(one.id) == one.now for one in self.script):
+                if not waiting and all(recorded.get(scripted.id) == scripted.now for scripted in self.script):
                     return
                 await asyncio.sleep(0.1)
 
@@ -202,29 +188,27 @@ A = TypeVar("A", bound=Stage)
 
 
 @asynccontextmanager
-async def stage(
+async def open_stage(
     folder: Path, database_url: str, *, seed: int, organizations: int, kind: type[A] = Stage
 ) -> AsyncIterator[A]:
     """A vendor and receivers that listen, and a script at its beginning; the daemon is not started."""
     script = [Scripted(f"farm-{n}", f"org-{n}", random.Random(f"{seed}-{n}")) for n in range(organizations)]
-    vendor = Vendor({KEY: [one.id for one in script]}, [])
+    vendor = Vendor({KEY: [scripted.id for scripted in script]}, [])
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(vendor)
         records = Records(database_url)
         stack.callback(records.close)
-        one = kind(folder, database_url, random.Random(seed), vendor, script, records)
+        stage = kind(folder, database_url, random.Random(seed), vendor, script, records)
         for scripted in script:
             vendor.organizations[scripted.id] = SandboxOrganization(
-                scripted.id, scripted.name, partial(_balance, one, scripted)
+                scripted.id, scripted.name, partial(_balance, stage, scripted)
             )
         for name in CHANNELS:
-            one.receivers[name] = await stack.enter_async_context(Receiver(partial(one.take, name)))
+            stage.receivers[name] = await stack.enter_async_context(Receiver(partial(stage.take, name)))
         try:
-            yield one
+            yield stage
         finally:
-            if one.process and one.process.returncode is None:
-                one.process.kill()
-                await one.process.wait()
+            await daemon.kill(stage.process)
 
 
 def _balance(stage: Stage, scripted: Scripted) -> Decimal:

@@ -67,8 +67,10 @@ def weigh(
     more: Mapping[str, list[Demand]] = NO_MORE,
 ) -> Counts:
     """Everything that can be counted, and everything that is wrong; `more` is demanded beside the script."""
-    counts = Counts(balances=sum(len(one.answers) for one in stage.script))
-    demands = {one.name: demanded(one, rules[one.name], hearing[one.name]) for one in stage.script} | dict(more)
+    counts = Counts(balances=sum(len(scripted.answers) for scripted in stage.script))
+    demands = {
+        scripted.name: demanded(scripted, rules[scripted.name], hearing[scripted.name]) for scripted in stage.script
+    } | dict(more)
     weigh_words(counts, demands, stage.records, stage.seen.arrivals)
     _weigh_doubles(counts, stage)
     _weigh_lives(counts, stage)
@@ -113,7 +115,7 @@ def _weigh_notifications(counts: Counts, demands: Mapping[str, list[Demand]], he
         lost, invented = Counter(wanted) - Counter(got), Counter(got) - Counter(wanted)
         counts.lost += lost.total()
         counts.invented += invented.total()
-        counts.notes += [f"lost: {one}" for one in lost] + [f"invented: {one}" for one in invented]
+        counts.notes += [f"lost: {demand}" for demand in lost] + [f"invented: {demand}" for demand in invented]
         if not lost and not invented and wanted != got:
             counts.out_of_order += 1
             counts.notes.append(f"{name}: notifications are out of order")
@@ -140,19 +142,19 @@ def _weigh_deliveries(counts: Counts, demands: Mapping[str, list[Demand]], held:
 def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliveries: list[Any]) -> None:
     """Every delivery arrived, in order of its incident, and nothing else did."""
     counts.messages = len(arrivals)
-    counts.arrivals = sum(len(one.ids) for one in arrivals)
-    counts.unanswered = sum(not one.answered for one in arrivals)
+    counts.arrivals = sum(len(arrival.ids) for arrival in arrivals)
+    counts.unanswered = sum(not arrival.answered for arrival in arrivals)
     first: dict[tuple[str, str], int] = {}
-    for place, one in enumerate(arrivals):
-        for key in one.ids:
-            first.setdefault((one.channel, key), place)
-        counts.wrong_words += sum(held[key].organization not in one.words for key in one.ids if key in held)
-        counts.wrong_words += not one.ids
+    for place, arrival in enumerate(arrivals):
+        for key in arrival.ids:
+            first.setdefault((arrival.channel, key), place)
+        counts.wrong_words += sum(held[key].organization not in arrival.words for key in arrival.ids if key in held)
+        counts.wrong_words += not arrival.ids
     wanted = {(row.channel, row.notification_id) for row in deliveries}
     counts.lost += len(wanted - first.keys())
     counts.invented += len(first.keys() - wanted)
-    counts.notes += [f"never arrived: {one}" for one in wanted - first.keys()]
-    counts.notes += [f"arrived uninvited: {one}" for one in first.keys() - wanted]
+    counts.notes += [f"never arrived: {sent}" for sent in wanted - first.keys()]
+    counts.notes += [f"arrived uninvited: {sent}" for sent in first.keys() - wanted]
     latest: dict[tuple[str, int], int] = {}
     for row in deliveries:
         way, sent = (row.channel, row.incident_id), (row.channel, row.notification_id)
@@ -186,11 +188,11 @@ def _weigh_doubles(counts: Counts, stage: Stage) -> None:
 def doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
     """Each message that shares an id with one before it on its channel, and the last of those."""
     last: dict[tuple[str, str], Arrival] = {}
-    for one in arrivals:
-        before = [last[one.channel, key] for key in one.ids if (one.channel, key) in last]
+    for arrival in arrivals:
+        before = [last[arrival.channel, key] for key in arrival.ids if (arrival.channel, key) in last]
         if before:
-            yield max(before, key=lambda arrival: arrival.at), one
-        last |= {(one.channel, key): one for key in one.ids}
+            yield max(before, key=lambda arrival: arrival.at), arrival
+        last |= {(arrival.channel, key): arrival for key in arrival.ids}
 
 
 def _weigh_lives(counts: Counts, stage: Stage) -> None:
@@ -201,5 +203,7 @@ def _weigh_lives(counts: Counts, stage: Stage) -> None:
     counts.orphans = sum(life.orphans for life in killed)
     counts.after_death = max((life.outlived for life in killed), default=0.0)
     deaths = {life.number: life.death for life in killed}
-    late = [one for one in stage.seen.arrivals if one.at - (deaths.get(one.life) or one.at) > OUTLIVE]
+    late = [
+        arrival for arrival in stage.seen.arrivals if arrival.at - (deaths.get(arrival.life) or arrival.at) > OUTLIVE
+    ]
     counts.orphans += len(late)

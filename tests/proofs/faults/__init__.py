@@ -1,5 +1,5 @@
 """The real daemon in a world that goes wrong: each fault in turn and in combination, what held and what it cost.
 
-Refuses to look into the daemon: it sees what the vendor is asked, what the receivers get, what the database holds, what
+From outside: the proofs see what the vendor is asked, what the receivers get, what the database holds, what
 is logged, and what the kernel says of the process.
 """

@@ -1,4 +1,4 @@
-"""A fault: how it is brought about and taken away, and what must be seen of it.  Refuses to bring it about itself."""
+"""A fault: how it is brought about and taken away, and what must be seen of it."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager

@@ -1,6 +1,6 @@
 """A process whose wall clock can be stepped and whose host names can be made to fail, by a library compiled with gcc.
 
-Refuses to touch the machine's own clock or resolver.
+The machine's own clock and resolver stay as they are.
 """
 
 import mmap
@@ -42,9 +42,9 @@ class Interposed:
         """Step the wall clock from where it is now."""
         self._write(0, self.offset + round(seconds * 1e9))
 
-    def deafen(self, *, deaf: bool) -> None:
+    def fail_names(self, *, failing: bool) -> None:
         """Let every host name fail, or not."""
-        self._write(8, int(deaf))
+        self._write(8, int(failing))
 
     @property
     def offset(self) -> int:

@@ -1,4 +1,4 @@
-"""A small file system and a small memory, as far as this machine gives them.  Refuses to pretend."""
+"""A small file system and a small memory, as far as this machine gives them."""
 
 import os
 import subprocess
@@ -29,13 +29,13 @@ def mounted(folder: Path, *, large: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def limited(one: World) -> Iterator[None]:
+def limited(world: World) -> Iterator[None]:
     """The limits that a world's options ask for, in place before the daemon begins."""
-    if one.options.memory_mib is None:
+    if world.options.memory_mib is None:
         yield
         return
-    group = _memory_group(one.options.memory_mib)
-    one.memory_group, one.limited_by = group, "by a control group" if group else "by RLIMIT_DATA, for each process"
+    group = _memory_group(world.options.memory_mib)
+    world.memory_group, world.limited_by = group, "by a control group" if group else "by RLIMIT_DATA, for each process"
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What the kernel says of a process and what it logged: memory, descriptors, threads, lines.  Refuses to judge."""
+"""What the kernel says of a process and what it logged: memory, descriptors, threads, lines."""
 
 import re
 from collections import Counter
@@ -25,14 +25,14 @@ def sample(pid: int) -> Sample:
     folder = Path(f"/proc/{pid}")
     rolled = (folder / "smaps_rollup").read_text()
     threads = list((folder / "task").iterdir())
-    switches = (re.search(r"^voluntary_ctxt_switches:\s*(\d+)", _status(one), re.MULTILINE) for one in threads)
+    switches = (re.search(r"^voluntary_ctxt_switches:\s*(\d+)", _status(thread), re.MULTILINE) for thread in threads)
     found = re.search(r"^Pss:\s+(\d+)", rolled, re.MULTILINE)
     assert found
     return Sample(
         int(found.group(1)) / 1024,
         len(list((folder / "fd").iterdir())),
         len(threads),
-        sum(int(one.group(1)) for one in switches if one),
+        sum(int(found.group(1)) for found in switches if found),
     )
 
 
@@ -44,7 +44,7 @@ def _status(thread: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Said:
+class Logged:
     """What was logged meanwhile, without the lines that announce incidents."""
 
     lines: int  # warnings and worse
@@ -63,14 +63,14 @@ def logs(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_size for path in sorted(folder.glob("life-*.log"))}
 
 
-def said_since(folder: Path, before: dict[Path, int]) -> Said:
+def logged_since(folder: Path, before: dict[Path, int]) -> Logged:
     """What was logged since a look at the logs."""
     text = ""
     for path, length in logs(folder).items():
         text += path.read_bytes()[min(before.get(path, 0), length) :].decode(errors="replace")
     serious = [line for line in SERIOUS.findall(text) if not OF_INCIDENTS.search(line)]
     counted = Counter(serious)
-    return Said(
+    return Logged(
         len(serious),
         len(counted),
         max(counted.values(), default=0),

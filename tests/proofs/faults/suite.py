@@ -10,19 +10,19 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from tests.proofs.faults import of_postgresql, of_sqlite, of_the_network, of_the_process, of_the_vendor
+from tests.proofs.faults import network, postgresql, process, sqlite, vendor
 from tests.proofs.faults.fault import Cannot, Fault
 from tests.proofs.faults.limits import limited, mounted
-from tests.proofs.faults.measure import Said, Sample, logs, said_since
-from tests.proofs.faults.world import Options, World, world
+from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
+from tests.proofs.faults.world import Options, World, open_world
 from tests.support.server import Server, running_server, upgraded
 
 FAULTS: list[Fault] = [
-    *of_the_vendor.FAULTS,
-    *of_the_network.FAULTS,
-    *of_sqlite.FAULTS,
-    *of_postgresql.FAULTS,
-    *of_the_process.FAULTS,
+    *vendor.FAULTS,
+    *network.FAULTS,
+    *sqlite.FAULTS,
+    *postgresql.FAULTS,
+    *process.FAULTS,
 ]
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 REPEATED_AT_MOST = 5  # the very same line
@@ -37,7 +37,7 @@ class Row:
     recovered: float = 0.0  # seconds from the end of the fault to the next balance recorded
     demanded: int = 0
     doubles: int = 0
-    said: Said | None = None
+    logged: Logged | None = None
     before: Sample | None = None
     after: Sample | None = None
     problems: list[str] = field(default_factory=list)
@@ -45,36 +45,36 @@ class Row:
     waits_for: str = ""
 
 
-async def undergo(one: World, fault: Fault, database: str) -> Row:
+async def run_fault(world: World, fault: Fault, database: str) -> Row:
     """Bring a fault about, take it away, and look."""
-    row = Row(f"{fault.name} {one.limited_by}".strip(), database, waits_for=fault.waits_for)
+    row = Row(f"{fault.name} {world.limited_by}".strip(), database, waits_for=fault.waits_for)
     loop = asyncio.get_running_loop()
-    one.holding = True
-    await one.told(within=60 + one.options.crowd / 50)  # thousands take longer
-    row.before, logged, ended, weighed = one.look(), logs(one.folder), len(one.ends), one.weigh()
-    one.holding = False
+    world.holding = True
+    await world.told(within=60 + world.options.crowd / 50)  # thousands take longer
+    row.before, positions, ended, weighed = world.look(), logs(world.folder), len(world.ends), world.weigh()
+    world.holding = False
     try:
-        async with fault.inflict(one):
+        async with fault.inflict(world):
             await asyncio.sleep(fault.lasts)
     except Cannot as why:
         row.cannot = str(why)
         return row
     over = loop.time()
-    if not one.holding:
-        one.holding = True
-        await _move_on(one, within=fault.within, row=row)
+    if not world.holding:
+        world.holding = True
+        await _move_on(world, within=fault.within, row=row)
         row.recovered = loop.time() - over
     try:
-        await one.told(within=150)
+        await world.told(within=150)
     except TimeoutError:
         row.problems.append("something still waits in the outbox")
-    counts = one.weigh()
+    counts = world.weigh()
     row.demanded = counts.demanded - weighed.demanded
     row.doubles = counts.doubles_after_kill + counts.doubles_after_silence
     row.doubles -= weighed.doubles_after_kill + weighed.doubles_after_silence
-    row.said = said_since(one.folder, logged)
-    row.after = await _back_to(one, row.before, fault)
-    _judge(row, fault, one.ends[ended:])
+    row.logged = logged_since(world.folder, positions)
+    row.after = await _back_to(world, row.before, fault)
+    _judge(row, fault, world.ends[ended:])
     for name, count in counts.faults().items():
         if count > getattr(weighed, name):
             row.problems.append(f"{name.replace('_', ' ')}: {count - getattr(weighed, name)}")
@@ -82,42 +82,42 @@ async def undergo(one: World, fault: Fault, database: str) -> Row:
     return row
 
 
-async def _move_on(one: World, *, within: float, row: Row) -> None:
+async def _move_on(world: World, *, within: float, row: Row) -> None:
     """Let every balance move on that may, and wait until they are recorded: then the daemon has recovered."""
-    standing = await one.standing()
-    for scripted in one.script:
+    standing = await world.standing()
+    for scripted in world.script:
         if standing and standing[0].get(scripted.id) == scripted.now:
             scripted.advance()
     try:
-        await one.recorded(within=within)
+        await world.recorded(within=within)
     except TimeoutError:
         row.problems.append(f"it did not recover within {within:g} s")
 
 
-async def _back_to(one: World, before: Sample, fault: Fault) -> Sample | None:
+async def _back_to(world: World, before: Sample, fault: Fault) -> Sample | None:
     """A look when memory and descriptors are back where they were, or after so long."""
     for _ in range(40):
         await asyncio.sleep(0.5)
         try:
-            after = one.look()
+            after = world.look()
         except OSError:
             continue
         if after.descriptors <= before.descriptors + MORE_DESCRIPTORS and after.memory <= before.memory + fault.growth:
             return after
-    return one.look()
+    return world.look()
 
 
 def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
-    assert row.said
+    assert row.logged
     assert row.before
-    if fault.cause and not row.said.names(fault.cause):
+    if fault.cause and not row.logged.names(fault.cause):
         row.problems.append("no line of the log names the cause")
-    if row.said.lines > fault.lines + len(ends):
-        row.problems.append(f"{row.said.lines} lines of the log, of which {row.said.distinct} are distinct")
-    if row.said.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
-        row.problems.append(f"the same line {row.said.repeated} times")
-    if row.said.tracebacks:
-        row.problems.append(f"{row.said.tracebacks} tracebacks")
+    if row.logged.lines > fault.lines + len(ends):
+        row.problems.append(f"{row.logged.lines} lines of the log, of which {row.logged.distinct} are distinct")
+    if row.logged.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
+        row.problems.append(f"the same line {row.logged.repeated} times")
+    if row.logged.tracebacks:
+        row.problems.append(f"{row.logged.tracebacks} tracebacks")
     if unexpected := [code for code in ends if code not in fault.ends]:
         row.problems.append(f"it ended with {unexpected}")
     if row.after is None:
@@ -147,17 +147,17 @@ async def standing_world(kind: str, options: Options, *, seed: int) -> AsyncIter
     """A world with its database and its limits; what it leaves is kept only when somebody has to read it."""
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
 
-    async def prepare(one: World) -> None:
+    async def prepare(world: World) -> None:
         if options.tls:
-            await of_the_network.stand_before(one)
-        stack.enter_context(limited(one))
+            await network.stand_before(world)
+        stack.enter_context(limited(world))
 
     with database(kind, folder, large=options.crowd > 0) as (url, server):
         async with AsyncExitStack() as stack:
-            one = await stack.enter_async_context(
-                world(folder, url, options, seed=seed, server=server, prepare=prepare)
+            world = await stack.enter_async_context(
+                open_world(folder, url, options, seed=seed, server=server, prepare=prepare)
             )
-            yield one
+            yield world
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -169,10 +169,10 @@ async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator
         left = list(group)
         while left:
             try:
-                async with standing_world(kind, options, seed=seed) as one:
+                async with standing_world(kind, options, seed=seed) as world:
                     while left:
                         fault = left.pop(0)
-                        row = await _survive(one, fault, kind)
+                        row = await _run_safely(world, fault, kind)
                         yield row
                         if row.problems:
                             break
@@ -184,12 +184,12 @@ async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator
                     yield Row(left.pop(0).name, kind, problems=[f"no world: {type(error).__name__}: {error}"])
 
 
-async def _survive(one: World, fault: Fault, kind: str) -> Row:
+async def _run_safely(world: World, fault: Fault, kind: str) -> Row:
     """A fault that the suite itself cannot cope with is a problem, and not the end of the others."""
     try:
-        return await undergo(one, fault, kind)
+        return await run_fault(world, fault, kind)
     except Exception as error:  # noqa: BLE001 -- a time that ran out, a daemon that is gone
-        last = max(one.folder.glob("life-*.log"), key=lambda path: path.stat().st_mtime).read_text()[-1500:]
+        last = max(world.folder.glob("life-*.log"), key=lambda path: path.stat().st_mtime).read_text()[-1500:]
         return Row(fault.name, kind, problems=[f"{type(error).__name__}: {error}", last])
 
 
@@ -201,13 +201,13 @@ def combined(parts: Sequence[Fault], *, seed: int) -> Fault:
     random = Random(seed)
 
     @asynccontextmanager
-    async def inflict(one: World) -> AsyncIterator[None]:
-        async def suffer(fault: Fault) -> None:
+    async def inflict(world: World) -> AsyncIterator[None]:
+        async def run_part(fault: Fault) -> None:
             await asyncio.sleep(random.uniform(0, 3))
-            async with fault.inflict(one):
+            async with fault.inflict(world):
                 await asyncio.sleep(fault.lasts)
 
-        await asyncio.gather(*map(suffer, parts))
+        await asyncio.gather(*map(run_part, parts))
         yield
 
     return Fault(

@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from monitor.model import Failure, Severity
 from monitor.sandbox import Behaviour, SandboxOrganization
 from tests.proofs.crash.evidence import Records
 from tests.proofs.crash.script import Demand
-from tests.proofs.crash.stage import CHANNELS, KEY, Stage, stage
+from tests.proofs.crash.stage import CHANNELS, KEY, Stage, open_stage
 from tests.proofs.crash.verdict import Counts, weigh
 from tests.proofs.faults.interpose import Interposed
 from tests.proofs.faults.measure import Sample, sample
@@ -64,7 +65,7 @@ class World(Stage):
     extra: str = ""
 
     def account(self) -> str:
-        address = self.address or f"http://localhost:{self.port}"  # a name, so that it can fail to be resolved
+        address = self.address or f"http://{'localhost' if knows_localhost() else '127.0.0.1'}:{self.port}"
         return f'base_url = "{address}"\n{self.extra}'
 
     def environment(self, life: int) -> dict[str, str]:
@@ -85,18 +86,18 @@ class World(Stage):
                 return
             if self.life.death is None:
                 self.life.way, self.life.death = "by itself", asyncio.get_running_loop().time()
-            await self._bury()
+            await self._clean_up()
             await asyncio.sleep(RESTART_AFTER)
             await self.may_start.wait()
             await self.start()
 
-    async def _bury(self) -> None:
+    async def _clean_up(self) -> None:
         try:
-            await self.bury()
+            await self.clean_up()
         except DatabaseError:
             # Nobody can say what was marked: whatever arrived in this life may come again.
-            mine = [one for one in self.seen.arrivals if one.life == self.life.number]
-            self.life.unmarked = frozenset((one.channel, key) for one in mine for key in one.ids)
+            mine = [arrival for arrival in self.seen.arrivals if arrival.life == self.life.number]
+            self.life.unmarked = frozenset((arrival.channel, key) for arrival in mine for key in arrival.ids)
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -115,9 +116,9 @@ class World(Stage):
             if self.holding or (standing := await self.standing()) is None:
                 continue
             recorded, waiting = standing
-            for one in self.script:
-                if waiting < 30 and recorded.get(one.id) == one.now and self.random.random() < pace:
-                    one.advance()
+            for scripted in self.script:
+                if waiting < 30 and recorded.get(scripted.id) == scripted.now and self.random.random() < pace:
+                    scripted.advance()
 
     async def recorded(self, *, within: float) -> None:
         """Wait until the last balances are recorded."""
@@ -125,7 +126,7 @@ class World(Stage):
 
     async def _is_recorded(self) -> bool:
         standing = await self.standing()
-        return standing is not None and all(standing[0].get(one.id) == one.now for one in self.script)
+        return standing is not None and all(standing[0].get(scripted.id) == scripted.now for scripted in self.script)
 
     async def _is_told(self) -> bool:
         standing = await self.standing()
@@ -175,7 +176,7 @@ class World(Stage):
     def weigh(self) -> Counts:
         """Nothing lost, nothing invented?"""
         settings = self.write_config()
-        rules = {one.name: settings.organizations[one.name].rules for one in self.script}
+        rules = {scripted.name: settings.organizations[scripted.name].rules for scripted in self.script}
         heard = {}
         for name in rules:
             notify = settings.organizations[name].notify
@@ -200,22 +201,31 @@ class World(Stage):
         return self.database_file.parent
 
 
+def knows_localhost() -> bool:
+    """Whether a name can be used for this machine, so that it can fail to be resolved: a bare one has no /etc/hosts."""
+    try:
+        socket.getaddrinfo("localhost", None, family=socket.AF_INET)
+    except OSError:
+        return False
+    return True
+
+
 ALL = frozenset(CHANNELS)
-LEAST = {least: frozenset(c for c, one in CHANNELS.items() if one <= least) for least in Severity}
+LEAST = {least: frozenset(c for c, minimum in CHANNELS.items() if minimum <= least) for least in Severity}
 
 
-def _invite(one: World, crowd: int) -> None:
+def _invite(world: World, crowd: int) -> None:
     """Let the key see as many more organizations."""
     if crowd:
         many = [SandboxOrganization(f"crowd-{n}", f"Crowd {n}", Decimal(9000)) for n in range(crowd)]
-        one.vendor.organizations |= {each.id: each for each in many}
-        one.vendor.keys[KEY] = [*one.vendor.keys[KEY], *(each.id for each in many)]
-        one.extra += 'organizations = "all"\n'
+        world.vendor.organizations |= {each.id: each for each in many}
+        world.vendor.keys[KEY] = [*world.vendor.keys[KEY], *(each.id for each in many)]
+        world.extra += 'organizations = "all"\n'
 
 
-def _entering(one: World) -> Callable[[], None]:
+def _entering(world: World) -> Callable[[], None]:
     """Done in the daemon's process before it begins."""
-    group, mortal, memory = one.memory_group, one.options.mortal, one.options.memory_mib
+    group, mortal, memory = world.memory_group, world.options.mortal, world.options.memory_mib
 
     def enter() -> None:
         if group is not None:
@@ -230,7 +240,7 @@ def _entering(one: World) -> Callable[[], None]:
 
 
 @asynccontextmanager
-async def world(
+async def open_world(
     folder: Path,
     database_url: str,
     options: Options,
@@ -240,40 +250,40 @@ async def world(
     prepare: Callable[[World], Awaitable[None]] | None = None,
 ) -> AsyncIterator[World]:
     """A world whose daemon runs and has recorded its first balances."""
-    async with stage(folder, database_url, seed=seed, organizations=options.organizations, kind=World) as one:
-        one.options, one.server, one.stale_after = options, server, options.stale_after
-        one.interposed = Interposed(folder)
+    async with open_stage(folder, database_url, seed=seed, organizations=options.organizations, kind=World) as world:
+        world.options, world.server, world.stale_after = options, server, options.stale_after
+        world.interposed = Interposed(folder)
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(one.interposed.close)
+            stack.callback(world.interposed.close)
             if prepare:
-                await prepare(one)
-            one.before = _entering(one)
-            one.every = options.every
-            _invite(one, options.crowd)
-            one.may_start.set()
-            one.write_config()
-            await one.start()
-            tasks = [asyncio.create_task(one.supervise(), name="supervise")]
-            stack.push_async_callback(_end, one, tasks)
-            await one.recorded(within=60 + options.crowd / 50)
-            tasks.append(asyncio.create_task(one.walk(), name="walk"))
-            yield one
+                await prepare(world)
+            world.before = _entering(world)
+            world.every = options.every
+            _invite(world, options.crowd)
+            world.may_start.set()
+            world.write_config()
+            await world.start()
+            tasks = [asyncio.create_task(world.supervise(), name="supervise")]
+            stack.push_async_callback(_end, world, tasks)
+            await world.recorded(within=60 + options.crowd / 50)
+            tasks.append(asyncio.create_task(world.walk(), name="walk"))
+            yield world
 
 
-async def _end(one: World, tasks: list[asyncio.Task[None]]) -> None:
-    one.supervising = False
+async def _end(world: World, tasks: list[asyncio.Task[None]]) -> None:
+    world.supervising = False
     for task in tasks[1:]:
         task.cancel()
-    assert one.process is not None
-    if one.process.returncode is None:
-        os.kill(one.process.pid, signal.SIGCONT)
-        one.process.terminate()
+    assert world.process is not None
+    if world.process.returncode is None:
+        os.kill(world.process.pid, signal.SIGCONT)
+        world.process.terminate()
         try:
             async with asyncio.timeout(15):
-                await one.process.wait()
+                await world.process.wait()
         except TimeoutError:
-            one.process.kill()
+            world.process.kill()
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    for receiver in one.receivers.values():
+    for receiver in world.receivers.values():
         receiver.behaviour = Behaviour.TAKE

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.proofs.crash.verdict import FAULTS as OF_WORDS
-from tests.proofs.standby.stage import DAEMONS, Stage, stage
+from tests.proofs.standby.stage import DAEMONS, Stage, open_stage
 from tests.proofs.standby.strikes import STRIKES
 from tests.proofs.standby.verdict import FAULTS, Verdict, weigh
 from tests.support.server import Server, running_server, upgraded
@@ -32,7 +32,7 @@ ON_PURPOSE = {
 
 async def prove(folder: Path, server: Server, arguments: argparse.Namespace) -> Verdict:
     """Strike so often, then let calm return, and weigh what happened."""
-    async with stage(
+    async with open_stage(
         folder,
         server,
         upgraded(server.new()),
@@ -40,35 +40,35 @@ async def prove(folder: Path, server: Server, arguments: argparse.Namespace) -> 
         organizations=arguments.organizations,
         accounts=arguments.accounts,
         fault=ON_PURPOSE.get(arguments.fault),
-    ) as one:
-        settings = one.write_config()
+    ) as stage:
+        settings = stage.write_config()
         for _ in range(DAEMONS):
-            await one.start()
-        await one.everything_fetched()
-        walking = asyncio.create_task(one.walk())
-        await _strike(one, 4 * arguments.rounds)
-        await one.settle()
+            await stage.start()
+        await stage.everything_fetched()
+        walking = asyncio.create_task(stage.walk())
+        await _strike(stage, 4 * arguments.rounds)
+        await stage.settle()
         walking.cancel()
         with suppress(asyncio.CancelledError):
             await walking
-        codes = await one.stop()
-        verdict = weigh(one, settings.rules)
+        codes = await stage.stop()
+        verdict = weigh(stage, settings.rules)
         if any(codes):
             raise RuntimeError(f"stopped in peace, they ended with {codes}")
-        _show_gaps(one)
+        _show_gaps(stage)
         return verdict
 
 
-async def _strike(one: Stage, count: int) -> None:
+async def _strike(stage: Stage, count: int) -> None:
     began = time.monotonic()
     for number in range(count):
-        await asyncio.sleep(one.random.uniform(1, 7))
-        await STRIKES[number % len(STRIKES)](one)
-        hit = one.disturbances[-1]
+        await asyncio.sleep(stage.random.uniform(1, 7))
+        await STRIKES[number % len(STRIKES)](stage)
+        hit = stage.disturbances[-1]
         took = "" if hit.takeover is None else f"another leads after {hit.takeover:.1f} s, "
         print(
             f"{time.monotonic() - began:6.0f} s  {hit.kind:26} {took}recorded again after {hit.recorded:.1f} s, "
-            f"{len(one.arrivals)} messages",
+            f"{len(stage.arrivals)} messages",
             flush=True,
         )
 
@@ -87,10 +87,10 @@ def run(arguments: argparse.Namespace) -> Verdict:
     return verdict
 
 
-def _show_gaps(one: Stage) -> None:
+def _show_gaps(stage: Stage) -> None:
     print(f"\n{'seconds (median, most)':28}{'another leads':>18}{'recorded again':>18}{'between polls':>18}")
-    for kind in sorted({hit.kind for hit in one.disturbances}):
-        hits = [hit for hit in one.disturbances if hit.kind == kind]
+    for kind in sorted({hit.kind for hit in stage.disturbances}):
+        hits = [hit for hit in stage.disturbances if hit.kind == kind]
         columns = (
             [hit.takeover for hit in hits if hit.takeover is not None],
             [hit.recorded for hit in hits],

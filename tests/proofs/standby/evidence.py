@@ -1,7 +1,4 @@
-"""What the proof's own triggers write down in the database: every term, and under which each alert was written.
-
-Refuses to judge it.
-"""
+"""What the proof's own triggers write down in the database: every term, and under which each alert was written."""
 
 import time
 from dataclasses import dataclass
@@ -123,7 +120,7 @@ class Evidence:
         return True
 
     def cut(self, names: list[str]) -> int:
-        """End the connections of these daemons, on the server's side; gives how many there were."""
+        """End the connections of these daemons, on the server's side; return how many there were."""
         question = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = ANY(%s)"
         return int(self.ask(question, names)[0][0])
 

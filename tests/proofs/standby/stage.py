@@ -1,10 +1,8 @@
 """The stage: a simulated vendor with thousands of organizations, receivers, and three real daemons on one database."""
 
 import asyncio
-import os
 import random
 import signal
-import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Collection
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-import monitor
 from monitor import config
 from monitor.errors import DatabaseError
 from monitor.model import Severity
@@ -24,9 +21,9 @@ from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 from tests.proofs.crash.evidence import Arrival, Records, ids_in
 from tests.proofs.crash.script import Scripted
 from tests.proofs.standby.evidence import Evidence
+from tests.support.daemon import MONITOR, environment, kill, launch, stop
 from tests.support.server import Server
 
-SOURCE = Path(monitor.__file__).parents[1]
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}
 EVERY = 10  # seconds between polls, if the machine can
 DAEMONS = 3
@@ -105,37 +102,30 @@ class Stage:
 
     def environment(self, life: int) -> dict[str, str]:
         """What a daemon is given: its name on every connection and in every message's address."""
-        kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
-        urls = {f"CREDIT_MONITOR_CHANNELS__{n.upper()}__URL": r.url(str(life)) for n, r in self.receivers.items()}
-        keys = {f"CREDIT_MONITOR_ACCOUNTS__A{n}__API_KEY": key for n, key in enumerate(self.vendor.keys)}
+        urls = {name: receiver.url(str(life)) for name, receiver in self.receivers.items()}
+        keys = {f"a{n}": key for n, key in enumerate(self.vendor.keys)}
         url = f"{self.database_url}&application_name={name_of(life)}"
-        return kept | urls | keys | {"PYTHONPATH": str(SOURCE), "CREDIT_MONITOR_DATABASE__URL": url}
+        return environment(keys, urls) | {"CREDIT_MONITOR_DATABASE__URL": url}
 
     async def start(self) -> None:
         """Begin a life."""
-        life = max((one.life for one in self.daemons), default=0) + 1
-        how = ["-m", "monitor"] if self.fault is None else ["-c", f"{self.fault}; {RUN}"]
-        with (self.folder / f"life-{life}.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *how, "run", "--config", self.folder / "config.toml"),
-                env=self.environment(life),
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
+        life = max((daemon.life for daemon in self.daemons), default=0) + 1
+        program = MONITOR if self.fault is None else ("-c", f"{self.fault}; {RUN}")
+        log = self.folder / f"life-{life}.log"
+        process = await launch(self.folder, self.environment(life), log=log, program=program)
         self.daemons.append(Daemon(life, process))
         self.lives.setdefault(process.pid, set()).add(life)
 
     @property
     def running(self) -> list[Daemon]:
-        return [one for one in self.daemons if one.process.returncode is None]
+        return [daemon for daemon in self.daemons if daemon.process.returncode is None]
 
     def require_running(self) -> None:
         """A daemon that ends by itself ends the proof."""
-        for one in self.daemons:
-            if one.process.returncode not in {None, -signal.SIGKILL}:
-                last = (self.folder / f"life-{one.life}.log").read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{one.name} ended by itself with {one.process.returncode}:\n{last}")
+        for daemon in self.daemons:
+            if daemon.process.returncode not in {None, -signal.SIGKILL}:
+                last = (self.folder / f"life-{daemon.life}.log").read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{daemon.name} ended by itself with {daemon.process.returncode}:\n{last}")
 
     async def leader(self, *, within: float = 60) -> Daemon:
         """Whoever leads, as soon as somebody does."""
@@ -144,35 +134,31 @@ class Stage:
                 self.require_running()
                 with suppress(DatabaseError):
                     pid = await asyncio.to_thread(self.evidence.leader)
-                    if found := next((one for one in self.running if one.process.pid == pid), None):
+                    if found := next((daemon for daemon in self.running if daemon.process.pid == pid), None):
                         return found
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> list[int]:
-        """End all in peace; gives their exit codes."""
-        left = self.running
-        for one in left:
-            one.process.terminate()
-        async with asyncio.timeout(20):
-            return [await one.process.wait() for one in left]
+        """End all in peace; return their exit codes."""
+        return await asyncio.gather(*(stop(daemon.process) for daemon in self.running))
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
-    def balance(self, one: Scripted) -> Decimal:
+    def balance(self, scripted: Scripted) -> Decimal:
         """What the vendor answers; keeps when it was asked."""
-        now, before = time.time(), self.fetched.get(one.id)
-        self.fetched[one.id] = now
+        now, before = time.time(), self.fetched.get(scripted.id)
+        self.fetched[scripted.id] = now
         for hit in self.disturbances[-5:]:
             if before is not None and hit.began < now and before < max(hit.began, hit.ended):
-                hit.gaps[one.id] = max(hit.gaps.get(one.id, 0), now - before)
-        return one.now
+                hit.gaps[scripted.id] = max(hit.gaps.get(scripted.id, 0), now - before)
+        return scripted.now
 
     def unmarked(self, lives: Collection[int]) -> frozenset[tuple[str, str]]:
         """Of the last messages that these daemons sent, what is not marked as sent."""
         found: frozenset[tuple[str, str]] = frozenset()
         for channel in CHANNELS:
-            mine = [one for one in self.arrivals if one.life in lives and one.channel == channel][-5:]
-            found |= self.records.unmarked(channel, {key for one in mine for key in one.ids})
+            mine = [arrival for arrival in self.arrivals if arrival.life in lives and arrival.channel == channel][-5:]
+            found |= self.records.unmarked(channel, {key for arrival in mine for key in arrival.ids})
         return found
 
     def take(self, channel: str, message: Received) -> None:
@@ -198,9 +184,9 @@ class Stage:
             except DatabaseError:
                 continue
             if not self.holding and waiting <= WAITING_AT_MOST:
-                for one in self.random.sample(self.script, min(MOVES, len(self.script))):
-                    if recorded.get(one.id) == one.now:
-                        one.advance()
+                for scripted in self.random.sample(self.script, min(MOVES, len(self.script))):
+                    if recorded.get(scripted.id) == scripted.now:
+                        scripted.advance()
 
     async def settle(self) -> None:
         """Wait until the last balances are recorded and nothing waits in the outbox."""
@@ -209,19 +195,19 @@ class Stage:
             while True:
                 self.require_running()
                 recorded, waiting = await asyncio.to_thread(self.records.standing)
-                if not waiting and all(recorded.get(one.id) == one.now for one in self.script):
+                if not waiting and all(recorded.get(scripted.id) == scripted.now for scripted in self.script):
                     return
                 await asyncio.sleep(0.5)
 
 
 @asynccontextmanager
-async def stage(
+async def open_stage(
     folder: Path, server: Server, database_url: str, *, seed: int, organizations: int, accounts: int, fault: str | None
 ) -> AsyncIterator[Stage]:
     """A vendor and receivers that listen, and a script at its beginning; no daemon is started."""
     # They begin above every level: the first poll of thousands is not to be thousands of messages.
     ids = [f"org-{n}" for n in range(organizations)]
-    script = [Scripted(one, one, random.Random(f"{seed}-{one}"), least=5300) for one in ids]
+    script = [Scripted(id_, id_, random.Random(f"{seed}-{id_}"), least=5300) for id_ in ids]
     keys = {f"sk-{n:048d}": ids[n::accounts] for n in range(accounts)}
     async with AsyncExitStack() as stack:
         vendor = await stack.enter_async_context(Vendor(keys, []))
@@ -229,15 +215,14 @@ async def stage(
         stack.callback(records.close)
         evidence = Evidence(server, sa.make_url(database_url).database or "")
         stack.callback(evidence.close)
-        one = Stage(folder, database_url, server, random.Random(seed), vendor, script, records, evidence, fault)
+        stage = Stage(folder, database_url, server, random.Random(seed), vendor, script, records, evidence, fault)
         for scripted in script:
-            balance = partial(one.balance, scripted)
+            balance = partial(stage.balance, scripted)
             vendor.organizations[scripted.id] = SandboxOrganization(scripted.id, scripted.name, balance)
         for name in CHANNELS:
-            one.receivers[name] = await stack.enter_async_context(Receiver(partial(one.take, name)))
+            stage.receivers[name] = await stack.enter_async_context(Receiver(partial(stage.take, name)))
         try:
-            yield one
+            yield stage
         finally:
-            for daemon in one.running:
-                daemon.process.kill()
-                await daemon.process.wait()
+            for daemon in stage.running:
+                await kill(daemon.process)

@@ -51,26 +51,26 @@ FAULTS = (
 )
 
 
-def weigh(one: Stage, rules: Rules) -> Verdict:
+def weigh(stage: Stage, rules: Rules) -> Verdict:
     """Everything that can be counted, and everything that is wrong."""
-    words = Counts(balances=sum(len(scripted.answers) for scripted in one.script))
-    demands = {scripted.name: demanded(scripted, rules, CHANNELS) for scripted in one.script}
-    weigh_words(words, demands, one.records, one.arrivals)
-    words.tracebacks = tracebacks(one.folder)
-    verdict = Verdict(words, strikes=Counter(hit.kind for hit in one.disturbances))
-    _weigh_database(verdict, one)
-    _weigh_writes(verdict, one)
-    _weigh_senders(verdict, one)
-    _weigh_doubles(verdict, one)
-    for hit in one.disturbances:
+    words = Counts(balances=sum(len(scripted.answers) for scripted in stage.script))
+    demands = {scripted.name: demanded(scripted, rules, CHANNELS) for scripted in stage.script}
+    weigh_words(words, demands, stage.records, stage.arrivals)
+    words.tracebacks = tracebacks(stage.folder)
+    verdict = Verdict(words, strikes=Counter(hit.kind for hit in stage.disturbances))
+    _weigh_database(verdict, stage)
+    _weigh_writes(verdict, stage)
+    _weigh_senders(verdict, stage)
+    _weigh_doubles(verdict, stage)
+    for hit in stage.disturbances:
         if (hit.takeover or 0) > TAKEOVER_WITHIN or hit.recorded > 2 * PATIENCE:
             verdict.slow_takeovers += 1
             verdict.notes.append(f"{hit.kind}: led after {hit.takeover} s, recorded after {hit.recorded:.0f} s")
     return verdict
 
 
-def _weigh_database(verdict: Verdict, one: Stage) -> None:
-    ask = one.evidence.count
+def _weigh_database(verdict: Verdict, stage: Stage) -> None:
+    ask = stage.evidence.count
     verdict.incidents = ask("SELECT count(*) FROM incidents")
     verdict.snapshots = ask("SELECT count(*) FROM snapshots")
     verdict.snapshots_within_a_second = ask(CLOSE)
@@ -78,32 +78,32 @@ def _weigh_database(verdict: Verdict, one: Stage) -> None:
     verdict.days_that_disagree = ask(DISAGREEING)
 
 
-def _weigh_writes(verdict: Verdict, one: Stage) -> None:
+def _weigh_writes(verdict: Verdict, stage: Stage) -> None:
     """Whoever wrote an alert led at that transaction's end."""
-    for what, writer, pid in one.evidence.writes():
+    for what, writer, pid in stage.evidence.writes():
         verdict.alert_writes += 1
-        if writer not in map(name_of, one.lives.get(pid, ())):
+        if writer not in map(name_of, stage.lives.get(pid, ())):
             verdict.written_by_another += 1
             verdict.notes.append(f"{what} by {writer} while process {pid} led")
 
 
-def _weigh_senders(verdict: Verdict, one: Stage) -> None:
+def _weigh_senders(verdict: Verdict, stage: Stage) -> None:
     """Nobody sends once another has begun to lead."""
-    terms = one.evidence.terms()
+    terms = stage.evidence.terms()
     verdict.terms = len(terms)
     began = [term.at.timestamp() for term in terms]
-    for arrival in one.arrivals:
+    for arrival in stage.arrivals:
         place = bisect_right(began, arrival.at - LATE) - 1
-        after = {life for term in terms[max(place, 0) :][:2] for life in one.lives.get(term.pid, ())}
+        after = {life for term in terms[max(place, 0) :][:2] for life in stage.lives.get(term.pid, ())}
         if arrival.life not in after:
             verdict.sent_late += 1
             verdict.notes.append(f"sent late: {arrival.named}")
 
 
-def _weigh_doubles(verdict: Verdict, one: Stage) -> None:
+def _weigh_doubles(verdict: Verdict, stage: Stage) -> None:
     """A double is the same message; its sender, or the database, was struck before it was marked."""
-    for before, after in doubles(one.arrivals):
-        hit = _explanation(before, after, one.disturbances)
+    for before, after in doubles(stage.arrivals):
+        hit = _explanation(before, after, stage.disturbances)
         verdict.doubles[hit.kind if hit else "unexplained"] += 1
         if hit is None:
             verdict.doubles_unexplained += 1

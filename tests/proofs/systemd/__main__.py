@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.proofs.systemd.documented import commands
-from tests.proofs.systemd.machine import Answer, CannotRun, Machine, require_tools
+from tests.proofs.debian import REPOSITORY, CannotRun, require_tools
+from tests.proofs.systemd.machine import TOOLS, Answer, Machine
 
+PAGE = REPOSITORY / "docs/operations.md"
+BLOCK = re.compile(r"<!-- test: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
 HOME = "/root/standin"
 UNIT = "credit-monitor"
 DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/test.conf"
@@ -52,7 +54,7 @@ class Proof:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.failed = 0
-        self.documented = commands()
+        self.documented = dict(BLOCK.findall(PAGE.read_text()))  # the commands to be run, by the name above each block
 
     def promise(self, words: str, holds: object, *, why: object = "") -> None:
         """Print whether it holds."""
@@ -234,7 +236,7 @@ class Proof:
 
 def main() -> int:
     try:
-        require_tools()
+        require_tools(TOOLS)
         with Machine() as machine:
             proof = Proof(machine)
             version = machine.run("systemctl --version").out.splitlines()[0]

@@ -1,9 +1,8 @@
 """A Debian 12 with a real systemd, booted in a container without a network; needs root.
 
-The bare tree is kept in the cache directory of whoever runs this; each machine is a copy of it that is thrown away.
+Each machine is a copy of a tree that is kept, and is thrown away.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,44 +13,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
-REPOSITORY = Path(__file__).parents[3]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "credit-monitor"
+from tests.proofs.debian import CACHE, CHECKOUT, REPOSITORY, CannotRun, copy_tree
+
+RELEASE = 12
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv"
-TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
-CHECKOUT = "/root/checkout"
+TOOLS = {"nsenter": "util-linux"}
 WHEELS = "/root/wheels"
 BOOT = 90  # seconds
 UP = {"running", "degraded"}
-
-
-class CannotRun(Exception):
-    """This machine cannot boot another one; says why."""
-
-
-def require_tools() -> None:
-    """Root, and the programs that make and boot a tree; missing ones are installed where apt can do it."""
-    if os.geteuid() != 0:
-        raise CannotRun("root is needed to boot a systemd")
-    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    if missing and shutil.which("apt-get"):
-        for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-            subprocess.run(["apt-get", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    if missing := [package for tool, package in TOOLS.items() if shutil.which(tool) is None]:
-        raise CannotRun(f"{' and '.join(missing)} cannot be had here")
-
-
-def bare_tree() -> Path:
-    """A minimal Debian 12, made once (two minutes)."""
-    tree, part = CACHE / "debian-12", CACHE / "debian-12.part"
-    if tree.exists():
-        return tree
-    CACHE.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(part, ignore_errors=True)
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(part)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise CannotRun(f"debootstrap failed: {(made.stdout.splitlines() or ['without a word'])[-1]}")
-    return part.rename(tree)
 
 
 def wheels() -> Path:
@@ -84,9 +53,8 @@ class Machine:
 
     def __enter__(self) -> Self:
         try:
-            subprocess.run(["cp", "-a", "--reflink=auto", bare_tree(), self.root], check=True)
+            copy_tree(RELEASE, PACKAGES, self.root)
             shutil.copytree(wheels(), self._inside(WHEELS))
-            self._copy_checkout()
             (self.root / "var/log/journal").mkdir(exist_ok=True)  # kept over a reboot
             self._boot()
         except BaseException:
@@ -122,16 +90,6 @@ class Machine:
         """A file of the machine; empty when there is none."""
         file = self._inside(path)
         return file.read_text() if file.exists() else ""
-
-    def _copy_checkout(self) -> None:
-        """What a clone would have, with what is not committed yet."""
-        command = ["git", "-C", REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-        listed = subprocess.run(command, check=True, capture_output=True).stdout.decode()
-        for name in filter(None, listed.split("\0")):
-            source, target = REPOSITORY / name, self._inside(CHECKOUT) / name
-            if source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, target)
 
     def _boot(self) -> None:
         options = ["--boot", "--register=no", "--keep-unit", "--private-network", "--machine=credit-monitor-test"]

@@ -15,9 +15,9 @@ from monitor.sandbox import Behaviour, Fault, Received, Receiver, SandboxOrganiz
 HERE = Path(sys.argv[1])
 
 
-def keep(one: Received) -> None:
+def keep(message: Received) -> None:
     with (HERE / "received").open("a") as lines:
-        lines.write(json.dumps({"title": one.title, "path": one.path}) + "\n")
+        lines.write(json.dumps({"title": message.title, "path": message.path}) + "\n")
 
 
 async def main() -> None:

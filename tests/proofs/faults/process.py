@@ -9,27 +9,27 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from tests.proofs.faults.fault import BOTH, Cannot, Fault
-from tests.proofs.faults.of_the_vendor import away
+from tests.proofs.faults.vendor import away
 from tests.proofs.faults.world import Options, World
 
 HOUR = 3600.0
 
 
 @asynccontextmanager
-async def stepped(one: World, *, hours: float) -> AsyncIterator[None]:
+async def stepped(world: World, *, hours: float) -> AsyncIterator[None]:
     """The wall clock is stepped, and stepped back at the end."""
-    if one.interposed is None or one.interposed.why_not:
-        raise Cannot(f"the clock cannot be stepped: {one.interposed and one.interposed.why_not}")
-    one.interposed.step_clock(hours * HOUR)
+    if world.interposed is None or world.interposed.why_not:
+        raise Cannot(f"the clock cannot be stepped: {world.interposed and world.interposed.why_not}")
+    world.interposed.step_clock(hours * HOUR)
     try:
         yield
     finally:
-        one.interposed.step_clock(-hours * HOUR)
+        world.interposed.step_clock(-hours * HOUR)
 
 
 @asynccontextmanager
-async def suspended(one: World) -> AsyncIterator[None]:
-    pid = await one.living()
+async def suspended(world: World) -> AsyncIterator[None]:
+    pid = await world.living()
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -39,14 +39,14 @@ async def suspended(one: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def without_descriptors(one: World) -> AsyncIterator[None]:
+async def without_descriptors(world: World) -> AsyncIterator[None]:
     """No file, socket or process can be opened any more; what is open is cut, so that something has to be."""
-    pid = await one.living()
+    pid = await world.living()
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, before[1]))
-    port = one.port
-    await one.vendor.stop()
-    await one.vendor.start(port)
+    port = world.port
+    await world.vendor.stop()
+    await world.vendor.start(port)
     try:
         yield
     finally:
@@ -55,14 +55,14 @@ async def without_descriptors(one: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def struck(one: World, *, number: signal.Signals, times: int) -> AsyncIterator[None]:
+async def struck(world: World, *, number: signal.Signals, times: int) -> AsyncIterator[None]:
     """A signal at random instants; the supervisor starts the daemon again."""
     for _ in range(times):
-        await asyncio.sleep(one.random.uniform(0.2, 3))
+        await asyncio.sleep(world.random.uniform(0.2, 3))
         if number is signal.SIGKILL:
-            one.strike("at any instant")
-        elif one.process is not None and one.process.returncode is None:
-            one.process.send_signal(number)
+            world.kill("at any instant")
+        elif world.process is not None and world.process.returncode is None:
+            world.process.send_signal(number)
     yield
 
 

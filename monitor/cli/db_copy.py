@@ -19,21 +19,21 @@ Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do;
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Copied:
     """How many rows there are in the copy, by table, and where it is, without a password."""
 
     rows: dict[str, int]
     shown_url: str
 
 
-def backup(settings: Settings, path: Path, begin: Begin) -> Moved:
+def backup(settings: Settings, path: Path, begin: Begin) -> Copied:
     """Write all of the database as it is now to a new SQLite file, while the daemon runs."""
     with whole_file(path) as part, _reading(settings.database) as reader:
         rows = writer.read(reader, lambda source: _back_up(source, part, begin))
-    return Moved(rows, f"sqlite:///{path}")
+    return Copied(rows, f"sqlite:///{path}")
 
 
-def copy(settings: Settings, url: str, begin: Begin) -> Moved:
+def copy(settings: Settings, url: str, begin: Begin) -> Copied:
     """Put all of the database into an empty one, whose schema is brought up to date; no daemon may run on either."""
     target = _target(settings.database, url)
     with (
@@ -43,7 +43,7 @@ def copy(settings: Settings, url: str, begin: Begin) -> Moved:
         _alone(target),
     ):
         rows = writer.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, begin)))
-    return Moved(rows, target.shown_url)
+    return Copied(rows, target.shown_url)
 
 
 def _target(source: Database, url: str) -> Database:
@@ -109,10 +109,10 @@ def _writing(database: Database) -> Iterator[Store]:
 @contextmanager
 def _alone(database: Database) -> Iterator[None]:
     """`DatabaseError` while a daemon runs on it; none begins meanwhile."""
-    hold = leader_lock.acquire(database.url)
-    if hold is None:
+    lock = leader_lock.acquire(database.url)
+    if lock is None:
         raise DatabaseError(f"{database.shown_url}: a credit-monitor runs on this database; stop it first")
     try:
         yield
     finally:
-        hold.release()
+        lock.release()

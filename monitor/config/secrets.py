@@ -1,12 +1,9 @@
-"""Whether a file with secrets is open to others on this machine, in words.
-
-Refuses to judge what a service manager or a container runtime put there: its mode is not ours to choose, and whoever
-is inside is meant to read it.
-"""
-
 import stat
 from pathlib import Path
 from typing import Final
+
+# --- who may read a file ----------------------------------------------------------------------------------------------
+
 
 MOUNTED: Final = ("/run/credentials/", "/run/secrets/")
 

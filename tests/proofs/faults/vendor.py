@@ -30,68 +30,68 @@ QUICK = {
 
 
 @asynccontextmanager
-async def misbehaving(one: World, *, fault: Vendors) -> AsyncIterator[None]:
+async def misbehaving(world: World, *, fault: Vendors) -> AsyncIterator[None]:
     """An answer from which nothing follows but that there is no balance."""
-    await asyncio.sleep(one.random.uniform(0, 1))
-    one.vendor.fault = fault
+    await asyncio.sleep(world.random.uniform(0, 1))
+    world.vendor.fault = fault
     try:
         yield
     finally:
-        one.vendor.fault = None
+        world.vendor.fault = None
 
 
 @asynccontextmanager
-async def answering(one: World, *, fault: Vendors, answer: Decimal | Failure) -> AsyncIterator[None]:
+async def answering(world: World, *, fault: Vendors, answer: Decimal | Failure) -> AsyncIterator[None]:
     """An answer from which something follows, the same for every organization: a balance, or that there is none."""
-    one.holding = True
-    await one.recorded(within=30)
-    one.vendor.fault = fault
-    for scripted in one.script:
+    world.holding = True
+    await world.recorded(within=30)
+    world.vendor.fault = fault
+    for scripted in world.script:
         scripted.answers.append(answer)
-    await one.answered(answer, within=30)
+    await world.answered(answer, within=30)
     yield
-    for scripted in one.script:
+    for scripted in world.script:
         scripted.advance()
-    one.vendor.fault = None
-    one.holding = False
+    world.vendor.fault = None
+    world.holding = False
 
 
 @asynccontextmanager
-async def rejecting(one: World) -> AsyncIterator[None]:
+async def rejecting(world: World) -> AsyncIterator[None]:
     """A key that the vendor rejects: said once of the account, and once that it is over."""
-    one.holding = True
-    await one.recorded(within=30)
-    one.vendor.fault = Vendors.UNAUTHORIZED
-    await one.answered(Failure(FailureKind.CREDENTIAL_REJECTED, ""), within=30)
-    _said(one, Severity.CRITICAL)
+    world.holding = True
+    await world.recorded(within=30)
+    world.vendor.fault = Vendors.UNAUTHORIZED
+    await world.answered(Failure(FailureKind.CREDENTIAL_REJECTED, ""), within=30)
+    _demand_of_account(world, Severity.CRITICAL)
     yield
-    one.vendor.fault = None
-    one.holding = False
+    world.vendor.fault = None
+    world.holding = False
 
 
 @asynccontextmanager
-async def away(one: World) -> AsyncIterator[None]:
+async def away(world: World) -> AsyncIterator[None]:
     """Nothing listens where the vendor was."""
-    port = one.port
-    await one.vendor.stop()
+    port = world.port
+    await world.vendor.stop()
     try:
         yield
     finally:
-        await one.vendor.start(port)
+        await world.vendor.start(port)
 
 
 @asynccontextmanager
-async def away_for_a_day(one: World) -> AsyncIterator[None]:
+async def away_for_a_day(world: World) -> AsyncIterator[None]:
     """So long that people have to know: once, and once that it is over."""
-    async with away(one):
+    async with away(world):
         yield
-        _said(one, Severity.WARNING)
+        _demand_of_account(world, Severity.WARNING)
 
 
-def _said(one: World, severity: Severity) -> None:
+def _demand_of_account(world: World, severity: Severity) -> None:
     heard = ALL if severity is Severity.CRITICAL else LEAST[severity]
     reasons = (Reason.OPENED, Reason.RESOLVED)
-    one.demand("account", *(Demand("account", reason, severity, Decimal(0), heard) for reason in reasons))
+    world.demand("account", *(Demand("account", reason, severity, Decimal(0), heard) for reason in reasons))
 
 
 def _way(fault: Vendors) -> Way:

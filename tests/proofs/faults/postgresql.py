@@ -13,35 +13,35 @@ from tests.proofs.faults.world import World
 ONLY = ("postgresql",)
 
 
-def _name(one: World) -> str:
-    return str(sa.make_url(one.database_url).database)
+def _name(world: World) -> str:
+    return str(sa.make_url(world.database_url).database)
 
 
-def _cut(one: World) -> None:
-    assert one.server is not None
-    of_the_daemon = f"datname = '{_name(one)}' AND pid <> pg_backend_pid()"
-    one.server.execute(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {of_the_daemon}")
+def _cut(world: World) -> None:
+    assert world.server is not None
+    of_the_daemon = f"datname = '{_name(world)}' AND pid <> pg_backend_pid()"
+    world.server.execute(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {of_the_daemon}")
 
 
 @asynccontextmanager
-async def stopped(one: World) -> AsyncIterator[None]:
+async def stopped(world: World) -> AsyncIterator[None]:
     """The server ends, and comes back."""
-    assert one.server is not None
-    await asyncio.to_thread(one.server.halt)
+    assert world.server is not None
+    await asyncio.to_thread(world.server.halt)
     try:
         yield
     finally:
-        await asyncio.to_thread(one.server.resume)
+        await asyncio.to_thread(world.server.resume)
 
 
 @asynccontextmanager
-async def cut(one: World) -> AsyncIterator[None]:
+async def cut(world: World) -> AsyncIterator[None]:
     """Every connection is cut, again and again."""
 
     async def go_on() -> None:
         while True:
-            await asyncio.to_thread(_cut, one)
-            await asyncio.sleep(one.random.uniform(0.1, 1))
+            await asyncio.to_thread(_cut, world)
+            await asyncio.sleep(world.random.uniform(0.1, 1))
 
     cutting = asyncio.create_task(go_on())
     try:
@@ -52,22 +52,22 @@ async def cut(one: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked(one: World) -> AsyncIterator[None]:
+async def locked(world: World) -> AsyncIterator[None]:
     """Another program has a table to itself, for longer than anyone waits."""
-    async with await psycopg.AsyncConnection.connect(one.database_url) as other:
+    async with await psycopg.AsyncConnection.connect(world.database_url) as other:
         await other.execute("LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE")
         yield
         await other.rollback()
 
 
 @asynccontextmanager
-async def crowded(one: World) -> AsyncIterator[None]:
+async def crowded(world: World) -> AsyncIterator[None]:
     """Others have every connection that the server gives."""
     async with AsyncExitStack() as stack:
-        await asyncio.to_thread(_cut, one)
+        await asyncio.to_thread(_cut, world)
         try:
             for _ in range(2000):
-                other = await psycopg.AsyncConnection.connect(one.database_url)
+                other = await psycopg.AsyncConnection.connect(world.database_url)
                 stack.push_async_callback(other.close)
         except psycopg.OperationalError:
             pass

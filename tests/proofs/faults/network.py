@@ -10,21 +10,23 @@ from pathlib import Path
 from monitor.sandbox import Behaviour
 from tests.proofs.faults.fault import BOTH, Cannot, Fault
 from tests.proofs.faults.interpose import Interposed
-from tests.proofs.faults.world import Options, World
+from tests.proofs.faults.world import Options, World, knows_localhost
 
 
 @asynccontextmanager
-async def nameless(one: World) -> AsyncIterator[None]:
+async def nameless(world: World) -> AsyncIterator[None]:
     """No host name can be resolved; what is connected is cut, so that it has to be."""
-    if one.interposed is None or one.interposed.why_not:
-        raise Cannot(f"names cannot be made to fail: {one.interposed and one.interposed.why_not}")
-    one.interposed.deafen(deaf=True)
+    if world.interposed is None or world.interposed.why_not:
+        raise Cannot(f"names cannot be made to fail: {world.interposed and world.interposed.why_not}")
+    if not knows_localhost():
+        raise Cannot("this machine has no name for itself")
+    world.interposed.fail_names(failing=True)
 
     async def cut() -> None:
         while True:
-            port = one.port
-            await one.vendor.stop()
-            await one.vendor.start(port)
+            port = world.port
+            await world.vendor.stop()
+            await world.vendor.start(port)
             await asyncio.sleep(1)
 
     cutting = asyncio.create_task(cut())
@@ -33,7 +35,7 @@ async def nameless(one: World) -> AsyncIterator[None]:
     finally:
         cutting.cancel()
         await asyncio.gather(cutting, return_exceptions=True)
-        one.interposed.deafen(deaf=False)
+        world.interposed.fail_names(failing=False)
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------
@@ -101,43 +103,45 @@ def _openssl(interposed: Interposed, folder: Path, *arguments: str, out: str, da
     interposed.run("openssl", *paths, *key, "-out", folder / f"{out}.pem", days=days)
 
 
-async def stand_before(one: World) -> None:
+async def stand_before(world: World) -> None:
     """Let the vendor speak TLS."""
-    assert one.interposed is not None
-    if one.interposed.why_not:
-        raise Cannot(f"no certificates: {one.interposed.why_not}")
+    assert world.interposed is not None
+    if world.interposed.why_not:
+        raise Cannot(f"no certificates: {world.interposed.why_not}")
+    if not knows_localhost():
+        raise Cannot("no certificates: this machine has no name for itself")
     try:
-        await asyncio.to_thread(make_certificates, one.folder, one.interposed)
+        await asyncio.to_thread(make_certificates, world.folder, world.interposed)
     except OSError as error:
         raise Cannot(f"no certificates: {error}") from None
-    one.front = Front(one.folder, one.port)
-    await one.front.show("good")
-    one.address = f"https://localhost:{one.front.port}"
-    one.extra = f'ca_file = "{one.folder / "authority.pem"}"\n'
+    world.front = Front(world.folder, world.port)
+    await world.front.show("good")
+    world.address = f"https://localhost:{world.front.port}"
+    world.extra = f'ca_file = "{world.folder / "authority.pem"}"\n'
 
 
 @asynccontextmanager
-async def showing(one: World, *, certificate: str) -> AsyncIterator[None]:
-    assert isinstance(one.front, Front)
-    await one.front.show(certificate)
+async def showing(world: World, *, certificate: str) -> AsyncIterator[None]:
+    assert isinstance(world.front, Front)
+    await world.front.show(certificate)
     try:
         yield
     finally:
-        await one.front.show("good")
+        await world.front.show("good")
 
 
 # --- receivers --------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def receiving(one: World, *, behaviour: Behaviour) -> AsyncIterator[None]:
+async def receiving(world: World, *, behaviour: Behaviour) -> AsyncIterator[None]:
     """Every receiver behaves so; what hangs there at the end is cut, what is only slow is not."""
-    for receiver in one.receivers.values():
+    for receiver in world.receivers.values():
         receiver.behaviour = behaviour
     try:
         yield
     finally:
-        for receiver in one.receivers.values():
+        for receiver in world.receivers.values():
             receiver.behaviour = Behaviour.TAKE
             if behaviour is not Behaviour.TAKE_SLOWLY:
                 await receiver.stop()
@@ -145,14 +149,14 @@ async def receiving(one: World, *, behaviour: Behaviour) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def deaf(one: World) -> AsyncIterator[None]:
+async def down(world: World) -> AsyncIterator[None]:
     """Nothing listens where the receivers were."""
-    for receiver in one.receivers.values():
+    for receiver in world.receivers.values():
         await receiver.stop()
     try:
         yield
     finally:
-        for receiver in one.receivers.values():
+        for receiver in world.receivers.values():
             await receiver.start(receiver.port)
 
 
@@ -176,7 +180,7 @@ FAULTS = [
             ("certificate by a stranger", "strange"),
         )
     ),
-    Fault("receivers: down", deaf, "not delivered", lasts=8, quick=True, databases=BOTH),
+    Fault("receivers: down", down, "not delivered", lasts=8, quick=True, databases=BOTH),
     *(
         Fault(f"receivers: {what}", partial(receiving, behaviour=behaviour), "not delivered", lasts=lasts, lines=20)
         for what, behaviour, lasts in (

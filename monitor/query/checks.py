@@ -1,4 +1,4 @@
-"""What was recorded, as the checks it came from: snapshots and failed checks by time, in bounded memory."""
+"""The recorded checks, succeeded and failed, by time and in bounded memory."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
@@ -11,29 +11,30 @@ from monitor.model import Check, Failure, FailureKind, Snapshot
 from monitor.store.engines import transaction
 from monitor.store.tables import MICROSECOND, checks, snapshots
 
-STRETCH: Final = timedelta(days=7)
+SPAN: Final = timedelta(days=7)  # read at a time
 
 
-def _stretch(table: sa.Table, at: sa.Column[datetime]) -> sa.ColumnElement[bool]:
+def _within(table: sa.Table, at: sa.Column[datetime]) -> sa.ColumnElement[bool]:
     mine = table.c.organization_id == sa.bindparam("id")
     return mine & (at >= sa.bindparam("since")) & (at < sa.bindparam("until"))
 
 
 _SNAPSHOTS: Final = (
     sa.select(snapshots.c.taken_at, snapshots.c.credits)
-    .where(_stretch(snapshots, snapshots.c.taken_at))
+    .where(_within(snapshots, snapshots.c.taken_at))
     .order_by(snapshots.c.taken_at)
 )
-_FAILED: Final = sa.select(checks).where(_stretch(checks, checks.c.ended_at)).order_by(checks.c.ended_at, checks.c.id)
+_FAILED: Final = sa.select(checks).where(_within(checks, checks.c.ended_at)).order_by(checks.c.ended_at, checks.c.id)
 
 
 def recorded(
     engine: sa.Engine, ids: Collection[int], *, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[tuple[datetime, int, list[Check]]]:
-    """The checks with `since` <= instant < `until`: a stretch of time, an organization's id, its checks in it by time.
+    """Yield the checks with `since` <= instant < `until`, a `SPAN` at a time.
 
-    Stretch after stretch, of each every organization that has something in it.  A snapshot's check ended when it was
-    taken; which account's key was used is not kept, and 0 here.
+    Each item is the beginning of the span, an organization's id and its checks in the span by time; organizations
+    without a check in it are left out.  A snapshot's check ended when it was taken; which account's key was used is not
+    recorded, so `account_id` is 0.
     """
     with transaction(engine) as connection:
         first, last = _ends(connection, ids)
@@ -42,15 +43,15 @@ def recorded(
         begin = first if since is None else max(first, since)
         end = last + MICROSECOND if until is None else min(last + MICROSECOND, until)
         while begin < end:
-            stretch = {"since": begin, "until": min(begin + STRETCH, end)}
+            span = {"since": begin, "until": min(begin + SPAN, end)}
             for id_ in ids:
-                if found := _checks(connection, id_, stretch):
-                    yield begin, id_, found
-            begin += STRETCH
+                if batch := _checks(connection, id_, span):
+                    yield begin, id_, batch
+            begin += SPAN
 
 
 def _ends(connection: sa.Connection, ids: Collection[int]) -> tuple[datetime | None, datetime | None]:
-    """When the first and the last of their checks was."""
+    """Return when the first and the last of their checks was."""
     pairs = ((snapshots, snapshots.c.taken_at), (checks, checks.c.ended_at))
     ends = [
         # One question for each end: either database answers it from the index.
@@ -63,8 +64,8 @@ def _ends(connection: sa.Connection, ids: Collection[int]) -> tuple[datetime | N
     return min(known, default=None), max(known, default=None)
 
 
-def _checks(connection: sa.Connection, id_: int, stretch: dict[str, datetime]) -> list[Check]:
-    given = {"id": id_, **stretch}
+def _checks(connection: sa.Connection, id_: int, span: dict[str, datetime]) -> list[Check]:
+    given = {"id": id_, **span}
     taken = [Check(0, id_, at, Snapshot(at, amount)) for at, amount in connection.execute(_SNAPSHOTS, given)]
     failed = [
         Check(0, id_, row.ended_at, Failure(FailureKind(row.kind), row.message, row.status, row.vendor_error_id))

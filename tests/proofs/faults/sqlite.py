@@ -29,9 +29,9 @@ def alone_with(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 @asynccontextmanager
-async def locked(one: World) -> AsyncIterator[None]:
+async def locked(world: World) -> AsyncIterator[None]:
     """Another program writes, for longer than anyone waits."""
-    with alone_with(one.database_file) as other:
+    with alone_with(world.database_file) as other:
         await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -49,8 +49,8 @@ def fill(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def full(one: World) -> AsyncIterator[None]:
-    filler = fill(one.where)
+async def full(world: World) -> AsyncIterator[None]:
+    filler = fill(world.where)
     try:
         yield
     finally:
@@ -58,101 +58,101 @@ async def full(one: World) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def full_twice(one: World) -> AsyncIterator[None]:
+async def full_twice(world: World) -> AsyncIterator[None]:
     """Full, space for two seconds, and full again."""
-    async with full(one):
+    async with full(world):
         await asyncio.sleep(6)
     await asyncio.sleep(2)
-    async with full(one):
+    async with full(world):
         yield
 
 
 @asynccontextmanager
-async def removed(one: World) -> AsyncIterator[None]:
+async def removed(world: World) -> AsyncIterator[None]:
     """Moved away while it is used, and put back."""
-    aside = one.database_file.with_name("aside.db")
-    one.database_file.rename(aside)
+    aside = world.database_file.with_name("aside.db")
+    world.database_file.rename(aside)
     try:
         yield
     finally:
-        aside.rename(one.database_file)
+        aside.rename(world.database_file)
 
 
-async def _backed_up(one: World) -> Path:
+async def _backed_up(world: World) -> Path:
     """A copy in which everything is said, made while the balances hold still."""
-    one.holding = True
-    await one.told(within=60)
-    copy = one.folder / "backup.db"
+    world.holding = True
+    await world.told(within=60)
+    copy = world.folder / "backup.db"
     copy.unlink(missing_ok=True)
-    with alone_with(one.database_file) as source, closing(sqlite3.connect(copy)) as target:
+    with alone_with(world.database_file) as source, closing(sqlite3.connect(copy)) as target:
         await asyncio.to_thread(source.backup, target)
     return copy
 
 
-def _restore(one: World, copy: Path) -> None:
+def _restore(world: World, copy: Path) -> None:
     for side in SIDES:
-        Path(f"{one.database_file}{side}").unlink(missing_ok=True)
-    part = one.database_file.with_name("restored.db")
+        Path(f"{world.database_file}{side}").unlink(missing_ok=True)
+    part = world.database_file.with_name("restored.db")
     shutil.copy(copy, part)
-    part.replace(one.database_file)
-    one.read_anew()
+    part.replace(world.database_file)
+    world.read_anew()
 
 
 @asynccontextmanager
-async def replaced(one: World) -> AsyncIterator[None]:
+async def replaced(world: World) -> AsyncIterator[None]:
     """A backup is put in its place while it is used."""
-    copy = await _backed_up(one)
-    _restore(one, copy)
+    copy = await _backed_up(world)
+    _restore(world, copy)
     yield
-    one.holding = False
+    world.holding = False
 
 
 @asynccontextmanager
-async def damaged(one: World) -> AsyncIterator[None]:
+async def damaged(world: World) -> AsyncIterator[None]:
     """Overwritten and the daemon killed; at last a backup is put in its place."""
-    copy = await _backed_up(one)
-    with alone_with(one.database_file) as connection:  # else the log beside it mends the file
+    copy = await _backed_up(world)
+    with alone_with(world.database_file) as connection:  # else the log beside it mends the file
         await asyncio.to_thread(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
-    with one.database_file.open("r+b") as file:
-        file.write(os.urandom(4096) * (one.database_file.stat().st_size // 4096))
-    one.strike("damaged")
+    with world.database_file.open("r+b") as file:
+        file.write(os.urandom(4096) * (world.database_file.stat().st_size // 4096))
+    world.kill("damaged")
     try:
         yield
     finally:
-        _restore(one, copy)
-        one.holding = False
+        _restore(world, copy)
+        world.holding = False
 
 
 @asynccontextmanager
-async def read_only(one: World) -> AsyncIterator[None]:
+async def read_only(world: World) -> AsyncIterator[None]:
     """The daemon may not write any more, and it has to start."""
-    one.database_file.chmod(0o444)
-    one.where.chmod(0o555)
-    one.strike("read-only")
+    world.database_file.chmod(0o444)
+    world.where.chmod(0o555)
+    world.kill("read-only")
     try:
         yield
     finally:
-        one.where.chmod(0o700)
-        one.database_file.chmod(0o600)
+        world.where.chmod(0o700)
+        world.database_file.chmod(0o600)
 
 
 @asynccontextmanager
-async def full_while_migrating(one: World) -> AsyncIterator[None]:
+async def full_while_migrating(world: World) -> AsyncIterator[None]:
     """Stopped, an older schema, a full disk, and started."""
-    one.holding = True
-    await one.told(within=60)
-    one.may_start.clear()
-    one.strike("to be migrated")
-    assert one.process
-    await one.process.wait()
-    await asyncio.to_thread(_step_down, one.database_url)
-    filler = fill(one.where)
-    one.may_start.set()
+    world.holding = True
+    await world.told(within=60)
+    world.may_start.clear()
+    world.kill("to be migrated")
+    assert world.process
+    await world.process.wait()
+    await asyncio.to_thread(_step_down, world.database_url)
+    filler = fill(world.where)
+    world.may_start.set()
     try:
         yield
     finally:
         filler.unlink()
-        one.holding = False
+        world.holding = False
 
 
 def _step_down(url: str) -> None:

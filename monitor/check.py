@@ -1,0 +1,171 @@
+"""The work of `check`: one poll, now, recorded and judged like the daemon's.
+
+And of `organizations` and `notify`, which ask a vendor and tell a channel at once.
+"""
+
+import asyncio
+import difflib
+import logging
+import tempfile
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from monitor import channels, judge
+from monitor.app import Clock, open_account, open_database, open_parts
+from monitor.config import Settings
+from monitor.errors import DatabaseError, FetchError, UsageError
+from monitor.message import test_message
+from monitor.model import Organization, Severity, Subject, VendorOrganization
+from monitor.notify.routing import rules_of
+from monitor.store import accounts, checks, copy, engines, leader_lock, migrate, organizations, writer
+from monitor.store.incidents import open_incidents
+from monitor.store.leader_lock import LeaderLock
+from monitor.store.writer import Store, Transaction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One organization after `check`: its current row and its worst current level."""
+
+    organization: Organization
+    level: Severity | None
+
+    @property
+    def state(self) -> str:
+        """`critical`, `warning`, `unknown` (no level, and no balance this time) or `ok`."""
+        if self.level is not None:
+            return self.level.label
+        return "unknown" if self.organization.failure or self.organization.snapshot is None else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found: organizations, and what is wrong with whole accounts (name → severity or None, why)."""
+
+    checked: tuple[Checked, ...]
+    accounts: Mapping[str, tuple[Severity | None, str]]
+    delivered: bool  # False: a daemon has the database, and delivers
+
+
+async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry_run: bool) -> CheckReport:
+    """Poll now, record and judge like the daemon, deliver unless a daemon does; `dry_run` keeps and sends nothing."""
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
+            return await _check(settings, _rehearsal(settings, Path(folder)), names, clock=clock, lock=None)
+    opened = open_database(settings)
+    lock = leader_lock.acquire(settings.database.url)
+    try:
+        return await _check(settings, opened, names, clock=clock, lock=lock)
+    finally:
+        if lock:
+            lock.release()
+
+
+def _rehearsal(settings: Settings, folder: Path) -> Store:
+    """A database for one dry run: what stands in the real one, in a file that is thrown away."""
+    opened = Store(engines.sqlite_url(folder / "rehearsal.db"))
+    migrate.upgrade(opened.engine)
+    reader = engines.open_reader(settings.database.url)
+    try:
+        if migrate.is_current(reader):
+            rows = writer.read(reader, copy.standing_rows)
+            opened.write_now(lambda tx: copy.insert_rows(tx, rows))
+    except DatabaseError:
+        log.info("there is no database yet: judging without history")
+    finally:
+        reader.dispose()
+    return opened
+
+
+async def _check(
+    settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, lock: LeaderLock | None
+) -> CheckReport:
+    """Poll once; deliver with the lock, else a daemon does, or nobody."""
+    parts = open_parts(settings, opened, clock=clock, leader_lock=lock)
+    try:
+        began = clock()
+        await asyncio.gather(*(poll.run(names or None) for poll in parts.polls))
+        report = await opened.write(
+            lambda tx: _report(tx, settings, names, began, delivered=lock is not None), fenced=False
+        )
+        if lock:
+            await parts.deliverer.drain()
+        return report
+    finally:
+        await parts.close()
+
+
+def _report(
+    tx: Transaction, settings: Settings, names: Collection[str], began: datetime, *, delivered: bool
+) -> CheckReport:
+    """What stands after the poll, read in one transaction."""
+    watched = [row for row in organizations.organization_rows(tx) if row.watched]
+    if names:
+        known = {row.name for row in watched} | {row.vendor_id for row in watched}
+        _require_known(names, known, sort="organization")
+        watched = [row for row in watched if row.name in names or row.vendor_id in names]
+    current = organizations.current_rows(tx, [row.id for row in watched])
+    incidents = open_incidents(tx, Subject.ORGANIZATION)
+    checked = [
+        Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
+        for row in watched
+    ]
+    return CheckReport(tuple(checked), _account_troubles(tx, settings, began), delivered)
+
+
+def _require_known(names: Collection[str], known: Collection[str], *, sort: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise UsageError(f"{name}: no such {sort}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> dict[str, tuple[Severity | None, str]]:
+    """Accounts whose key is refused, and accounts whose list could not be had in this poll."""
+    names = {row.id: row.name for row in accounts.account_rows(tx) if row.name in settings.accounts}
+    troubles: dict[str, tuple[Severity | None, str]] = {
+        names[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in names
+    }
+    for key, incidents in open_incidents(tx, Subject.ACCOUNT, list(names)).items():
+        worst = max(incident.severity for incident in incidents.values())
+        why = troubles.get(names[key], (None, "the vendor rejects its API key"))[1]
+        troubles[names[key]] = (worst, why)
+    return troubles
+
+
+# --- `organizations` and `notify`, which ask and tell at once ---------------------------------------------------------
+
+
+async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrganization, ...] | FetchError]:
+    """Return what each account's key sees, or why that could not be found out."""
+
+    async def ask(account: str) -> tuple[VendorOrganization, ...] | FetchError:
+        provider = open_account(settings, account)
+        try:
+            return await provider.fetch_organizations()
+        except FetchError as error:
+            return error
+        finally:
+            await provider.aclose()
+
+    return dict(zip(settings.accounts, await asyncio.gather(*map(ask, settings.accounts)), strict=True))
+
+
+async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, str | None]:
+    """Send a test message to each channel; return what went wrong, by channel."""
+    _require_known(names, settings.channels, sort="channel")
+
+    async def send(name: str) -> str | None:
+        message = test_message(name, at=clock(), timezone=settings.timezone)
+        outgoing = [channels.Outgoing(0, message, Severity.INFO)]
+        async with aclosing(channels.send(name, settings.channel_url(name), outgoing)) as attempts:
+            async for attempt in attempts:
+                return attempt.error
+        return "its child process ended without a word"
+
+    return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))

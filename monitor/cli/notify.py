@@ -1,0 +1,27 @@
+"""`credit-monitor notify`: a test message, and what became of it."""
+
+from pathlib import Path
+
+import click
+
+from monitor.cli.options import config_option, load
+from monitor.errors import DeliveryError
+
+
+@click.command(short_help="Send a test message to channels.")
+@click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
+@config_option
+def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
+    """Send a test message to each CHANNEL and say what happened; exit 69 if one did not take it."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor import check as checking  # noqa: PLC0415
+    from monitor.daemon import process  # noqa: PLC0415
+
+    settings = load(config_file)
+    outcomes = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
+    for channel, error in outcomes.items():
+        click.echo(f"{channel}: {'delivered' if error is None else 'NOT delivered: ' + error}")
+    refused = [channel for channel, error in outcomes.items() if error is not None]
+    if refused:
+        raise click.exceptions.Exit(DeliveryError.exit_code)

@@ -1,0 +1,83 @@
+"""What lives as long as the daemon's process, in one place; the watchdog and the database alert read it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from monitor.config import Settings
+from monitor.counters import Counters
+from monitor.daemon.heartbeat import Heartbeat
+from monitor.daemon.leadership import Leadership
+from monitor.errors import DatabaseError
+from monitor.model import Check
+from monitor.store.leader_lock import LeaderLock
+from monitor.store.writer import Store, Trouble
+
+ALERT_AFTER: Final = timedelta(minutes=5)  # without a database until the channels are told
+STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # by then the daemon that leads would have told them
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ProcessState:
+    """State of the daemon's process; `leadership` is the state of one leadership, and None while it stands by."""
+
+    settings: Settings
+    store: Store
+    leader_lock: LeaderLock
+    heartbeat: Heartbeat
+    clock: Callable[[], datetime]
+    counters: Counters = field(default_factory=Counters)
+    leadership: Leadership | None = None
+    proven: Settings | None = None  # those of the last leadership that could begin
+    refused: str | None = None  # why the configuration that was read last is not in force
+    led_last: bool = False  # no other daemon was seen to lead since this one did
+    mended: frozenset[str] = frozenset()  # channels whose URL a reload has changed
+    carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to
+
+    @property
+    def can_stand_by(self) -> bool:
+        """Whether several daemons can share this database, one of which leads."""
+        return self.leader_lock.fence is not None
+
+    def hanging(self) -> str | None:
+        """Return the part of the leader that hangs; None while all turn, and while another one leads."""
+        return self.leadership.hanging(time.monotonic()) if self.leadership else None
+
+    # --- a database that cannot be used -------------------------------------------------------------------------------
+
+    @property
+    def is_database_away(self) -> bool:
+        """Whether this process, which does not lead or cannot begin to, could not use the database."""
+        return self._trouble is not None
+
+    def database_failed(self, error: DatabaseError) -> None:
+        """Keep that the database cannot be used, since when, and why; logged once."""
+        if self._trouble is None:
+            log.error("the database cannot be used: %s", error)
+        self._trouble = Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
+
+    def database_works(self) -> None:
+        """Keep that the database can be used."""
+        if self._trouble:
+            log.warning("the database is back")
+        self._trouble = None
+
+    def database_trouble(self) -> tuple[datetime, str] | None:
+        """Return since when the database cannot be used, and why; None while it can."""
+        trouble = (self.store.trouble if self.leader_lock.leads else None) or self._trouble
+        if trouble is None:
+            return None
+        return self.clock() - timedelta(seconds=time.monotonic() - trouble.since), trouble.cause
+
+    @property
+    def alert_after(self) -> timedelta:
+        """How long the database may be away until the channels are told."""
+        return ALERT_AFTER if self.led_last else STANDBY_ALERTS_AFTER
