@@ -83,6 +83,11 @@ def due_channels(tx: Transaction, now: datetime, *, ahead: timedelta = _NO_WAIT)
     return {channel: worst for channel, worst in tx.execute(question)}  # noqa: C416 -- a row is no tuple for mypy
 
 
+def pending_channels(tx: Transaction) -> set[str]:
+    """Return the channels that have anything pending, due or not."""
+    return set(tx.execute(sa.select(deliveries.c.channel).where(_PENDING).distinct()).scalars())
+
+
 def claim_due(
     tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT
 ) -> list[list[Delivery]]:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from story import DOWN, START, Story
 
+from monitor.check import expedite
 from monitor.config import Channel, QuietHours
 from monitor.model import Attempt, DeliveryState, Severity
 from monitor.notify import fallback
@@ -314,6 +315,26 @@ def test_a_message_of_another_command_that_arrives_ends_the_pauses(chain):
     assert chain.write(lambda tx: fallback.take_success(tx, chain.settings, "main", at=chain.now))
     assert chain.write(channels.load) == {}
     assert len(chain.claim("main", later=timedelta(0))) == 1
+
+
+def test_a_test_message_that_arrives_lets_what_waits_be_tried_at_once_and_tells_what_was_given_up(chain):
+    chain.settle(a=900)
+    chain.settle(b=100)
+    fail(chain, "main")
+    chain.give_up("main")
+    expedite(chain.settings, ["main"], at=chain.now)
+    assert chain.write(channels.load) == {}
+    (group,) = chain.claim("main", later=MINUTE)
+    assert {delivery.said.facts.name for delivery in group} == {"a", "b"}
+    expedite(chain.settings, ["main", "second"], at=chain.now)
+    assert len(states(chain, "main")) == 4
+
+
+def test_a_test_message_needs_no_database(chain, tmp_path):
+    url = f"sqlite:///{tmp_path}/nowhere/at/all.db"
+    nowhere = replace(chain.settings, database=replace(chain.settings.database, url=url))
+    expedite(nowhere, ["main"], at=chain.now)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_an_outage_of_everything_is_handed_over_like_anything_else(chain):

@@ -286,6 +286,13 @@ class Story:
         self.mark(channel, "nobody answers", times=24)
         self.now = then
 
+    def notifications(self) -> list[dict[str, Any]]:
+        """Every notification, in the order of acceptance."""
+        first = sa.select(deliveries.c.notification_id, sa.func.min(deliveries.c.id).label("first"))
+        order = first.group_by(deliveries.c.notification_id).subquery()
+        question = sa.select(notifications).join(order, order.c.notification_id == notifications.c.id)
+        return self.write(lambda tx: [dict(row) for row in tx.execute(question.order_by(order.c.first)).mappings()])  # type: ignore[no-any-return]
+
     def rows(self, table: sa.Table, where: Any = None) -> list[dict[str, Any]]:
         order = [table.c.organization_id, table.c.taken_at] if table is snapshots else [table.c.id]
         question = sa.select(table).where(sa.true() if where is None else where).order_by(*order)
