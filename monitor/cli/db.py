@@ -74,7 +74,7 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
     settings = load(config_file)
     now = datetime.now(UTC)
     with reading(settings):
-        portions = retention.removable(settings, now)
+        portions = retention.expired_portions(settings, now)
     found: Counter[str] = Counter()
     for portion in portions:
         found[portion.kind.value] += portion.rows

@@ -25,8 +25,7 @@ from monitor.sandbox import (
     run_scenario,
 )
 from monitor.sandbox.faults import answer
-from monitor.sandbox.scenario import DEMO, set_scene
-from monitor.sandbox.usage import balance, spent, spent_shares
+from monitor.sandbox.scenario import DEMO, balance, set_scene, spent, spent_shares
 
 KEY = "sk-sandbox"
 
