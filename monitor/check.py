@@ -74,7 +74,7 @@ def _open_rehearsal(settings: Settings, folder: Path) -> Store:
     reader = engines.open_reader(settings.database.url)
     try:
         if migrate.is_current(reader):
-            rows = writer.read(reader, copy.standing_rows)
+            rows = writer.read(reader, copy.judged_rows)
             opened.write_now(lambda tx: copy.insert_rows(tx, rows))
     except DatabaseError:
         log.info("there is no database yet: judging without history")
