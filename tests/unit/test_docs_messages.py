@@ -14,6 +14,6 @@ def test_the_page_is_what_the_code_writes():
 
 
 def test_the_page_has_the_beginning_the_reminder_and_the_end_of_every_rule():
-    shown = {(one.rule, one.reason) for one in NOTIFICATIONS}
+    shown = {(notification.rule, notification.reason) for notification in NOTIFICATIONS}
     assert {(rule, reason) for rule in Rule for reason in (Reason.OPENED, Reason.REMINDER, Reason.RESOLVED)} <= shown
     assert {reason for _, reason in shown} == set(Reason) - {Reason.DIGEST}
