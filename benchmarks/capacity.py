@@ -104,9 +104,9 @@ def _wait(reader: sa.Engine, process: subprocess.Popen[bytes], *, at_least: int,
     began = time.monotonic()
     while True:
         assert process.poll() is None, "the daemon has ended"
-        found = _sample(reader, process.pid)
-        if found.checks >= at_least and found.at - began >= seconds:
-            return found
+        sample = _sample(reader, process.pid)
+        if sample.checks >= at_least and sample.at - began >= seconds:
+            return sample
         time.sleep(0.1)
 
 

@@ -59,7 +59,7 @@ class Outcome:
 # --- cases ------------------------------------------------------------------------------------------------------------
 
 
-def found(folder: Path) -> Any:
+def load_cases(folder: Path) -> Any:
     """The module `runway_cases` of that folder."""
     spec = importlib.util.spec_from_file_location("runway_cases", folder / "runway_cases.py")
     assert spec is not None
@@ -269,7 +269,7 @@ def main() -> int:
     if not (folder / "runway_cases.py").is_file():
         print(f"{folder} has no runway_cases.py: name the folder that holds the usage series", file=sys.stderr)
         return 66
-    module = found(folder)
+    module = load_cases(folder)
     averages = {"average of 24 h": average(24), "average of 7 d": average(168)}
     cases = given(module, folder)
     linear = {f"predict_linear {h} h": by_index(module.predict_linear(h)) for h in (1, 6, 24)}

@@ -39,8 +39,8 @@ def balances(file: Path) -> Iterator[Decimal]:
 def alerts(walk: list[Decimal], clear: Decimal, confirm: int) -> int:
     rules = Rules(credits=(Rung(Severity.WARNING, LEVEL, clear),), confirm_checks=confirm, remind={})
     snapshots = [Snapshot(START + n * timedelta(minutes=30), balance) for n, balance in enumerate(walk)]
-    said = replay_snapshots(Course.begin("x", rules), snapshots)
-    return sum(notification.reason is Reason.OPENED for notification in said)
+    notifications = replay_snapshots(Course.begin("x", rules), snapshots)
+    return sum(notification.reason is Reason.OPENED for notification in notifications)
 
 
 def main() -> None:

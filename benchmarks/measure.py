@@ -17,7 +17,7 @@ SLOWEST_TIMES = 1  # ... than half a minute
 class Measured:
     """What it gives, and milliseconds: the median, and the fastest, which a busy machine disturbs least."""
 
-    found: Any
+    result: Any
     median: float
     fastest: float
 
@@ -28,11 +28,11 @@ class Measured:
 def measure(work: Callable[[], Any]) -> Measured:
     """How long something takes once the caches are warm."""
     began = time.perf_counter()
-    found = work()
+    result = work()
     first = time.perf_counter() - began
     count = TIMES if first < 1 else SLOW_TIMES if first < 30 else SLOWEST_TIMES
     times = [_once(work) for _ in range(count)]
-    return Measured(found, statistics.median(times), min(times))
+    return Measured(result, statistics.median(times), min(times))
 
 
 def _once(work: Callable[[], object]) -> float:

@@ -85,25 +85,25 @@ def fill(configured: Settings, days: int) -> None:
 def from_database(configured: Settings) -> tuple[int, int]:
     engine = engines.open_reader(configured.database.url)
     led = backtest.courses(engine, configured)
-    said = sum(1 for _ in backtest.replay(engine, led))
+    notifications = sum(1 for _ in backtest.replay(engine, led))
     engine.dispose()
-    return sum(course.judged for course in led.values()), said
+    return sum(course.judged for course in led.values()), notifications
 
 
 def from_snapshots(configured: Settings, known: Iterable[Snapshot]) -> tuple[int, int]:
     course = backtest.Course.begin("farm", rules_of(configured, "farm"))
-    said = sum(1 for _ in backtest.replay_snapshots(course, known))
-    return course.judged, said
+    notifications = sum(1 for _ in backtest.replay_snapshots(course, known))
+    return course.judged, notifications
 
 
 def measure(name: str, run: Callable[[], tuple[int, int]]) -> None:
     rates = []
     for _ in range(ROUNDS):
         began = time.process_time()
-        judged, said = run()
+        judged, notifications = run()
         rates.append(judged / (time.process_time() - began))
     middle = sorted(rates)[ROUNDS // 2]
-    print(f"{name:34}{judged:>9,}{said:>7,}{middle:>12,.0f}{min(rates):>10,.0f}")
+    print(f"{name:34}{judged:>9,}{notifications:>7,}{middle:>12,.0f}{min(rates):>10,.0f}")
 
 
 def peak(days: int) -> float:

@@ -1,4 +1,4 @@
-"""Puts the parts together: settings in, ready parts out.  The only room that knows every implementation."""
+"""Wires the parts together: settings in, ready parts out.  Only this module knows every implementation."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -32,21 +32,21 @@ class Parts:
     due: dict[str, datetime]  # account → when its next poll is due
 
     async def leave(self) -> list[Check]:
-        """Let go of connections; return what was fetched and could not be settled."""
+        """Close the connections to the vendors; return what was fetched and could not be settled."""
         carried_over = await self.batch.give_up()
         for provider in self.providers:
             await provider.aclose()
         return carried_over
 
     async def close(self) -> None:
-        """Let go of connections and the database, after what was gathered is settled."""
+        """Settle what was gathered, then close the connections and the database."""
         await self.batch.flush()
         await self.leave()
         self.store.close()
 
 
 def open_database(settings: Settings) -> Store:
-    """Return the database, its schema up to date; made when there is none.  Raise `SchemaOutdated` where it is not."""
+    """Return the database, created and upgraded where necessary; raise `SchemaOutdated` where that is not allowed."""
     opened = Store(settings.database.url)
     for lax_mode in integrity.lax_modes(settings.database.url):
         log.warning("%s", lax_mode)
@@ -69,10 +69,10 @@ def open_parts(
     counters: Counters | None = None,
     mended: Collection[str] = (),
 ) -> Parts:
-    """Read the secrets, bring the database in step with the configuration, connect the rooms.
+    """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
-    With a `leader_lock` everything is written in its name; results `carried_over` from before are settled first.  What
-    waits for the `mended` channels is due at once.
+    With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
+    first.  What waits for the `mended` channels is due at once.
     """
     counters = counters or Counters()
     opened.fence = leader_lock.fence if leader_lock else None
@@ -130,7 +130,7 @@ def _deliverer(
     leader_lock: LeaderLock | None,
     is_polling: Callable[[], bool],
 ) -> Deliverer:
-    """Read the channels' URLs; what is sent in the name of a lock is sent while that lasts."""
+    """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
 
     def tell_again(tx: Transaction, channel: str) -> None:
         log_notifications(catch_up(tx, settings, forecasts, at=clock(), channel=channel))
@@ -155,7 +155,7 @@ def due_at(polled_at: datetime | None, every: timedelta, *, now: datetime) -> da
 
 
 def access(settings: Settings, account: str) -> Access:
-    """Return what it takes to ask the vendor in the name of an account; reads its key."""
+    """Return an account's access to the vendor, with its key."""
     configured = settings.accounts[account]
     return Access(
         base_url=configured.base_url,
@@ -182,5 +182,5 @@ def log_notifications(notifications: Sequence[Notification]) -> None:
     """Log a line for every incident that began, changed or ended."""
     for notification in notifications:
         rule, reason = notification.rule.value, notification.reason.value
-        words = (notification.facts.name, rule, reason, notification.severity.label)
-        log.warning("%s: %s %s (%s)", *words, extra=notification.named())
+        severity = notification.severity.label
+        log.warning("%s: %s %s (%s)", notification.facts.name, rule, reason, severity, extra=notification.named())

@@ -1,6 +1,6 @@
-"""The work of `check`: one poll, now, recorded and judged like the daemon's.
+"""The work of `check`: one poll at once, recorded and judged like the daemon's.
 
-And of `organizations` and `notify`, which ask a vendor and tell a channel at once.
+Also the work of `organizations`, which asks the vendors, and of `notify`, which sends test messages.
 """
 
 import asyncio
@@ -48,18 +48,19 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` found: organizations, and what is wrong with whole accounts (name → severity or None, why)."""
+    """The result of `check`: organizations, and troubles of whole accounts (name → severity or None, reason)."""
 
     checked: tuple[Checked, ...]
     accounts: Mapping[str, tuple[Severity | None, str]]
-    delivered: bool  # False: a daemon has the database, and delivers
+    delivered: bool  # False: a daemon runs on the database, and delivers
 
 
 async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry_run: bool) -> CheckReport:
-    """Poll now, record and judge like the daemon, deliver unless a daemon does; `dry_run` keeps and sends nothing."""
+    """Poll now, record and judge like the daemon, deliver unless a daemon does; `dry_run` stores and sends nothing."""
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
-            return await _check(settings, _rehearsal(settings, Path(folder)), names, clock=clock, lock=None)
+            opened = _open_rehearsal(settings, Path(folder))
+            return await _check(settings, opened, names, clock=clock, lock=None)
     opened = open_database(settings)
     lock = leader_lock.acquire(settings.database.url)
     try:
@@ -69,14 +70,14 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
             lock.release()
 
 
-def _rehearsal(settings: Settings, folder: Path) -> Store:
-    """A database for one dry run: what stands in the real one, in a file that is thrown away."""
+def _open_rehearsal(settings: Settings, folder: Path) -> Store:
+    """Return a temporary database for a dry run, with the current rows of the real one."""
     opened = Store(engines.sqlite_url(folder / "rehearsal.db"))
     migrate.upgrade(opened.engine)
     reader = engines.open_reader(settings.database.url)
     try:
         if migrate.is_current(reader):
-            rows = writer.read(reader, copy.standing_rows)
+            rows = writer.read(reader, copy.judged_rows)
             opened.write_now(lambda tx: copy.insert_rows(tx, rows))
     except DatabaseError:
         log.info("there is no database yet: judging without history")
@@ -88,7 +89,7 @@ def _rehearsal(settings: Settings, folder: Path) -> Store:
 async def _check(
     settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, lock: LeaderLock | None
 ) -> CheckReport:
-    """Poll once; deliver with the lock, else a daemon does, or nobody."""
+    """Poll once; deliver only with the lock: without it a daemon does, or it is a dry run."""
     parts = open_parts(settings, opened, clock=clock, leader_lock=lock)
     try:
         began = clock()
@@ -106,7 +107,7 @@ async def _check(
 def _report(
     tx: Transaction, settings: Settings, names: Collection[str], began: datetime, *, delivered: bool
 ) -> CheckReport:
-    """What stands after the poll, read in one transaction."""
+    """Return the state after the poll, read in one transaction."""
     watched = [row for row in organizations.organization_rows(tx) if row.watched]
     if names:
         known = {row.name for row in watched} | {row.vendor_id for row in watched}
@@ -122,6 +123,7 @@ def _report(
 
 
 def _require_known(names: Collection[str], known: Collection[str], *, sort: str) -> None:
+    """Raise `UsageError` for a name that is not known, with the nearest one that is."""
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -129,7 +131,7 @@ def _require_known(names: Collection[str], known: Collection[str], *, sort: str)
 
 
 def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> dict[str, tuple[Severity | None, str]]:
-    """Accounts whose key is refused, and accounts whose list could not be had in this poll."""
+    """Return the accounts whose key is rejected, or whose organizations could not be listed in this poll."""
     names = {row.id: row.name for row in accounts.account_rows(tx) if row.name in settings.accounts}
     troubles: dict[str, tuple[Severity | None, str]] = {
         names[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in names
@@ -137,18 +139,18 @@ def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> d
     for key, incidents in open_incidents(tx, Subject.ACCOUNT, list(names)).items():
         firing = [incident.severity for incident in incidents.values() if incident.is_firing]
         if firing:
-            why = troubles.get(names[key], (None, "the vendor rejects its API key"))[1]
-            troubles[names[key]] = (max(firing), why)
+            _, reason = troubles.get(names[key], (None, "the vendor rejects its API key"))
+            troubles[names[key]] = (max(firing), reason)
     return troubles
 
 
-# --- `organizations` and `notify`, which ask and tell at once ---------------------------------------------------------
+# --- `organizations` and `notify` -------------------------------------------------------------------------------------
 
 
 async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrganization, ...] | FetchError]:
-    """Return what each account's key sees, or why that could not be found out."""
+    """Return the organizations that each account's key sees, or the error of asking for them."""
 
-    async def ask(account: str) -> tuple[VendorOrganization, ...] | FetchError:
+    async def fetch(account: str) -> tuple[VendorOrganization, ...] | FetchError:
         provider = open_account(settings, account)
         try:
             return await provider.fetch_organizations()
@@ -157,11 +159,11 @@ async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrgani
         finally:
             await provider.aclose()
 
-    return dict(zip(settings.accounts, await asyncio.gather(*map(ask, settings.accounts)), strict=True))
+    return dict(zip(settings.accounts, await asyncio.gather(*map(fetch, settings.accounts)), strict=True))
 
 
 async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, str | None]:
-    """Send a test message to each channel; return what went wrong, by channel."""
+    """Send a test message to each channel; return the error of each, None where it was delivered."""
     _require_known(names, settings.channels, sort="channel")
 
     async def send(name: str) -> str | None:

@@ -1,7 +1,6 @@
-"""What the daemon counts from its start on, for whoever shows it.
+"""What the daemon counts from its start on, for the metrics.
 
-Refuses to read a clock, and knows no library that shows figures.  The event loop alone touches it: another thread is
-given a copy.
+Only the event loop's thread uses it; another thread is given a copy.
 """
 
 from bisect import bisect_left
@@ -12,26 +11,26 @@ from typing import Final, Self
 
 from monitor.model import Failure, Snapshot
 
-FETCHED: Final = "success"  # the outcome of a check that gave a balance; the others are kinds of failure
+FETCHED: Final = "success"  # the outcome of a check that returned a balance; the others are kinds of failure
 BOUNDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)  # seconds
 
 
 @dataclass(slots=True)
 class Durations:
-    """How long something took: how often up to each of `BOUNDS` (and longer), and all together in seconds."""
+    """A histogram: how many durations were up to each of `BOUNDS` (and longer), and their total in seconds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     total: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count a duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
 
 @dataclass(slots=True)
 class Counters:
-    """Everything counted; whatever is not in it has not happened yet."""
+    """All counters; what is not in them has not happened yet."""
 
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)  # by account and outcome
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by channel and outcome of an attempt
@@ -50,5 +49,5 @@ class Counters:
         self.deliveries[channel, outcome] += 1
 
     def copy(self) -> Self:
-        """All of it as it is now."""
+        """Return a copy that does not change any more."""
         return deepcopy(self)

@@ -6,7 +6,7 @@ MonitorError
 ├── DatabaseError         cannot be reached or used, or another daemon holds it
 │   ├── SchemaOutdated    says which command to run
 │   └── LeaseLost         another daemon leads: what this one wanted to write as the leader is not written
-├── ListenError           the address of [web] cannot be had
+├── ListenError           the address of [web] cannot be listened on
 ├── FetchError            .kind, .retryable
 │   ├── ProviderUnavailable   timeout, network, 5xx, a gateway's page        retryable
 │   ├── RateLimited           429, with how long                             retryable
@@ -26,7 +26,7 @@ from monitor.model import Failure, FailureKind
 
 
 class MonitorError(Exception):
-    """The root; `exit_code` is what a command ends with when nobody catches it (sysexits where one fits)."""
+    """The root; `exit_code` is what a command exits with when it is not caught (sysexits where one fits)."""
 
     exit_code = 70
 
@@ -76,13 +76,13 @@ class LeaseLost(DatabaseError):
 
 
 class ListenError(MonitorError):
-    """The address that HTTP is to be answered on is in use, or none of ours; it may be free at the next try."""
+    """The address to listen on is in use, or not of this machine; it may be free at the next attempt."""
 
     exit_code = 75
 
 
 class DeliveryError(MonitorError):
-    """A channel did not take a message."""
+    """A channel did not accept a message."""
 
     exit_code = 69
 
@@ -105,7 +105,7 @@ class FetchError(MonitorError):
 
     @property
     def failure(self) -> Failure:
-        """This error as the value that is stored and judged."""
+        """Return this error as the value that is stored and judged."""
         return Failure(self.kind, str(self), self.status, self.vendor_error_id)
 
 

@@ -14,17 +14,17 @@ PARTS = ("questions", "sizes", "commands", "pruning")
 TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL (from a wheel, with fsync and synchronous_commit off)"}
 
 
-def print_parts(found: Stage, year: Year, parts: list[str]) -> None:
-    print(f"\n## {TITLES[found.kind]}: {year.snapshots:,} balances of {year.organizations:,} organizations in a year")
-    last = newest(found.url)
+def print_parts(filled: Stage, year: Year, parts: list[str]) -> None:
+    print(f"\n## {TITLES[filled.kind]}: {year.snapshots:,} balances of {year.organizations:,} organizations in a year")
+    last = newest(filled.url)
     if "questions" in parts:
-        questions.print_questions(found.kind, found.url, found.plain_url, last)
+        questions.print_questions(filled.kind, filled.url, filled.plain_url, last)
     if "sizes" in parts:
-        sizes.print_sizes(found, year)
+        sizes.print_sizes(filled, year)
     if "commands" in parts:
-        commands.print_commands(found, year)
+        commands.print_commands(filled, year)
     if "pruning" in parts:
-        pruning.print_pruning(found, last)
+        pruning.print_pruning(filled, last)
     print(f"\nLoad of the machine at the end: {os.getloadavg()[0]:.1f}")
 
 
@@ -45,8 +45,8 @@ def main() -> None:
             took.append(f"{what}: {seconds:.0f} s")
             more(took[-1])
 
-        with stage(kind, arguments.keep, year, tell) as found:
-            print_parts(found, year, arguments.part or list(PARTS))
+        with stage(kind, arguments.keep, year, tell) as filled:
+            print_parts(filled, year, arguments.part or list(PARTS))
             print(*(f"- {line}" for line in took), sep="\n")
 
 

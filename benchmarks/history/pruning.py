@@ -55,7 +55,7 @@ async def _measure(stage: Stage, url: str, newest: datetime) -> tuple[list[tuple
 async def _prune(opened: Store, settings: Settings, now: datetime) -> None:
     """Ticks one after the other; a daemon pauses for a minute between two."""
     pruner = retention.Pruner(opened, settings)
-    while retention.removable(settings, now):
+    while retention.expired_portions(settings, now):
         await pruner.tick(now)
 
 

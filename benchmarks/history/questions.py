@@ -136,11 +136,11 @@ def print_questions(kind: str, url: str, plain_url: str, newest: datetime) -> No
             if question.aim is None
             else f"{question.aim:g} ms" + ("" if mine.median <= question.aim else ", missed")
         )
-        lines.append((question.text, f"{mine.found:,}", str(mine), str(other or "-"), gain, aim))
+        lines.append((question.text, f"{mine.result:,}", str(mine), str(other or "-"), gain, aim))
     table(("question; median (fastest)", "rows", "ours", "the plain way", "faster", "aim"), lines)
 
 
 def _measure(what: str, work: Callable[[], int]) -> Measured:
-    found = measure(work)
-    more(f"{what}: {found}")
-    return found
+    measured = measure(work)
+    more(f"{what}: {measured}")
+    return measured

@@ -74,7 +74,7 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
     settings = load(config_file)
     now = datetime.now(UTC)
     with reading(settings):
-        portions = retention.removable(settings, now)
+        portions = retention.expired_portions(settings, now)
     found: Counter[str] = Counter()
     for portion in portions:
         found[portion.kind.value] += portion.rows
@@ -133,18 +133,18 @@ LINES_AT_ONCE: Final = 1000
 def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
     """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""
     from monitor.app import open_database  # noqa: PLC0415
-    from monitor.importer import csv, look_through, put_in  # noqa: PLC0415
+    from monitor.importer import csv, insert, prepare  # noqa: PLC0415
 
     settings, name = load(config_file), csv.shown(file)
-    with csv.opened(file) as source:
+    with csv.open_text(file) as source:
         opened = open_database(settings)
         try:
             with reading(settings) as engine, progress("reading", _size(source)) as done:
-                found = look_through(
+                found = prepare(
                     _told(source, done), name, settings, engine, organization=organization, now=datetime.now(UTC)
                 )
             with progress("importing", found.count) as done:
-                count = put_in(opened, settings, found, done)
+                count = insert(opened, settings, found, done)
         finally:
             opened.close()
     where = _count(len(found.balances), "organization")

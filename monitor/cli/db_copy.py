@@ -11,8 +11,8 @@ from pathlib import Path
 from monitor.config import Database, Settings, database_url
 from monitor.errors import DatabaseError, UsageError
 from monitor.store import engines, leader_lock, migrate, writer
-from monitor.store.backup import copy_pages, page_count, seal, whole_file
-from monitor.store.copy import move_rows, require_equal, row_counts, take_time
+from monitor.store.backup import atomic_file, copy_pages, make_standalone, page_count
+from monitor.store.copy import copy_rows, lift_timeouts, require_equal, row_counts
 from monitor.store.writer import Engine, Store, Transaction
 
 Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do; gives what hears of each part done
@@ -28,7 +28,7 @@ class Copied:
 
 def backup(settings: Settings, path: Path, begin: Begin) -> Copied:
     """Write all of the database as it is now to a new SQLite file, while the daemon runs."""
-    with whole_file(path) as part, _reading(settings.database) as reader:
+    with atomic_file(path) as part, _reading(settings.database) as reader:
         rows = writer.read(reader, lambda source: _back_up(source, part, begin))
     return Copied(rows, f"sqlite:///{path}")
 
@@ -63,7 +63,7 @@ def _back_up(source: Transaction, part: Path, begin: Begin) -> dict[str, int]:
     else:
         with _writing(Database(url, "auto")) as opened:
             opened.write_now(lambda tx: _fill(source, tx, begin))
-    seal(part)
+    make_standalone(part)
     copy = engines.open_reader(url)
     try:
         writer.read(copy, lambda tx: require_equal(source, tx))
@@ -74,12 +74,12 @@ def _back_up(source: Transaction, part: Path, begin: Begin) -> dict[str, int]:
 
 def _fill(source: Transaction, target: Transaction, begin: Begin) -> dict[str, int]:
     for tx in (source, target):
-        take_time(tx)
+        lift_timeouts(tx)
     for name, count in row_counts(target).items():
         if count:
             raise UsageError(f"--to: is not empty (table {name} has {count:,} rows); expected an empty database")
     rows = row_counts(source)
-    move_rows(source, target, begin(sum(rows.values())))
+    copy_rows(source, target, begin(sum(rows.values())))
     return rows
 
 

@@ -1,7 +1,6 @@
-"""Moves balances that have grown old from single ones to hours, and removes what the configuration does not keep.
+"""Rolls up old snapshots and deletes the rows that `[retention]` does not keep: for the daemon, and for `db prune`.
 
-In the background, a small transaction at a time: the results of a poll wait for one of them at most.  Refuses to lose
-anything of the use by day; what it removes is decided by `[retention]` alone.
+It does so in small transactions, so that the results of a poll wait for one of them at most.
 """
 
 import asyncio
@@ -20,20 +19,20 @@ from monitor.store.pruning import Cutoffs, Portion
 from monitor.store.writer import Store
 
 EVERY: Final = timedelta(hours=1)
-BUDGET: Final = 3.0  # seconds of one tick
+TICK_TIMEOUT: Final = 3.0  # seconds
 PAUSE: Final = 0.005  # seconds between two transactions, for others who write
 
 log = logging.getLogger(__name__)
 
 
 def cutoffs(kept: Retention, now: datetime) -> Cutoffs:
-    """From which midnights on things are kept."""
+    """Return the midnights from which on rows are kept."""
     ages = (kept.raw, kept.hourly, kept.daily)
     return Cutoffs(*(None if age is None else floor(now - age, DAY) for age in ages))
 
 
-def removable(settings: Settings, now: datetime, *, most: int | None = None) -> list[Portion]:
-    """What would go now; no more than `most` rows of each portion are counted."""
+def expired_portions(settings: Settings, now: datetime, *, most: int | None = None) -> list[Portion]:
+    """Return the rows that have expired; no more than `most` of each portion are counted."""
     reader = engines.open_reader(settings.database.url)
     try:
         return writer.read(
@@ -44,19 +43,19 @@ def removable(settings: Settings, now: datetime, *, most: int | None = None) -> 
 
 
 def prune(opened: Store, settings: Settings, now: datetime) -> Iterator[tuple[Portion, int]]:
-    """Remove all of it, beside a daemon that runs; tells after each transaction how many rows of what went."""
-    went = 1
-    while went:
-        went = 0
-        for portion in removable(settings, now, most=1):  # what snapshots leave behind is seen by the next look
+    """Delete every expired row, beside a daemon that may run; yield how many rows each transaction deleted."""
+    deleted = 1
+    while deleted:
+        deleted = 0
+        for portion in expired_portions(settings, now, most=1):  # hours that are new from snapshots come next time
             while rows := opened.write_now(partial(pruning.delete_slice, portion=portion)):
-                went += rows
+                deleted += rows
                 yield portion, rows
                 time.sleep(PAUSE)
 
 
 class Pruner:
-    """The daemon's part: `tick` once a minute; it looks once an hour, and again soon while there is more to do."""
+    """The daemon's part: call `tick` once a minute; it prunes once an hour, and at every tick while rows are left."""
 
     def __init__(self, opened: Store, settings: Settings) -> None:
         self._store = opened
@@ -65,11 +64,11 @@ class Pruner:
         self._failing = False
 
     async def tick(self, now: datetime) -> None:
-        """Remove for a few seconds what is too old, when it is time to look."""
+        """Delete expired rows for a few seconds, when it is time."""
         if self._due_at is not None and self._due_at - EVERY <= now < self._due_at:
             return
         try:
-            self._due_at = now + EVERY if await self._remove(now) else None
+            self._due_at = now + EVERY if await self._prune(now) else None
         except DatabaseError as error:
             if not self._failing:
                 log.warning("old balances stay for now: %s", error)
@@ -77,11 +76,11 @@ class Pruner:
         else:
             self._failing = False
 
-    async def _remove(self, now: datetime) -> bool:
-        """Whether all of it went."""
-        portions, total = await asyncio.to_thread(removable, self._settings, now, most=1), 0
+    async def _prune(self, now: datetime) -> bool:
+        """Delete expired rows; return whether none had expired."""
+        portions, total = await asyncio.to_thread(expired_portions, self._settings, now, most=1), 0
         clock = asyncio.get_running_loop().time
-        ends = clock() + BUDGET
+        ends = clock() + TICK_TIMEOUT
         for portion in portions:
             rows = 1
             while rows:

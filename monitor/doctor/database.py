@@ -67,7 +67,7 @@ def _soundness(engine: Engine, shown: str) -> Iterator[Finding]:
     if engine.dialect.name != "sqlite":
         return
     try:
-        damage = integrity.damage(engine, within=CHECKED_FOR)
+        damage = integrity.find_damage(engine, within=CHECKED_FOR)
     except TimeoutError:
         yield ok(
             "integrity", f"no fault found within {CHECKED_FOR:g} s; the file is larger than can be checked in that time"

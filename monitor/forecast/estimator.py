@@ -1,7 +1,7 @@
 """The use of one organization, folded from its snapshots one by one into days and hours.
 
-Refuses to keep snapshots: whatever the interval of the polls, it holds 28 days and the 24 hours of a day.  A rise of
-the balance ends a segment, and what was used beneath it stays unknown; a single fall far beyond the usual is set aside.
+Its size does not depend on the interval of the polls: 28 days, and the 24 hours of a day.  What was used beneath a
+rise of the balance stays unknown; a single fall far beyond the usual is set aside as an outlier.
 """
 
 import json
@@ -10,25 +10,28 @@ from datetime import timedelta
 from statistics import fmean
 from typing import Final, Self
 
-from monitor.forecast.rhythm import DAY, Day, Rhythm, even, learn, resettled
+from monitor.forecast.rhythm import DAY, Day, Rhythm, even_rhythm, learn, rescale_after_shift
 from monitor.model import Runway, Snapshot, Unknown
 
 MEMORY: Final = 28  # days of use that are kept
-ENOUGH: Final = 24.0  # hours of known use before anything is forecast
-FEW: Final = 3  # days; with fewer, use is taken as even
-GAP: Final = 6.0  # hours; a longer one between two snapshots tells how much was used, but not when
-FULL: Final = 0.99  # of an hour
-HALF: Final = 0.5  # of a day's use; with less of it seen, the day is unknown
+MIN_HOURS: Final = 24.0  # hours of known use before anything is forecast
+MIN_DAYS: Final = 3  # days; with fewer, use is taken as even
+GAP: Final = 6.0  # hours; after a longer one between two snapshots it is known how much was used, but not when
+HOUR_SEEN: Final = 0.99  # of an hour: with less of it seen, it is not counted
+DAY_SEEN: Final = 0.5  # of a day's use; with less of it seen, the day is unknown
 FADE: Final = math.exp(-1 / 20)  # of the hours, from day to day
-HOUR_PRIOR: Final = 1.0  # days: how much proof an hour needs to differ from the others
+HOUR_PRIOR: Final = 1.0  # days of evidence that an hour needs to differ from the others
 ONE_OFF: Final = 1.0  # usual days in one fall are beyond the usual ...
 ONE_OFF_HOURS: Final = 8.0  # ... and another one for so many hours between the snapshots
-AGAIN: Final = 2  # such falls in a row are use
-OFTEN: Final = 3  # and so are such falls within the memory
+REPEATED: Final = 2  # such falls in a row are use
+RECURRING: Final = 3  # and so are such falls within the memory
 
 
 class Estimator:
-    """What is known of one organization's use: `add` every snapshot in order of arrival, ask `runway` at any time."""
+    """What is known of one organization's use: `add` every snapshot in order of arrival, ask `runway` at any time.
+
+    `dump` stores the attributes under their names: one that is renamed makes stored states unreadable.
+    """
 
     def __init__(self) -> None:
         self._start_over(-math.inf, 0.0)
@@ -58,40 +61,40 @@ class Estimator:
             return
         self._at, self._balance = at, balance
         if at <= before:
-            self._step_back(int(at // DAY), max(used, 0.0))
+            self._add_backwards(int(at // DAY), max(used, 0.0))
         elif used >= 0:
             self._count(before, at, used)
-        self._turn_to(int(at // DAY))
+        self._advance_to(int(at // DAY))
 
     def runway(self) -> Runway | Unknown:
-        """From the last snapshot added until the credits are used up."""
-        if self._watched < ENOUGH:
-            return Unknown(timedelta(hours=ENOUGH - self._watched))
-        rhythm = self._learned() or even(self._pace(), self._watched / DAY)
+        """Return the runway from the last snapshot added until the credits are used up."""
+        if self._watched < MIN_HOURS:
+            return Unknown(timedelta(hours=MIN_HOURS - self._watched))
+        rhythm = self._learned_rhythm() or even_rhythm(self._burn_rate(), self._watched / DAY)
         return rhythm.runway(self._at, self._balance)
 
     def dump(self) -> str:
-        """All of it, for `load`: about two kilobytes."""
+        """Return the whole state as JSON, for `load`: about two kilobytes."""
         return json.dumps({name: value for name, value in vars(self).items() if name != "_rhythm"})
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """What `dump` wrote; goes on as if it had never stopped."""
+        """Return the estimator that `dump` wrote, as if it had never stopped."""
         usage = cls()
         vars(usage).update(json.loads(text))
         usage._days = [Day(*day) for day in usage._days]
         return usage
 
-    def _pace(self) -> float:
+    def _burn_rate(self) -> float:
         return self._spent / self._watched * DAY
 
-    def _learned(self) -> Rhythm | None:
-        if self._rhythm is None and sum(day.used is not None for day in self._days) >= FEW:
-            self._rhythm = learn(self._day, self._days, self._shares(), often=self._often())
+    def _learned_rhythm(self) -> Rhythm | None:
+        if self._rhythm is None and sum(day.used is not None for day in self._days) >= MIN_DAYS:
+            self._rhythm = learn(self._day, self._days, self._shares(), recurring=self._recurring_drops())
         return self._rhythm
 
-    def _step_back(self, day: int, used: float) -> None:
-        """The clock did not move on: the use counts, the time does not; far back, the days are numbered anew."""
+    def _add_backwards(self, day: int, used: float) -> None:
+        """Count use without time, since the clock did not move on; when it stepped far back, renumber the days."""
         self._used[int(self._at) % DAY] += used
         if day < self._day - 1:
             self._day, self._rhythm = day, None
@@ -101,18 +104,18 @@ class Estimator:
             self._beyond = 0
         else:
             self._beyond += 1
-            if self._beyond < AGAIN:
+            if self._beyond < REPEATED:
                 self._drops.append((self._day, used))
                 return
-            if self._beyond == AGAIN and self._drops:
+            if self._beyond == REPEATED and self._drops:
                 used += self._drops.pop()[1]
                 self._rhythm = None
         self._spread(start, end, used)
 
     def _limit(self, hours: float) -> float:
-        """The most that a fall over so many hours may be without being set aside."""
-        rhythm = self._learned()
-        usual = rhythm.usual if rhythm else self._pace() if self._watched >= ENOUGH else 0.0
+        """Return the largest fall over so many hours that is not an outlier."""
+        rhythm = self._learned_rhythm()
+        usual = rhythm.usual if rhythm else self._burn_rate() if self._watched >= MIN_HOURS else 0.0
         return usual * (ONE_OFF + hours / ONE_OFF_HOURS) if usual > 0 else math.inf
 
     def _spread(self, start: float, end: float, used: float) -> None:
@@ -120,7 +123,7 @@ class Estimator:
         self._spent += used
         self._watched += end - start
         while start < end:
-            self._turn_to(int(start // DAY))
+            self._advance_to(int(start // DAY))
             until = min(start // 1 + 1, end)
             hour = int(start) % DAY
             self._used[hour] += rate * (until - start)
@@ -128,27 +131,27 @@ class Estimator:
             self._fine = self._fine and fine
             start = until
 
-    def _turn_to(self, day: int) -> None:
+    def _advance_to(self, day: int) -> None:
         while self._day < day:
-            self._close()
+            self._close_day()
 
-    def _close(self) -> None:
-        """The day is over: keep its use, and when in the day it was."""
-        rhythm, shares = self._learned(), self._shares()
+    def _close_day(self) -> None:
+        """Keep the use of the day that is over, and at which hours it was."""
+        rhythm, shares = self._learned_rhythm(), self._shares()
         seen = sum(min(seen, 1.0) * share for seen, share in zip(self._seen, shares, strict=True))
-        self._days.append(Day(sum(self._used) / seen if seen >= HALF else None, self._fine))
+        self._days.append(Day(sum(self._used) / seen if seen >= DAY_SEEN else None, self._fine))
         most = rhythm.usual / 4 if rhythm and rhythm.usual > 0 else math.inf
         for hour, part in enumerate(self._seen):
-            if self._fine and part >= FULL:
+            if self._fine and part >= HOUR_SEEN:
                 self._hours[hour] = self._hours[hour] * FADE + min(self._used[hour], most)
                 self._times[hour] = self._times[hour] * FADE + 1
         self._day += 1
-        self._days = resettled(self._day, self._days[-MEMORY:])
+        self._days = rescale_after_shift(self._day, self._days[-MEMORY:])
         self._drops = [drop for drop in self._drops if drop[0] >= self._day - MEMORY]
         self._used, self._seen, self._fine, self._rhythm = [0.0] * DAY, [0.0] * DAY, True, None
 
     def _shares(self) -> list[float]:
-        """Each hour's part of a day's use; the more even, the fewer days are known."""
+        """Return each hour's share of a day's use; the fewer days are known, the more even."""
         pairs = list(zip(self._hours, self._times, strict=True))
         known = [used / times for used, times in pairs if times]
         mean = fmean(known) if known else 0.0
@@ -158,7 +161,7 @@ class Estimator:
         total = sum(shares)
         return [share / total for share in shares]
 
-    def _often(self) -> float:
-        """Credits a day of falls that were set aside but come again and again; today's are not yet among them."""
+    def _recurring_drops(self) -> float:
+        """Return credits a day of outliers that recur; today's are not yet among them."""
         falls = [used for day, used in self._drops if day < self._day]
-        return sum(falls) / len(self._days) if len(falls) >= OFTEN else 0.0
+        return sum(falls) / len(self._days) if len(falls) >= RECURRING else 0.0

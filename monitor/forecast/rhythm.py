@@ -1,7 +1,7 @@
-"""The usual use of an organization: a level, a weekly and a daily rhythm, and how far off that may be.
+"""The usual use of an organization: a level, a weekly and a daily rhythm, and their spread.
 
-Refuses to know snapshots and clocks: days of use go in, hours until so many credits are used come out.  Days and hours
-are UTC; instants are hours since 1970, days are numbered from there.
+Days of use go in, hours until so many credits are used come out.  Days and hours are UTC; instants are hours since
+1970, days are numbered from there.
 """
 
 import math
@@ -25,7 +25,7 @@ LONG: Final = 14.0  # days back over which the lasting level fades ...
 SHORT: Final = 3.0  # ... and the recent one
 RISING: Final = 0.5  # how much of the way from the lasting to the recent level is believed ...
 FALLING: Final = 0.2  # ... and less when use falls: warning late is worse than early
-WEEKDAY_PRIOR: Final = 6.0  # in weeks: how much proof one weekday needs to differ from the others ...
+WEEKDAY_PRIOR: Final = 6.0  # in weeks: how much evidence one weekday needs to differ from the others ...
 WEEKEND_PRIOR: Final = 0.5  # ... and the weekend
 CAUTION: Final = 1.4  # "likely" leans to the early side by so many spreads ...
 STEADY: Final = 0.18  # ... beyond what warns in time anyway ...
@@ -33,11 +33,11 @@ MOST_CAUTION: Final = 0.3  # ... and no further
 SURGE: Final = (3, 0.9)  # days in a row, and by what logarithm, beyond the usual: a new level, not a burst
 LULL: Final = (5, -0.9)
 SHIFT_SPREADS: Final = 3.0
-UNTOLD_SPREAD: Final = 0.2  # while there are too few days to tell it
+DEFAULT_SPREAD: Final = 0.2  # while there are too few days to estimate it
 
 
 class Day(NamedTuple):
-    """One past day: credits used, None when too little of it was seen; `fine` when its hours were seen too."""
+    """One past day: credits used, None when too little of it was seen; `fine`: its hours are known, too."""
 
     used: float | None
     fine: bool
@@ -47,8 +47,8 @@ class Day(NamedTuple):
 class Rhythm:
     """Expected use, hour by hour, of the week that begins at 0:00 of `day` and repeats itself.
 
-    `curve[h]` is what is used until hour `h`; `usual` a usual day's use; `spread` the deviation of a day's logarithm;
-    `days` on how many days it rests.
+    `curve[h]` is what is used until hour `h`; `usual` the use of a usual day; `spread` the deviation of a day's
+    logarithm; `days` how many days it was learned from.
     """
 
     day: int
@@ -58,7 +58,7 @@ class Rhythm:
     days: float
 
     def runway(self, at: float, credits: float) -> Runway:
-        """Until a balance seen at the instant `at` is used up."""
+        """Return hours until a balance seen at the instant `at` is used up."""
         if credits <= 0:
             return Runway(0.0, 0.0, 0.0)
         likely = self._until(at, credits)
@@ -84,27 +84,30 @@ class Rhythm:
         return max(weeks * WEEK * DAY + node - 1 + part - since, 0.0)
 
 
-def even(use: float, days: float) -> Rhythm:
-    """Too few days for a rhythm: `use` credits a day, evenly, as seen over so many days."""
+def even_rhythm(use: float, days: float) -> Rhythm:
+    """Return the rhythm for too few days: `use` credits a day, evenly, as seen over so many days."""
     curve = tuple([use / DAY * hour for hour in range(WEEK * DAY + 1)])
-    return Rhythm(0, curve, use, UNTOLD_SPREAD, days)
+    return Rhythm(0, curve, use, DEFAULT_SPREAD, days)
 
 
-def learn(day: int, days: Sequence[Day], shares: Sequence[float], *, often: float) -> Rhythm:
-    """The rhythm from 0:00 of `day` on: the days before it, each hour's share of one, `often` credits a day on top."""
+def learn(day: int, days: Sequence[Day], shares: Sequence[float], *, recurring: float) -> Rhythm:
+    """Return the rhythm from 0:00 of `day` on, from the days before it and each hour's share of a day.
+
+    `recurring`: credits a day that are used on top, in outliers that recur.
+    """
     pattern = _pattern(day, days)
     if pattern.usual <= 0:
-        ahead = [often] * WEEK
+        ahead = [recurring] * WEEK
     else:
         use = max((math.exp(pattern.level) - OFFSET) * pattern.usual, pattern.floor)
         use *= math.exp(min(max(CAUTION * (pattern.spread - STEADY), 0.0), MOST_CAUTION))
-        ahead = [use * math.exp(pattern.week[(day + i) % WEEK]) + often for i in range(WEEK)]
+        ahead = [use * math.exp(pattern.week[(day + i) % WEEK]) + recurring for i in range(WEEK)]
     curve = accumulate((use * share for use in ahead for share in shares), initial=0.0)
     return Rhythm(day, tuple(curve), pattern.usual, pattern.spread, pattern.days)
 
 
-def resettled(day: int, days: list[Day]) -> list[Day]:
-    """The days before `day`; after a lasting shift of the level the older ones at the new level, rhythm kept."""
+def rescale_after_shift(day: int, days: list[Day]) -> list[Day]:
+    """Return the days before `day`; after a lasting shift of the level, older days are rescaled to the new level."""
     for length, least in (SURGE, LULL):
         past, recent = days[:-length], days[-length:]
         if len(days) < length + WEEK or not all(d.fine and d.used is not None for d in recent):
@@ -146,21 +149,21 @@ def _pattern(day: int, days: Sequence[Day]) -> _Pattern:
 
 
 def _usual(uses: Sequence[float]) -> float:
-    """Between median and mean, of days of which none counts for more than four."""
+    """Return a use between median and mean; no day counts for more than four medians."""
     middle = median(uses)
     mean = fmean(min(used, 4 * middle) for used in uses) if middle > 0 else fmean(uses)
     return math.sqrt(max(middle, mean / 10) * mean)
 
 
 def _floor(uses: Sequence[float]) -> float:
-    """Use that comes on few days escapes the logarithms: then the mean holds."""
+    """Return the mean where use falls on few days, which logarithms underestimate; else 0."""
     mean = fmean(uses)
     idle = sum(used < mean / 10 for used in uses)
     return idle / len(uses) * fmean(min(used, 4 * mean) for used in uses) if 2 * idle > len(uses) else 0.0
 
 
 def _week(logs: Sequence[tuple[int, float]]) -> list[float]:
-    """What each weekday adds, drawn to what the weekend adds, and that to nothing, until there is proof."""
+    """Return what each weekday adds: shrunk to the weekend's effect, and that to zero, while evidence is small."""
     if not logs:
         return [0.0] * WEEK
     mean = fmean(log for _, log in logs)
@@ -180,7 +183,7 @@ def _week(logs: Sequence[tuple[int, float]]) -> list[float]:
 
 
 def _level(ages: Sequence[int], logs: Sequence[float]) -> tuple[float, float]:
-    """The logarithm of the use to expect, and its spread from day to day."""
+    """Return the logarithm of the use to expect, and its spread from day to day."""
     lasting = [math.exp(-age / LONG) for age in ages]
     level = _mean(lasting, logs)
     lead = _mean([math.exp(-age / SHORT) for age in ages], logs) - level

@@ -1,5 +1,5 @@
-"""History from elsewhere: CSV rows, matched with organizations, loaded all or nothing."""
+"""Import of history: CSV rows, matched with organizations, loaded all or nothing."""
 
-from monitor.importer.load import look_through, put_in
+from monitor.importer.load import insert, prepare
 
-__all__ = ["look_through", "put_in"]
+__all__ = ["insert", "prepare"]

@@ -1,6 +1,6 @@
-"""Balances from anybody's CSV: columns `taken_at` and `credits`, perhaps `organization`, `id` and `account`.
+"""Read balances from a CSV file: columns `taken_at` and `credits`, optionally `organization`, `id` and `account`.
 
-Refuses to guess: what is no instant or no number is a mistake with its line, and all of them are found.
+A row that is no balance becomes a `Problem` with its line; reading goes on, so that all problems are reported.
 """
 
 import csv
@@ -21,11 +21,11 @@ from monitor.model import Snapshot
 COLUMNS: Final = ("taken_at", "credits")
 NAMES: Final = ("organization", "id", "account")
 NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-SHOWN: Final = 40  # characters of what is wrong
+SHOWN: Final = 40  # characters of a cell in a problem
 
 
-class Listed(NamedTuple):
-    """One balance; of the names those that have a column, else empty."""
+class Row(NamedTuple):
+    """One balance; a name whose column is missing is empty."""
 
     line: int
     taken_at: datetime
@@ -34,21 +34,21 @@ class Listed(NamedTuple):
     is_naive: bool  # the instant had no offset, and was taken as UTC
 
 
-class Wrong(NamedTuple):
-    """One mistake."""
+class Problem(NamedTuple):
+    """What is wrong with a line."""
 
     line: int
-    problem: str
+    text: str
 
 
 def shown(path: Path) -> str:
-    """What messages call it."""
+    """Return what messages call a file."""
     return "standard input" if str(path) == "-" else str(path)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
-    """The text of a file, or of standard input for `-`; `UsageError` when it cannot be read or is no text."""
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open the text of a file, or of standard input for `-`; `UsageError` when it cannot be read or is no text."""
     try:
         if str(path) == "-":
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict", newline="")  # type: ignore[union-attr]
@@ -63,63 +63,65 @@ def opened(path: Path) -> Iterator[TextIO]:
 
 
 def read_snapshots(path: Path) -> list[Snapshot]:
-    """The snapshots of a CSV file, by time; `UsageError` with the line of the first mistake."""
-    with opened(path) as source:
-        return sorted(_sound(read_rows(source), path), key=attrgetter("taken_at"))
+    """Return the snapshots of a CSV file, by time; `UsageError` with the line of the first problem."""
+    with open_text(path) as source:
+        return sorted(_snapshots(read_rows(source), path), key=attrgetter("taken_at"))
 
 
-def _sound(found: Iterable[Listed | Wrong], path: Path) -> Iterator[Snapshot]:
-    for one in found:
-        if isinstance(one, Wrong):
-            raise UsageError(f"{shown(path)}:{one.line}: {one.problem}")
-        yield Snapshot(one.taken_at, one.credits)
+def _snapshots(rows: Iterable[Row | Problem], path: Path) -> Iterator[Snapshot]:
+    for row in rows:
+        if isinstance(row, Problem):
+            raise UsageError(f"{shown(path)}:{row.line}: {row.text}")
+        yield Snapshot(row.taken_at, row.credits)
 
 
 def read_rows(
     source: Iterable[str], *, needed: tuple[str, ...] = COLUMNS, naive_is_utc: bool = False
-) -> Iterator[Listed | Wrong]:
-    """Each balance or what is wrong with it, in the order of the lines; other columns are left alone."""
+) -> Iterator[Row | Problem]:
+    """Yield each balance, or what is wrong with it, in the order of the lines; other columns are ignored."""
     reader = csv.reader(source)
-    header = next(_rows(reader), [])
-    if isinstance(header, Wrong):
+    header = next(_cells(reader), [])
+    if isinstance(header, Problem):
         yield header
         return
     names = [name.strip() for name in header]
     if missing := [column for column in needed if column not in names]:
         seen = ", ".join(names)[: 4 * SHOWN]
         also = f"; it has {seen}" if seen else ""
-        yield Wrong(1, f"there is no column {missing[0]} in the first line{also}")
+        yield Problem(1, f"there is no column {missing[0]} in the first line{also}")
         return
     if twice := [column for column in (*COLUMNS, *NAMES) if names.count(column) > 1]:
-        yield Wrong(1, f"there are two columns {twice[0]} in the first line")
+        yield Problem(1, f"there are two columns {twice[0]} in the first line")
         return
     places = [names.index(column) if column in names else -1 for column in (*COLUMNS, *NAMES)]
-    for row in _rows(reader):
+    for cells in _cells(reader):
         try:
-            yield row if isinstance(row, Wrong) else _listed(row, reader.line_num, places, naive_is_utc=naive_is_utc)
+            yield (
+                cells if isinstance(cells, Problem) else _row(cells, reader.line_num, places, naive_is_utc=naive_is_utc)
+            )
         except ValueError as error:
-            yield Wrong(reader.line_num, str(error))
+            yield Problem(reader.line_num, str(error))
 
 
-def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | Wrong]:
-    """The rows that are not empty; one that is no CSV does not end it."""
+def _cells(reader: Iterator[list[str]]) -> Iterator[list[str] | Problem]:
+    """Yield the cells of each line that is not empty; a line that is no CSV does not end it."""
     while True:
         try:
-            row = next(reader, None)
+            cells = next(reader, None)
         except csv.Error as error:
-            yield Wrong(reader.line_num, str(error))  # type: ignore[attr-defined]
+            yield Problem(reader.line_num, str(error))  # type: ignore[attr-defined]
             continue
-        if row is None:
+        if cells is None:
             return
-        if row:
-            yield row
+        if cells:
+            yield cells
 
 
-def _listed(row: list[str], line: int, places: list[int], *, naive_is_utc: bool) -> Listed:
-    cells = [*row, *[""] * max(1, max(places) + 2 - len(row))]  # the last is that of a column that is not there
+def _row(cells: list[str], line: int, places: list[int], *, naive_is_utc: bool) -> Row:
+    cells = [*cells, *[""] * max(1, max(places) + 2 - len(cells))]  # the last one is for a column that is missing
     at, amount, organization, vendor_id, account = [cells[place].strip() for place in places]
     taken_at, is_naive = _instant(at, naive_is_utc=naive_is_utc)
-    return Listed(line, taken_at, _credits(amount), (organization, vendor_id, account), is_naive)
+    return Row(line, taken_at, _credits(amount), (organization, vendor_id, account), is_naive)
 
 
 def _instant(text: str, *, naive_is_utc: bool) -> tuple[datetime, bool]:
@@ -142,7 +144,7 @@ def _instant(text: str, *, naive_is_utc: bool) -> tuple[datetime, bool]:
 def _credits(text: str) -> Decimal:
     if not text:
         raise ValueError("credits: is missing")
-    # Decimal takes more than that: underscores, other scripts' digits, Infinity.
+    # Decimal accepts more: underscores, digits of other scripts, Infinity.
     if not NUMBER.fullmatch(text):
         raise ValueError(f"credits: {text[:SHOWN]!r} is not a number such as 1234.5")
     amount = Decimal(text)

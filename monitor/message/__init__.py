@@ -1,7 +1,6 @@
-"""Every word a human reads in a notification.
+"""Messages: the text of alerts, digests and tests, in plain text, Markdown and HTML.
 
-Refuses to decide whether anything is said, to read a clock, and to trust a name: what the vendor calls things reaches
-every form of a message as one harmless line.
+Names that the vendor or a user chose reach every form of a message as one harmless line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,9 @@ from monitor.message import figures
 from monitor.message.alert import headline, lead, span
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
-from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, write
+from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
-from monitor.message.standing import away_line, leads_line, refused_line, stands_by_line, wedged_line
+from monitor.message.status_line import away_line, leads_line, refused_line, stands_by_line, wedged_line
 from monitor.message.words import format_change, format_credits, format_duration, format_instant, harmless
 from monitor.model import Message, Notification, Reason, Severity
 
@@ -44,7 +43,7 @@ TWICE: Final = "the same id twice is the same message twice"
 
 
 def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[Notification] = ()) -> Message:
-    """A notification in words, by the figures it was judged by; instants in UTC and in `timezone`.
+    """Return a notification as a message, with the figures it was judged by; instants in UTC and in `timezone`.
 
     `folded` are older ones of its incident that were not delivered, and are told with it.
     """
@@ -54,8 +53,8 @@ def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[N
         rows=tuple(figures.rows(notification, timezone=timezone)),
         foreign=foreign,
     )
-    return write(
-        Letter(
+    return lay_out(
+        Layout(
             subject=Phrase(headline(notification, timezone=timezone), foreign),
             sections=(section,),
             footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": _ids(notification, folded)}),
@@ -70,19 +69,20 @@ def render_group(
     timezone: ZoneInfo,
     folded: Mapping[str, Sequence[Notification]] = MappingProxyType({}),
 ) -> Message:
-    """One message for what came due together (one notification at least), worst first and what is over last.
+    """Return one message for notifications that came due together (at least one), worst first and resolved ones last.
 
     All headlines stand before any detail: a service that cuts long messages then cuts no notification.  `folded` has,
     by a notification's id, the older ones that are told with it.
     """
     if len(notifications) == 1:
         return render(notifications[0], timezone=timezone, folded=folded.get(notifications[0].id, ()))
-    ordered = sorted(notifications, key=_urgency)
-    headlines = tuple(_headline(one, timezone) for one in ordered)
-    return write(
-        Letter(
+    ordered = sorted(notifications, key=_sort_key)
+    headlines = tuple(_headline(notification, timezone) for notification in ordered)
+    members = (_member(notification, folded.get(notification.id, ()), timezone) for notification in ordered)
+    return lay_out(
+        Layout(
             subject=Phrase(f"{headlines[0].template} (and {len(ordered) - 1} more)", headlines[0].foreign),
-            sections=(Section(items=headlines), *(_member(one, folded.get(one.id, ()), timezone) for one in ordered)),
+            sections=(Section(items=headlines), *members),
             footer=Phrase(f"credit-monitor, {len(ordered)} notifications ({TWICE})"),
             colour=_colour(ordered[0]),
         )
@@ -90,15 +90,15 @@ def render_group(
 
 
 def test_message(channel: str, *, at: datetime, timezone: ZoneInfo) -> Message:
-    """What `credit-monitor notify CHANNEL` sends."""
+    """Return what `credit-monitor notify CHANNEL` sends."""
     foreign = MappingProxyType({"name": harmless(channel)})
     section = Section(
         lead=("This is a test. Nothing is wrong; alerts of credit-monitor will arrive here.",),
         rows=(("Channel", "{name}"), ("Time", format_instant(at, timezone=timezone))),
         foreign=foreign,
     )
-    return write(
-        Letter(
+    return lay_out(
+        Layout(
             subject=Phrase("TEST: credit-monitor reaches channel {name}", foreign),
             sections=(section,),
             footer=Phrase("credit-monitor"),
@@ -107,8 +107,8 @@ def test_message(channel: str, *, at: datetime, timezone: ZoneInfo) -> Message:
     )
 
 
-def _urgency(notification: Notification) -> tuple[bool, int, bool]:
-    """Sorts worst first; what is new stands before what is only said again."""
+def _sort_key(notification: Notification) -> tuple[bool, int, bool]:
+    """Return a sort key: worst first; at the same severity reminders stand behind what is new."""
     over = notification.reason is Reason.RESOLVED
     return over, -notification.severity, notification.reason is Reason.REMINDER
 

@@ -1,6 +1,6 @@
-"""A notification's headline and first paragraphs: its rule's sentences, in the tense of its reason.
+"""The headline and the first paragraphs of a notification: the sentences of its rule, by its reason.
 
-Refuses to lay anything out; foreign words stay templates.
+Foreign words stay templates, filled in by `layout`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from monitor.model import Facts, Notification, Reason, Rule, Subject
 
 
 def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
-    """The subject line: says it all."""
+    """Return the subject line, which must suffice alone."""
     facts, wording = notification.facts, _wording(notification)
     severity = notification.severity.label.upper()
     if facts.calm:
@@ -23,25 +23,25 @@ def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
         case Reason.RESOLVED if facts.reconfigured:
             return f"CLOSED: {wording.topic} of {wording.whose}: the configuration changed"
         case Reason.RESOLVED:
-            return f"RESOLVED: {wording.ended(_shortened(facts))}"
+            return f"RESOLVED: {wording.ended(_shorten(facts))}"
         case Reason.EASED:
-            return f"EASED to {severity}: {wording.begun(facts)}{_when(notification, timezone)}"
+            return f"EASED to {severity}: {wording.begun(facts)}{_moment(notification, timezone)}"
         case Reason.REMINDER:
-            begun = f"{wording.begun(facts)}{_when(notification, timezone)}"
-            return f"STILL {severity}: {begun}{_standing(facts, wording)}"
+            begun = f"{wording.begun(facts)}{_moment(notification, timezone)}"
+            return f"STILL {severity}: {begun}{_open_for(facts, wording)}"
         case _:
-            return f"{severity}: {wording.begun(facts)}{_when(notification, timezone)}"
+            return f"{severity}: {wording.begun(facts)}{_moment(notification, timezone)}"
 
 
 def lead(notification: Notification) -> tuple[str, ...]:
-    """The first paragraphs of the body: what happened, and what to do."""
+    """Return the first paragraphs of the body: what happened, and what to do."""
     facts, wording = notification.facts, _wording(notification)
     if notification.reason is Reason.RESOLVED:
-        return (_reconfigured_end(facts) if facts.reconfigured else _end(facts, wording),)
+        return (_reconfigured_ending(facts) if facts.reconfigured else _ending(facts, wording),)
     if facts.calm:
         return (f"{_capital(wording.topic)} of {wording.whose} came and went {_times(facts)}. It is clear now.",)
-    said = f"{wording.lead(facts)}{_since_before(notification)}{_comes_and_goes(facts)}"
-    return (said, wording.advice) if wording.advice else (said,)
+    text = f"{wording.lead(facts)}{_change(notification)}{_comes_and_goes(facts)}"
+    return (text, wording.advice) if wording.advice else (text,)
 
 
 def span(notification: Notification, folded: Sequence[Notification], *, timezone: ZoneInfo) -> str:
@@ -88,7 +88,7 @@ def _wording(notification: Notification) -> Wording:
     return WORDING[notification.rule]
 
 
-def _shortened(facts: Facts) -> Facts:
+def _shorten(facts: Facts) -> Facts:
     return replace(
         facts,
         snapshot=replace(facts.snapshot, credits=shorten(facts.snapshot.credits)) if facts.snapshot else None,
@@ -96,15 +96,15 @@ def _shortened(facts: Facts) -> Facts:
     )
 
 
-def _when(notification: Notification, timezone: ZoneInfo) -> str:
-    """On which day and when in it a runway ends."""
+def _moment(notification: Notification, timezone: ZoneInfo) -> str:
+    """Return on which day, and when in it, a runway ends."""
     if notification.rule is not Rule.RUNWAY or runway.is_over(notification.facts):
         return ""
     when = runway.moment(notification.facts, timezone=timezone)
     return f", {when}" if when else ""
 
 
-def _standing(facts: Facts, wording: Wording) -> str:
+def _open_for(facts: Facts, wording: Wording) -> str:
     if facts.opened_at is None or (wording.says_how_long and facts.taken_at is not None):
         return ""
     return f" (for {format_duration(facts.at - facts.opened_at)})"
@@ -114,19 +114,19 @@ def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _end(facts: Facts, wording: Wording) -> str:
+def _ending(facts: Facts, wording: Wording) -> str:
     ended = wording.ended(facts)
-    said = (f"{_capital(ended)}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
-    return " ".join(filter(None, said))
+    text = (f"{_capital(ended)}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
+    return " ".join(filter(None, text))
 
 
-def _reconfigured_end(facts: Facts) -> str:
-    said = "This ends because the configuration changed, not because anything got better."
-    return " ".join(filter(None, (said, _lasted(facts, "It stood for"))))
+def _reconfigured_ending(facts: Facts) -> str:
+    text = "This ends because the configuration changed, not because anything got better."
+    return " ".join(filter(None, (text, _lasted(facts, "It stood for"))))
 
 
-def _since_before(notification: Notification) -> str:
-    """How an incident that goes on has changed."""
+def _change(notification: Notification) -> str:
+    """Return how an incident that goes on has changed."""
     facts = notification.facts
     before = facts.previous_severity.label if facts.previous_severity is not None else None
     now = notification.severity.label

@@ -1,15 +1,15 @@
-"""The words about the monitor's own database: the one message that cannot wait in it."""
+"""Messages about the monitor's own database, which cannot wait in its outbox."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, write
+from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
 from monitor.message.words import format_duration, format_instant, harmless
 from monitor.model import Message, Severity
 
 
 def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: str, timezone: ZoneInfo) -> Message:
-    """That nothing can be kept, judged or told until the database is back; `cause` is redacted already."""
+    """Return the message that nothing is recorded or alerted until the database is back; `cause` is redacted."""
     foreign = {"host": harmless(host), "cause": harmless(cause), "id": id}
     lead = (
         "Until it is back no alert can be judged or sent. Balances that are fetched meanwhile are held, and kept then."
@@ -19,8 +19,8 @@ def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: s
         ("Cause", "{cause}"),
         ("What to do", "see to the database; `credit-monitor doctor` says what is wrong with it"),
     )
-    return write(
-        Letter(
+    return lay_out(
+        Layout(
             subject=Phrase(
                 f"CRITICAL: credit-monitor on {{host}} has no database for {format_duration(at - since)}", foreign
             ),
@@ -32,11 +32,11 @@ def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: s
 
 
 def database_back(*, host: str, since: datetime, at: datetime, id: str, timezone: ZoneInfo) -> Message:
-    """That it is over."""
+    """Return the message that the database is back."""
     foreign = {"host": harmless(host), "id": id}
     rows = (("Away since", format_instant(since, timezone=timezone)), ("Back", format_instant(at, timezone=timezone)))
-    return write(
-        Letter(
+    return lay_out(
+        Layout(
             subject=Phrase("RESOLVED: credit-monitor on {host} has its database again", foreign),
             sections=(
                 Section(lead=("What was fetched meanwhile is kept and judged now.",), rows=rows, foreign=foreign),

@@ -1,7 +1,7 @@
 """A channel's daily or weekly summary: what is open, what was not delivered, and every balance.
 
-Refuses to gather any of it.  Trouble stands before balances, and what ends soonest before the rest: a service that
-cuts long messages then cuts what matters least.
+Incidents stand before balances, and the shortest runway before the rest: a service that cuts long messages then cuts
+what matters least.
 """
 
 import math
@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from zoneinfo import ZoneInfo
 
-from monitor.message.layout import COLOURS, RESOLVED, Letter, Phrase, Section, Table, write
+from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, Table, lay_out
 from monitor.message.rules import WORDING
 from monitor.message.runway import format_runway
 from monitor.message.words import CENT, format_duration, format_instant, harmless
@@ -19,10 +19,10 @@ from monitor.model import Digest, DigestLine, Message, OpenLine, Severity
 
 
 def render_digest(digest: Digest, *, timezone: ZoneInfo) -> Message:
-    """A digest in words; instants in UTC and in `timezone`, credits with two decimals."""
+    """Return a digest as a message; instants in UTC and in `timezone`, credits with two decimals."""
     channel = {"channel": harmless(digest.channel)}
-    return write(
-        Letter(
+    return lay_out(
+        Layout(
             subject=Phrase(f"{_period(digest)} summary of {_organizations(digest)}: {', '.join(_trouble(digest))}"),
             sections=tuple(_sections(digest, timezone)),
             footer=Phrase("credit-monitor, summary for channel {channel}", channel),
@@ -125,7 +125,7 @@ def _two_decimals(credits: Decimal | None) -> str:
 
 
 def _age(line: DigestLine, until: datetime) -> str:
-    """What is wrong with a balance, for a column that is left out when there is nothing to say."""
+    """Return what is wrong with a balance, for a column that is left out when all of it is empty."""
     if line.taken_at is None:
         return "never fetched"
     return f"OLD: {format_duration(until - line.taken_at)}" if line.failing else ""

@@ -1,7 +1,4 @@
-"""The figures beneath a notification's words, row by row.
-
-Refuses to say what they mean: that is the headline's.
-"""
+"""The figures of a notification, row by row; what they mean is said in the headline."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -23,12 +20,12 @@ from monitor.model import Facts, Notification, Reason, Rule, Subject
 Row = tuple[str, str]
 
 DAY: Final = timedelta(days=1)
-ROUGHLY: Final = timedelta(minutes=30)  # so far from a day is still "24 hours"
-FRESH: Final = timedelta(minutes=1)  # so long after a snapshot a check may be judged
+ROUGHLY: Final = timedelta(minutes=30)  # off a day this much is still "24 hours"
+FRESH: Final = timedelta(minutes=1)  # between a snapshot and the check that is judged by it
 
 
 def foreign(facts: Facts) -> Mapping[str, str]:
-    """The words that are not ours, harmless."""
+    """Return the foreign words of the facts, made harmless."""
     return {
         "name": harmless(facts.name),
         "account": harmless(facts.account),
@@ -39,7 +36,7 @@ def foreign(facts: Facts) -> Mapping[str, str]:
 
 
 def rows(notification: Notification, *, timezone: ZoneInfo) -> Iterator[Row]:
-    """Label and value of everything known."""
+    """Yield label and value of everything known."""
     facts = notification.facts
     yield from _whose(notification)
     yield from _balance(facts, timezone)
@@ -85,7 +82,7 @@ def _balance(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
 
 
 def _level(notification: Notification) -> Iterator[Row]:
-    """The rung that decided, in the unit of its rule."""
+    """Yield the rung that decided, in the unit of its rule."""
     facts = notification.facts
     if facts.level is None:
         return
@@ -103,7 +100,7 @@ def _level(notification: Notification) -> Iterator[Row]:
 
 
 def _changes(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
-    """What the balance did up to the last known figure."""
+    """Yield how the balance changed up to the last known one."""
     last, previous, day_ago = facts.snapshot, facts.previous, facts.day_ago
     if last is None:
         return

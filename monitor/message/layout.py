@@ -1,7 +1,7 @@
-"""One letter, written out in three forms: plain text, Markdown, and HTML for a mail client.
+"""The layout of a message, rendered as plain text, Markdown, and HTML for mail clients.
 
-Refuses to choose words.  A letter's sentences are templates: foreign words (names, ids, causes) stand in them as
-`{name}` and are put in by each form in its own safe way; everything else in them is ours.
+Sentences are templates: foreign words (names, ids, causes) stand in them as `{name}`, and each form quotes them in its
+own way.  Everything else in a template is ours.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ COLOURS: Final[Mapping[Severity, str]] = {
 }
 GREY: Final = "#dadce0"
 
-# Label and value share a cell: mail programs without HTML then show them on one line.
+# Label and value share a cell: mail clients without HTML then show them on one line.
 PAGE: Final = """\
 <div style="max-width:{width};font:15px/1.5 -apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;color:#202124">
 <div style="padding:12px 16px;background:{colour};color:#ffffff;font-size:17px;font-weight:bold">{subject}</div>
@@ -47,7 +47,7 @@ WIDE: Final = "800px"  # for tables
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A template and what stands in it; `foreign` holds harmless text only."""
+    """A template and its foreign words, which are harmless already."""
 
     template: str
     foreign: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of a letter, from top to bottom; all of it may be missing."""
+    """A part of a message, from top to bottom; each field may be empty."""
 
     heading: str = ""
     lead: tuple[str, ...] = ()  # paragraphs
@@ -75,8 +75,8 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """What a message says, before it takes a form."""
+class Layout:
+    """What a message says, in no form yet."""
 
     subject: Phrase
     sections: tuple[Section, ...]
@@ -84,15 +84,15 @@ class Letter:
     colour: str
 
 
-def write(letter: Letter) -> Message:
-    """The letter in all its forms."""
-    text = [*map(_text, letter.sections), _fill(letter.footer, _bare)]
-    markdown = [*map(_markdown, letter.sections), _fill(letter.footer, _code)]
+def lay_out(layout: Layout) -> Message:
+    """Return the message in all its forms."""
+    text = [*map(_text, layout.sections), _fill(layout.footer, _bare)]
+    markdown = [*map(_markdown, layout.sections), _fill(layout.footer, _code)]
     return Message(
-        subject=_fill(letter.subject, _bare),
+        subject=_fill(layout.subject, _bare),
         text="\n\n".join(text) + "\n",
         markdown="\n\n".join(markdown) + "\n",
-        html=_html(letter),
+        html=_html(layout),
     )
 
 
@@ -105,7 +105,7 @@ def _bare(word: str) -> str:
 
 
 def _code(word: str) -> str:
-    """A code span, in which no dialect of Markdown sees emphasis, links or mentions."""
+    """Return a code span, in which no dialect of Markdown sees emphasis, links or mentions."""
     return f"`{word}`"
 
 
@@ -136,13 +136,13 @@ def _markdown(section: Section) -> str:
         *(_fill(Phrase(part, section.foreign), _code) for part in section.lead),
         "\n".join(f"- {_fill(item, _code)}" for item in section.items),
         _fill(Phrase("\n".join(rows), section.foreign), _code),
-        f"```\n{_aligned(section.table)}\n```" if section.table else "",  # few chats know tables, all know this
+        f"```\n{_aligned(section.table)}\n```" if section.table else "",  # chats without tables know code blocks
     )
     return "\n\n".join(filter(None, parts))
 
 
 def _aligned(table: Table) -> str:
-    """In columns, for a font of one width."""
+    """Return the table in columns, for a monospaced font."""
     lines = (tuple(column.removeprefix(">") for column in table.columns), *table.rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(_padded(line, widths, table)).rstrip() for line in lines)
@@ -156,13 +156,13 @@ def _padded(line: tuple[str, ...], widths: list[int], table: Table) -> list[str]
 # --- HTML -------------------------------------------------------------------------------------------------------------
 
 
-def _html(letter: Letter) -> str:
+def _html(layout: Layout) -> str:
     return PAGE.format(
-        width=WIDE if any(section.table for section in letter.sections) else NARROW,
-        colour=letter.colour,
-        subject=_filled_html(letter.subject),
-        sections="\n".join(map(_html_section, letter.sections)),
-        footer=_filled_html(letter.footer),
+        width=WIDE if any(section.table for section in layout.sections) else NARROW,
+        colour=layout.colour,
+        subject=_filled_html(layout.subject),
+        sections="\n".join(map(_html_section, layout.sections)),
+        footer=_filled_html(layout.footer),
     )
 
 

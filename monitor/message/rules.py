@@ -1,6 +1,6 @@
-"""What each rule says when it opens, changes and ends, its sentences side by side.
+"""The sentences of each rule: when it opens, changes and ends.
 
-Refuses to lay anything out.  `{name}`, `{account}` and `{cause}` stand for foreign words, put in by `letter`.
+`{name}`, `{account}` and `{cause}` stand for foreign words, filled in by `layout`.
 """
 
 import math
@@ -57,9 +57,9 @@ def _topped_up(facts: Facts) -> str:
 
 
 def _below(facts: Facts, *, up: bool = False) -> str:
-    """Which side of the level the balance is on: between a level and its clear level, an incident still stands.
+    """Return on which side of the level the balance is: between level and clear level an incident stays open.
 
-    `up`: beside a balance that was shortened downwards.
+    `up`: shorten the level upwards, beside a balance that was shortened downwards.
     """
     if facts.credits is None or facts.level is None:
         return ""
@@ -92,9 +92,9 @@ def _runway_lead(facts: Facts) -> str:
         return "By the last forecast {name} will be empty soon; at present there is none."
     if runway.is_over(facts) or math.isinf(facts.runway_likely):
         return f"By the forecast {_runway_begun(facts)}."
-    spread = f" ({between})" if (between := runway.band(facts)) else ""
-    said = f"If it is used on as before, {_runway_begun(facts)}{spread}."
-    return f"{said} {limit}" if (limit := _runway_limit(facts)) else said
+    band = f" ({figures})" if (figures := runway.band(facts)) else ""
+    text = f"If it is used on as before, {_runway_begun(facts)}{band}."
+    return f"{text} {limit}" if (limit := _runway_limit(facts)) else text
 
 
 def _runway_limit(facts: Facts) -> str:
@@ -209,7 +209,7 @@ def _credential_ended(_: Facts) -> str:
 
 # --- outage -----------------------------------------------------------------------------------------------------------
 
-STANDS: Final = (
+STILL_LOW: Final = (
     "What was known before still stands: what was low is still low. If credits run low meanwhile, nobody is told."
 )
 
@@ -220,7 +220,7 @@ def _outage_begun(facts: Facts) -> str:
 
 
 def _outage_lead(facts: Facts) -> str:
-    return f"The balances of the {_count(facts)}organizations of account {{account}} cannot be fetched. {STANDS}"
+    return f"The balances of the {_count(facts)}organizations of account {{account}} cannot be fetched. {STILL_LOW}"
 
 
 def _blackout_begun(facts: Facts) -> str:
@@ -229,7 +229,7 @@ def _blackout_begun(facts: Facts) -> str:
 
 
 def _blackout_lead(facts: Facts) -> str:
-    return f"The balances of the {_count(facts)}organizations of all accounts cannot be fetched. {STANDS}"
+    return f"The balances of the {_count(facts)}organizations of all accounts cannot be fetched. {STILL_LOW}"
 
 
 def _count(facts: Facts) -> str:
@@ -286,5 +286,5 @@ BLACKOUT: Final = Wording(
 
 
 def hours(figure: Decimal) -> str:
-    """A level of runway: `7 d`, `2 d 12 h`."""
+    """Return a level of runway: `7 d`, `2 d 12 h`."""
     return format_duration(timedelta(hours=float(figure)))

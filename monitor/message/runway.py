@@ -1,6 +1,6 @@
-"""How long credits last, in words: a sentence's part, a row of a message, a cell of a table.
+"""Runways in words: for a sentence, a row of a message, a cell of a table.
 
-Refuses to forecast.  Hours under two days, then days; beyond 60 days nobody needs to know.
+Hours under two days, then days, and no figure beyond 60 days.
 """
 
 import math
@@ -12,39 +12,39 @@ from monitor.model import Facts, Runway, Unknown
 
 MINUTE: Final = 1 / 60  # in hours, like all figures here
 DAY: Final = 24
-IN_HOURS: Final = 2 * DAY  # under this a runway is said in hours
+IN_HOURS: Final = 2 * DAY  # under this a runway is ends_text in hours
 FAR: Final = 60 * DAY  # from here on no figure is given
 WEEKDAY_ALONE: Final = timedelta(days=6)  # so far ahead a weekday cannot be mistaken for the one a week later
 WHOLE: Final = 9.95  # what would be shown as 10.0 or more has no decimal
 PARTS: Final = ((6, "night"), (12, "morning"), (18, "afternoon"), (22, "evening"), (24, "night"))  # until this hour
 
 
-def left(facts: Facts, hours: float) -> float:
-    """Hours from the instant of the facts: a forecast counts from the snapshot it was made of."""
+def remaining(facts: Facts, hours: float) -> float:
+    """Return hours from the instant of the facts: a forecast counts from the snapshot it was made of."""
     if facts.taken_at is None:
         return max(hours, 0.0)
     return max(hours - max(facts.at - facts.taken_at, timedelta(0)) / timedelta(hours=1), 0.0)
 
 
 def lasting(facts: Facts) -> str:
-    """`about 3.1 days`, `more than 60 days`; for a forecast that is neither unknown nor infinite."""
-    hours = left(facts, facts.runway_likely or 0.0)
+    """Return `about 3.1 days` or `more than 60 days`, for a forecast that is neither unknown nor infinite."""
+    hours = remaining(facts, facts.runway_likely or 0.0)
     return " ".join(_amount(hours)) if hours >= FAR else f"about {' '.join(_amount(hours))}"
 
 
 def is_over(facts: Facts) -> bool:
-    """Whether by the forecast nothing is left, now."""
-    return facts.runway_likely is not None and left(facts, facts.runway_likely) < MINUTE
+    """Return whether by the forecast nothing is left now."""
+    return facts.runway_likely is not None and remaining(facts, facts.runway_likely) < MINUTE
 
 
 def moment(facts: Facts, *, timezone: ZoneInfo) -> str:
-    """When it will be empty, roughly and on the spot: `Thursday evening`, `Saturday 5 December`; "" when far off.
+    """Return roughly when it will be empty: `Thursday evening`, `Saturday 5 December`; "" when far off.
 
     A night belongs to the day on which it begins.
     """
-    if facts.runway_likely is None or left(facts, facts.runway_likely) >= FAR:
+    if facts.runway_likely is None or remaining(facts, facts.runway_likely) >= FAR:
         return ""
-    ahead = timedelta(hours=left(facts, facts.runway_likely))
+    ahead = timedelta(hours=remaining(facts, facts.runway_likely))
     empty_at = (facts.at + ahead).astimezone(timezone)
     if ahead >= WEEKDAY_ALONE:
         return f"{empty_at:%A} {empty_at.day} {empty_at:%B}"
@@ -58,27 +58,27 @@ def _part_of_day(at: datetime) -> str:
 
 
 def band(facts: Facts) -> str:
-    """`2.4 to 4.0 days`; "" when unknown or no wider than the likely figure."""
+    """Return `2.4 to 4.0 days`; "" when unknown or no wider than the likely figure."""
     if not isinstance(facts.runway, Runway):
         return ""
-    low, high = _amount(left(facts, facts.runway.low)), _amount(left(facts, facts.runway.high))
+    low, high = _amount(remaining(facts, facts.runway.low)), _amount(remaining(facts, facts.runway.high))
     if low == high:
         return ""
     return f"{low[0]} to {' '.join(high)}" if low[1] == high[1] else f"{' '.join(low)} to {' '.join(high)}"
 
 
 def describe(facts: Facts, *, timezone: ZoneInfo) -> str:
-    """All that is known, for a row of its own; "" when nobody asked for a forecast."""
+    """Return the forecast for a row of its own; "" when there is none."""
     if facts.runway_likely is None:
         return _missing(facts.runway.missing) if isinstance(facts.runway, Unknown) else ""
     if math.isinf(facts.runway_likely):
         return "nothing is used"
-    if left(facts, facts.runway_likely) >= FAR:
+    if remaining(facts, facts.runway_likely) >= FAR:
         return "more than 60 days"
     if is_over(facts):
         return "empty by now"
     when = f"empty in {lasting(facts)}, {moment(facts, timezone=timezone)}"
-    return f"{when}; {spread}" if (spread := band(facts)) else when
+    return f"{when}; {range_}" if (range_ := band(facts)) else when
 
 
 def _missing(missing: timedelta) -> str:
@@ -89,7 +89,7 @@ def _missing(missing: timedelta) -> str:
 
 
 def _amount(hours: float) -> tuple[str, str]:
-    """A figure and its unit."""
+    """Return a figure and its unit."""
     if hours >= FAR:
         return "more than 60", "days"
     if hours >= IN_HOURS:
@@ -111,7 +111,7 @@ SHORT: Final = {"days": "d", "hours": "h", "minutes": "min", "minute": "min"}
 
 
 def format_runway(likely: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Hours in short, with the band: `3.1 d (2.4-4.0)`, `31 h (20 h-2.1 d)`, `> 60 d`, `nothing used`, `unknown`."""
+    """Return a runway in short: `3.1 d (2.4-4.0)`, `31 h (20 h-2.1 d)`, `> 60 d`, `nothing used`, `unknown`."""
     if likely is None:
         return "unknown"
     if math.isinf(likely):
@@ -122,8 +122,8 @@ def format_runway(likely: float | None, low: float | None = None, high: float | 
     if low is None or high is None or _short(low) == _short(high):
         return f"{figure} {unit}"
     ends = (_short(low), _short(high))
-    said = (end[0] if {one[1] for one in ends} == {unit} else " ".join(end) for end in ends)
-    return f"{figure} {unit} ({DASH.join(said)})"
+    ends_text = (end[0] if {end[1] for end in ends} == {unit} else " ".join(end) for end in ends)
+    return f"{figure} {unit} ({DASH.join(ends_text)})"
 
 
 def _short(hours: float) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Asks vendors for balances: one file per vendor, one `Provider` per account, all of HTTP inside.
+"""Balances from vendors: one file per vendor, one `Provider` per account.
 
-Refuses to store, judge or schedule.  Whatever goes wrong out there becomes one `errors.FetchError`, redacted.
+Every failure of the network or the vendor is raised as an `errors.FetchError`, with secrets redacted.
 """
 
 import sys
@@ -24,5 +24,8 @@ _PROVIDERS: Mapping[Generation, Callable[[Access], Provider]] = {
 
 
 def open_provider(access: Access) -> Provider:
-    """A provider that keeps its connections until it is closed; `ConfigError` names what in `access` cannot be used."""
+    """Return a provider, which keeps its connections until it is closed.
+
+    Raise `ConfigError` when something in `access` cannot be used.
+    """
     return _PROVIDERS[access.generation](access)

@@ -1,6 +1,6 @@
-"""Reads the vendor's good answers strictly: exact credits, and the organizations a key sees.
+"""Strict parsing of the vendor's answers: credits, organizations, errors, `Retry-After`.
 
-Refuses to guess: whatever is not exactly what was promised is an error, never zero.
+Whatever does not have exactly the documented shape is an error, never zero.
 """
 
 import json
@@ -24,58 +24,58 @@ from monitor.errors import (
 )
 from monitor.model import VendorOrganization
 from monitor.providers.http import Answer
-from monitor.providers.redaction import is_sendable, quotable, redact
+from monitor.providers.redaction import is_sendable, redact, sanitize
 
 
 def read_credits(answer: Answer) -> Decimal:
-    """The balance, rounded half-even to six places."""
-    found = _promised_object(answer).get("credits")
-    if not isinstance(found, Decimal):
+    """Return the balance, rounded half-even to six places; raise `FetchError` when the answer has none."""
+    balance = _json_object(answer).get("credits")
+    if not isinstance(balance, Decimal):
         raise UnexpectedAnswer("the answer has no number of credits", status=answer.status)
-    if not amounts.is_plausible(found) or not amounts.is_plausible(balance := amounts.rounded(found)):
+    if not amounts.is_plausible(balance) or not amounts.is_plausible(balance := amounts.rounded(balance)):
         raise UnexpectedAnswer("the answer has more credits than can be", status=answer.status)
     return balance or abs(balance)  # no negative zero
 
 
 def read_organizations(answer: Answer, *, secret: str) -> tuple[VendorOrganization, ...]:
-    """The organizations a key sees, each once."""
-    listed = _promised_object(answer).get("organizations")
+    """Return the organizations a key sees, each once; raise `FetchError` when none of the entries is usable."""
+    listed = _json_object(answer).get("organizations")
     if not isinstance(listed, list):
         raise UnexpectedAnswer("the answer has no list of organizations", status=answer.status)
     organizations: dict[str, VendorOrganization] = {}
-    odd: UnexpectedAnswer | None = None
+    first_error: UnexpectedAnswer | None = None
     for entry in listed:
         try:
             organization = _read_organization(entry, secret=secret)
         except UnexpectedAnswer as error:
-            odd = error.with_traceback(None)  # one odd entry leaves the others watched
+            first_error = error.with_traceback(None)  # one bad entry leaves the others watched
             continue
         organizations.setdefault(organization.id, organization)
-    if odd and not organizations:
-        raise odd
+    if first_error and not organizations:
+        raise first_error
     return tuple(organizations.values())
 
 
 def parse(body: bytes) -> object:
-    """The JSON of a body, numbers as decimals; None for anything less than strict JSON in UTF-8."""
+    """Return the JSON of a body with numbers as decimals; None when it is not strict JSON in UTF-8."""
     try:
         return _JSON.decode(body.decode("utf-8"))
     except (ValueError, ArithmeticError, RecursionError):
         return None
 
 
-def is_page(answer: Answer) -> bool:
-    """Whether somebody's HTML came instead of the vendor's JSON."""
+def is_html(answer: Answer) -> bool:
+    """Return whether the body is HTML instead of the vendor's JSON."""
     return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[:1] == b"<"
 
 
-def _promised_object(answer: Answer) -> dict[str, Any]:
+def _json_object(answer: Answer) -> dict[str, Any]:
     if answer.defect:
         raise UnexpectedAnswer(answer.defect, status=answer.status)
     parsed = parse(answer.body)
     if isinstance(parsed, dict):
         return parsed
-    if is_page(answer):
+    if is_html(answer):
         raise ProviderUnavailable("a gateway's page came instead of the vendor's answer", status=answer.status)
     raise UnexpectedAnswer("the answer is not the JSON object that was promised", status=answer.status)
 
@@ -87,14 +87,14 @@ def _read_organization(entry: object, *, secret: str) -> VendorOrganization:
         raise UnexpectedAnswer("the answer lists an organization without a usable id")
     if name is not None and not isinstance(name, str):
         raise UnexpectedAnswer("the answer lists an organization whose name is not a text")
-    return VendorOrganization(id_, quotable(name or "", secret) or None, fields.get("is_default") is True)
+    return VendorOrganization(id_, sanitize(name or "", secret) or None, fields.get("is_default") is True)
 
 
-def _no_such_number(text: str) -> Never:
+def _reject_constant(text: str) -> Never:
     raise ValueError(text)
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         raise ValueError(len(pairs))
@@ -102,44 +102,44 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _JSON = json.JSONDecoder(
-    parse_float=Decimal, parse_int=Decimal, parse_constant=_no_such_number, object_pairs_hook=_without_doubles
+    parse_float=Decimal, parse_int=Decimal, parse_constant=_reject_constant, object_pairs_hook=_reject_duplicates
 )
 
 
-# --- how the vendor refuses -------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 _ERROR_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
-_SHORTEST_PAUSE = 60.0  # the vendor's time-out; a longer one is believed up to an hour
-_LONGEST_PAUSE = 3600.0
+_SHORTEST_WAIT = 60.0  # seconds: the vendor's documented time-out; a longer one is honoured up to an hour
+_LONGEST_WAIT = 3600.0
 _SERVER_ERROR = 500
 
 
-def refusal(answer: Answer, *, secret: str) -> FetchError:
-    """The error for an answer with any status but 200."""
-    said = _said(answer)
-    kind, sentence = _kind(answer.status, said)
-    status, error_id = answer.status, _error_id(said, secret=secret)
-    words = _words(said, secret=secret)
-    message = f"{sentence} (HTTP {status}){f': {words}' if words else ''}"
+def read_error(answer: Answer, *, secret: str) -> FetchError:
+    """Return the error for an answer with any status but 200."""
+    vendor_error = _vendor_error(answer)
+    kind, sentence = _classify(answer.status, vendor_error)
+    status, error_id = answer.status, _error_id(vendor_error, secret=secret)
+    text = _vendor_text(vendor_error, secret=secret)
+    message = f"{sentence} (HTTP {status}){f': {text}' if text else ''}"
     if kind is RateLimited:
-        pause = _pause(answer.headers)
-        message = f"{message}; waiting for {pause:.0f} s"
-        return RateLimited(message, retry_after=pause, status=status, vendor_error_id=error_id)
+        retry_after = _retry_after(answer.headers)
+        message = f"{message}; waiting for {retry_after:.0f} s"
+        return RateLimited(message, retry_after=retry_after, status=status, vendor_error_id=error_id)
     return kind(message, status=status, vendor_error_id=error_id)
 
 
-def _kind(status: int, said: Mapping[str, object]) -> tuple[type[FetchError], str]:
-    if status == HTTPStatus.FORBIDDEN and said:
+def _classify(status: int, vendor_error: Mapping[str, object]) -> tuple[type[FetchError], str]:
+    if status == HTTPStatus.FORBIDDEN and vendor_error:
         return AccessDenied, "the vendor refuses access"
-    if status == HTTPStatus.TOO_MANY_REQUESTS and said.get("name") != "insufficient_balance":
+    if status == HTTPStatus.TOO_MANY_REQUESTS and vendor_error.get("name") != "insufficient_balance":
         return RateLimited, "the vendor's rate limit was reached"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status >= _SERVER_ERROR:
         return (
             ProviderUnavailable,
-            "the vendor has a fault" if said else "the vendor cannot be reached behind its gateway",
+            "the vendor has a fault" if vendor_error else "the vendor cannot be reached behind its gateway",
         )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return UnexpectedAnswer, "the vendor redirects elsewhere, which is not followed"
@@ -156,42 +156,42 @@ _BY_STATUS: Mapping[int, tuple[type[FetchError], str]] = {
 }
 
 
-def _said(answer: Answer) -> Mapping[str, object]:
-    """The vendor's own JSON; empty for anyone else's answer."""
+def _vendor_error(answer: Answer) -> Mapping[str, object]:
+    """Return the vendor's error object; empty when the answer is a gateway's or a proxy's."""
     parsed = parse(answer.body)
     if isinstance(parsed, dict) and parsed.keys() & {"id", "name", "message", "errors"}:
         return parsed
     return {}
 
 
-def _words(said: Mapping[str, object], *, secret: str) -> str:
-    """`name: message`, as far as there are any."""
-    errors = said.get("errors")
-    message = said.get("message", errors[0] if isinstance(errors, list) and errors else None)
-    return quotable(": ".join(part for part in (said.get("name"), message) if isinstance(part, str)), secret)
+def _vendor_text(vendor_error: Mapping[str, object], *, secret: str) -> str:
+    """Return `name: message`, as far as there are any."""
+    errors = vendor_error.get("errors")
+    message = vendor_error.get("message", errors[0] if isinstance(errors, list) and errors else None)
+    return sanitize(": ".join(part for part in (vendor_error.get("name"), message) if isinstance(part, str)), secret)
 
 
-def _error_id(said: Mapping[str, object], *, secret: str) -> str | None:
-    """The opaque id that the vendor's support asks for."""
-    id_ = said.get("id")
+def _error_id(vendor_error: Mapping[str, object], *, secret: str) -> str | None:
+    """Return the opaque id that the vendor's support asks for."""
+    id_ = vendor_error.get("id")
     if isinstance(id_, str) and _ERROR_ID.fullmatch(id_) and redact(id_, secret) == id_:
         return id_
     return None
 
 
-def _pause(headers: Mapping[str, str]) -> float:
-    """The longer of 60 s and `Retry-After`: seconds, or a date, which counts from the answer's own."""
-    wanted = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", wanted):
-        seconds = float(wanted)
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return `Retry-After` in seconds, clamped to 60 s to one hour; a date counts from the answer's own `Date`."""
+    header = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", header):
+        seconds = float(header)
     else:
-        until, sent_at = read_date(wanted), read_date(headers.get("date", ""))
+        until, sent_at = read_date(header), read_date(headers.get("date", ""))
         seconds = (until - sent_at).total_seconds() if until and sent_at else 0.0
-    return min(max(seconds, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+    return min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)
 
 
 def read_date(text: str) -> datetime | None:
-    """An instant as headers have it; None when it is none."""
+    """Return the instant of an HTTP date; None when it is none."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, IndexError, OverflowError):

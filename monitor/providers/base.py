@@ -1,7 +1,4 @@
-"""What every vendor's provider is given, and what it must be able to do.
-
-Refuses to know any vendor.
-"""
+"""The interface of a provider, and what it is opened with."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,22 +20,22 @@ class Access:
     api_key: str = field(repr=False)
     generation: Generation
     rate_limit: RateLimit | None
-    deadline: timedelta  # of one check, retries included, from when the limiter lets it go
+    deadline: timedelta  # of one check, retries included, counted from when the limiter lets it go
     proxy: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
 
 
 class Provider(Protocol):
-    """One account at a vendor.  Both fetches raise nothing but `errors.FetchError`, and may be cancelled."""
+    """One account at a vendor.  Both fetches raise only `errors.FetchError`, and may be cancelled."""
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
-        """The credits of an organization, exact to six places; None asks for the key's default organization."""
+        """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
-        """Every organization the key sees, in the vendor's order."""
+        """Return every organization the key sees, in the vendor's order."""
 
     def vendor_time(self) -> datetime | None:
-        """The vendor's clock at its last answer, in whole seconds; None when it told none."""
+        """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
 
     async def aclose(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""

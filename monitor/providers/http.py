@@ -1,7 +1,6 @@
-"""HTTP with one vendor for one account; httpx and aiohttp as we want them.
+"""HTTP for one account: GET requests with a size limit, and the libraries' errors as `FetchError`.
 
-Sends what it is given and brings back a bounded answer, or an error of ours that holds nothing of the libraries'.
-Refuses to follow redirects, keep cookies, read the environment, or hold more than the cap of any answer.
+No redirects, no cookies, no proxy from the environment, and no answer in memory beyond its limit.
 """
 
 import asyncio
@@ -28,12 +27,12 @@ from monitor.providers.base import Access
 
 IN_FLIGHT = 64
 _LAST_PORT = 65_535
-_GZIP_OR_ZLIB = 47  # zlib's word for "whichever of the two it is"
+_GZIP_OR_ZLIB = 47  # zlib's window size for "detect which of the two it is"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `defect` says why there is no usable body."""
+    """An HTTP answer; `defect` says why there is no usable body."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,19 +40,19 @@ class Answer:
     defect: str | None = None
 
 
-class Wire:
-    """The open connections of one account."""
+class HttpClient:
+    """The connection pool of one account."""
 
     def __init__(self, access: Access) -> None:
         self.base_url = str(_base_url(access.base_url)).rstrip("/")
         proxy = _proxy(access.proxy)
-        # A tunnel is asked for with the proxy's own headers; a plain request carries them itself.
+        # A CONNECT request has the proxy's own headers; a request without TLS must carry them itself.
         self._for_proxy = proxy.headers if proxy and self.base_url.startswith("http:") else None
         self._client = open_client(access.ca_file, proxy)
-        self.date = ""  # as the last answer had it
+        self.date = ""  # header of the last answer
 
     async def get(self, url: httpx.URL, headers: httpx.Headers, *, max_bytes: int) -> Answer | FetchError:
-        """One request, one answer; what went wrong is returned, so that no library's error is its context."""
+        """Send one request; return its answer, or the error, so that no library's exception becomes its context."""
         try:
             request = httpx.Request("GET", url, headers=headers)
             if self._for_proxy:
@@ -64,14 +63,14 @@ class Wire:
                 body = await _read(response, max_bytes=max_bytes)
             finally:
                 await response.aclose()
-        except Exception as error:  # noqa: BLE001 -- whatever the libraries raise over a stranger's bytes
+        except Exception as error:  # noqa: BLE001 -- the libraries raise anything over malformed bytes
             return explain(error)
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if body is None:
             return Answer(response.status_code, response.headers, b"", f"the answer is longer than {max_bytes} bytes")
         if coding in {"identity", ""}:
             return Answer(response.status_code, response.headers, body)
-        return _decoded(response, body, coding=coding, max_bytes=max_bytes)
+        return _decompress(response, body, coding=coding, max_bytes=max_bytes)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -79,16 +78,16 @@ class Wire:
 
 
 def open_client(ca_file: Path | None = None, proxy: httpx.Proxy | None = None) -> httpx.AsyncClient:
-    """A client of httpx as we want it; whoever uses it sets a deadline above."""
-    context = _tls_context(ca_file, _stamp(ca_file))
-    _quieten_libraries()
+    """Return an httpx client without cookies, environment or time-outs: callers set a deadline themselves."""
+    context = _tls_context(ca_file, _version(ca_file))
+    _silence_libraries()
     transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- see above
+    return httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- callers set a deadline
 
 
 async def _read(response: httpx.Response, *, max_bytes: int) -> bytes | None:
-    """The body as sent, or None when it is longer than allowed."""
+    """Return the body as sent, or None when it is longer than allowed."""
     body = b""
     async for chunk in response.aiter_raw():
         body += chunk
@@ -97,8 +96,8 @@ async def _read(response: httpx.Response, *, max_bytes: int) -> bytes | None:
     return body
 
 
-def _decoded(response: httpx.Response, body: bytes, *, coding: str, max_bytes: int) -> Answer:
-    """The answer of a server that compresses although it was asked not to."""
+def _decompress(response: httpx.Response, body: bytes, *, coding: str, max_bytes: int) -> Answer:
+    """Return the answer of a server that compresses although it was asked not to."""
     plain, defect = b"", None
     if coding in {"gzip", "x-gzip", "deflate"}:
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
@@ -121,7 +120,7 @@ def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending again by itself after a broken connection: retries are the check's, and counted."""
+    """Keep aiohttp from retrying a broken connection by itself: retries belong to the check, which counts them."""
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
@@ -130,18 +129,18 @@ async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
         raise aiohttp.ClientConnectionError from error
 
 
-def _stamp(file: Path | None) -> tuple[int, int] | None:
-    """What changes when a file is written anew."""
+def _version(file: Path | None) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced or rewritten."""
     try:
-        found = file.stat() if file else None
+        status = file.stat() if file else None
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_ino) if found else None
+    return (status.st_mtime_ns, status.st_ino) if status else None
 
 
 @lru_cache(maxsize=32)
-def _tls_context(ca_file: Path | None, _stamp: tuple[int, int] | None) -> ssl.SSLContext:
-    """One context for all accounts that trust the same roots, as they are now: each costs 48 ms and 0.8 MiB."""
+def _tls_context(ca_file: Path | None, _version: tuple[int, int] | None) -> ssl.SSLContext:
+    """Return the TLS context shared by all accounts with the same roots: each costs 48 ms and 0.8 MiB."""
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)
     try:
@@ -178,14 +177,14 @@ def _proxy(text: str | None) -> httpx.Proxy | None:
 
 
 @cache
-def _quieten_libraries() -> None:
-    """Failures are recorded by us: no line per request or retry, no retry counters in another's registry."""
+def _silence_libraries() -> None:
+    """Turn off the libraries' log lines per request and retry, and stamina's metrics: failures are recorded here."""
     for name in ("httpx", "aiohttp", "aiohttp.client"):
         logging.getLogger(name).setLevel(logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([])
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 _NO_CONNECTION = (ProviderUnavailable, "could not connect to the vendor")
@@ -227,8 +226,8 @@ HTTPX: Mapping[type[Exception], tuple[type[FetchError], str]] = {
     httpx.ResponseNotRead: _CUT_OFF,
     httpx.RequestNotRead: _CUT_OFF,
 }
-# The transport reports a refusal, a reset and an unknown host alike; what lies beneath tells them apart.
-_BENEATH: tuple[tuple[type[Exception], tuple[type[FetchError], str]], ...] = (
+# The transport reports a refusal, a reset and an unknown host alike; the cause tells them apart.
+_ROOT_CAUSES: tuple[tuple[type[Exception], tuple[type[FetchError], str]], ...] = (
     (aiohttp.ClientProxyConnectionError, _NO_PROXY),
     (aiohttp.ClientHttpProxyError, _NO_PROXY),
     (ssl.SSLCertVerificationError, (ProviderUnavailable, "the vendor's certificate is not trusted")),
@@ -244,12 +243,12 @@ _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
 def explain(error: Exception) -> FetchError:
-    """The error of ours for anything a library raised, without a reference to it."""
+    """Return the `FetchError` for an exception of a library, without a reference to it."""
     chain = tuple(_chain(error))
     if any(isinstance(link, OSError) and link.errno in _NO_DESCRIPTORS for link in chain):
         return ProviderUnavailable("this process has too many open files to connect to the vendor (LimitNOFILE)")
-    for beneath, (kind, sentence) in _BENEATH:
-        if any(isinstance(link, beneath) for link in chain):
+    for root_cause, (kind, sentence) in _ROOT_CAUSES:
+        if any(isinstance(link, root_cause) for link in chain):
             return kind(sentence)
     for ancestor in type(error).__mro__:
         if ancestor in HTTPX:
@@ -264,7 +263,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-# --- one call, without an account -------------------------------------------------------------------------------------
+# --- heartbeat --------------------------------------------------------------------------------------------------------
 
 
 DEADLINE: Final = 10.0  # seconds
@@ -272,7 +271,7 @@ USER_AGENT: Final = "credit-monitor"
 
 
 async def ping(url: str) -> str | None:
-    """One GET; None when it was taken, else what went wrong."""
+    """Send one GET; return None when it was accepted, else what went wrong."""
     try:
         async with asyncio.timeout(DEADLINE), open_client() as client:
             request = httpx.Request("GET", url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
@@ -280,7 +279,7 @@ async def ping(url: str) -> str | None:
             await response.aclose()
     except TimeoutError:
         return f"no answer within {DEADLINE:.0f} s"
-    except Exception as error:  # noqa: BLE001 -- whatever the libraries raise over a stranger's bytes
+    except Exception as error:  # noqa: BLE001 -- the libraries raise anything over malformed bytes
         return str(explain(error)).replace("the vendor", "its server")
     if response.is_redirect:
         return "its server redirects elsewhere, which is not followed"

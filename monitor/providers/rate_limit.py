@@ -1,6 +1,6 @@
-"""Keeps one API key within a rate: spaces its requests evenly, and holds them all after the vendor asked to wait.
+"""The rate limit of an API key: requests are spaced evenly, and all wait after the vendor asked for it.
 
-Accounts with the same key at the same address share a pace.  Refuses to send, retry or know HTTP.
+Accounts with the same key at the same address share a limiter.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from monitor.model import RateLimit
 _SLACK = 1.02  # requests that leave evenly do not arrive quite evenly
 
 
-class Pace:
-    """The spacing and the pause of one key."""
+class RateLimiter:
+    """Spacing and backoff of one key."""
 
     def __init__(self) -> None:
         self._interval = 0.0
@@ -23,41 +23,41 @@ class Pace:
         self._paused_until = -math.inf
         self._queue = asyncio.Lock()  # first come, first served
 
-    def slow_to(self, rate_limit: RateLimit | None) -> None:
-        """Keep this limit as well as the ones before."""
+    def limit_to(self, rate_limit: RateLimit | None) -> None:
+        """Apply this limit in addition to earlier ones: the slowest counts."""
         if rate_limit is not None:
             interval = rate_limit.per.total_seconds() / rate_limit.requests * _SLACK
             self._interval = max(self._interval, interval)
 
     async def turn(self) -> None:
-        """Return when a request may leave; `RateLimited` at once while the key is paused."""
-        self._refuse_while_paused()
+        """Return when a request may be sent; raise `RateLimited` at once while the key is paused."""
+        self._raise_while_paused()
         if not self._interval:
             return
         loop = asyncio.get_running_loop()
         async with self._queue:
-            self._refuse_while_paused()
+            self._raise_while_paused()
             await asyncio.sleep(self._next_at - loop.time())
-            self._refuse_while_paused()
+            self._raise_while_paused()
             self._next_at = loop.time() + self._interval
 
     def pause(self, seconds: float) -> None:
-        """Hold every request of this key; a longer pause stands."""
+        """Refuse every request of this key for so many seconds; a longer pause is kept."""
         self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
 
-    def _refuse_while_paused(self) -> None:
+    def _raise_while_paused(self) -> None:
         remaining = self._paused_until - asyncio.get_running_loop().time()
         if remaining > 0:
             message = f"waiting for another {math.ceil(remaining)} s, as the vendor's rate limit was reached"
             raise RateLimited(message, retry_after=remaining)
 
 
-_paces: WeakValueDictionary[bytes, Pace] = WeakValueDictionary()
+_limiters: WeakValueDictionary[bytes, RateLimiter] = WeakValueDictionary()
 
 
-def shared_pace(base_url: str, api_key: str, *, rate_limit: RateLimit | None) -> Pace:
-    """The pace of a key, shared by everyone who uses it; the slowest of their limits counts."""
+def shared_limiter(base_url: str, api_key: str, *, rate_limit: RateLimit | None) -> RateLimiter:
+    """Return the limiter of a key, shared by all its accounts; the slowest of their limits counts."""
     name = hashlib.sha256(f"{base_url}\n{api_key}".encode()).digest()
-    pace = _paces.setdefault(name, Pace())
-    pace.slow_to(rate_limit)
-    return pace
+    limiter = _limiters.setdefault(name, RateLimiter())
+    limiter.limit_to(rate_limit)
+    return limiter

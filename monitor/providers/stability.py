@@ -1,7 +1,6 @@
-"""Stability AI, both generations: how each words its requests stands in one table.
+"""Stability AI, both generations: their requests differ by one table.
 
-Keeps the key's rate, retries what may pass inside the check's deadline, and holds a key that was told to wait.
-Refuses to retry anything else, or to know why a balance is asked for.
+A check keeps the key's rate limit, retries with backoff inside its deadline, and pauses the key after a 429.
 """
 
 import asyncio
@@ -18,14 +17,14 @@ import stamina
 from monitor import __version__
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited, UnexpectedAnswer
 from monitor.model import Generation, VendorOrganization
-from monitor.providers.answers import read_credits, read_date, read_organizations, refusal
+from monitor.providers.answers import read_credits, read_date, read_error, read_organizations
 from monitor.providers.base import Access
-from monitor.providers.http import IN_FLIGHT, Answer, Wire
-from monitor.providers.rate_limit import shared_pace
+from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
+from monitor.providers.rate_limit import shared_limiter
 from monitor.providers.redaction import is_sendable
 
-Found = TypeVar("Found", Decimal, tuple[VendorOrganization, ...])
-Attempt = Callable[[], Awaitable[Found | FetchError]]
+Result = TypeVar("Result", Decimal, tuple[VendorOrganization, ...])
+Attempt = Callable[[], Awaitable[Result | FetchError]]
 _OK = 200
 _BALANCE_BYTES = 64 * 1024
 _ACCOUNT_BYTES = 1024 * 1024  # a thousand organizations do not fit into 64 KiB
@@ -36,7 +35,7 @@ _retries = partial(
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a generation wants to be asked."""
+    """The form of a generation's requests."""
 
     path: str
     key_prefix: str
@@ -61,16 +60,16 @@ class Stability:
         self._secret = access.api_key
         self._deadline = access.deadline.total_seconds()
         self._headers = _headers(dialect, access.api_key, dialect.headers)
-        self._plain_headers = _headers(dialect, access.api_key, {})  # the account endpoint takes no others
-        self._wire = Wire(access)
-        self._balance_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/balance")
-        self._account_url = httpx.URL(f"{self._wire.base_url}{dialect.path}/account")
-        self._pace = shared_pace(self._wire.base_url, access.api_key, rate_limit=access.rate_limit)
-        self._listed: tuple[bytes, tuple[VendorOrganization, ...]] = (b"", ())
+        self._plain_headers = _headers(dialect, access.api_key, {})  # the account endpoint accepts no others
+        self._client = HttpClient(access)
+        self._balance_url = httpx.URL(f"{self._client.base_url}{dialect.path}/balance")
+        self._account_url = httpx.URL(f"{self._client.base_url}{dialect.path}/account")
+        self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
+        self._last_listing: tuple[bytes, tuple[VendorOrganization, ...]] = (b"", ())
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
-        """The credits of an organization, exact to six places; None asks for the key's default organization."""
+        """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
         headers = self._headers
         if vendor_id is not None:
             if not is_sendable(vendor_id):
@@ -79,39 +78,39 @@ class Stability:
             headers["Organization"] = vendor_id
 
         async def attempt() -> Decimal | FetchError:
-            answer = await self._wire.get(self._balance_url, headers, max_bytes=_BALANCE_BYTES)
+            answer = await self._client.get(self._balance_url, headers, max_bytes=_BALANCE_BYTES)
             return self._read(answer, read_credits)
 
         return await self._check(attempt)
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
-        """Every organization the key sees, in the vendor's order."""
+        """Return every organization the key sees, in the vendor's order."""
 
         async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
-            answer = await self._wire.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
+            answer = await self._client.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
             return self._read(answer, self._read_listed)
 
         return await self._check(attempt)
 
     def _read_listed(self, answer: Answer) -> tuple[VendorOrganization, ...]:
-        """What the account endpoint lists; the same bytes as last time are not read again."""
-        if answer.defect is not None or answer.body != self._listed[0]:
-            self._listed = (answer.body, read_organizations(answer, secret=self._secret))
-        return self._listed[1]
+        """Return what the account endpoint lists; the same bytes as last time are not parsed again."""
+        if answer.defect is not None or answer.body != self._last_listing[0]:
+            self._last_listing = (answer.body, read_organizations(answer, secret=self._secret))
+        return self._last_listing[1]
 
     def vendor_time(self) -> datetime | None:
-        """The vendor's clock at its last answer, in whole seconds; None when it told none."""
-        return read_date(self._wire.date)
+        """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
+        return read_date(self._client.date)
 
     async def aclose(self) -> None:
-        """Give the connections back."""
-        await self._wire.aclose()
+        """Close the connections."""
+        await self._client.aclose()
 
-    async def _check(self, attempt: Attempt[Found]) -> Found:
-        """Attempts until one is final or the deadline is over, which begins when the first one may leave."""
-        outcome: Found | FetchError = ProviderUnavailable(f"the vendor did not answer within {self._deadline:g} s")
+    async def _check(self, attempt: Attempt[Result]) -> Result:
+        """Attempt until an outcome is final or the deadline has passed, which counts from the first request."""
+        outcome: Result | FetchError = ProviderUnavailable(f"the vendor did not answer within {self._deadline:g} s")
         async with self._in_flight:
-            await self._pace.turn()
+            await self._limiter.turn()
             try:
                 async with asyncio.timeout(self._deadline):
                     outcome = await attempt()
@@ -123,21 +122,21 @@ class Stability:
             raise outcome
         return outcome
 
-    async def _retry(self, failure: ProviderUnavailable, attempt: Attempt[Found]) -> Found | FetchError:
-        """Goes on after a first failure, which costs the good case nothing."""
-        async for again in _retries():
-            with again:
-                if again.num == 1:
+    async def _retry(self, failure: ProviderUnavailable, attempt: Attempt[Result]) -> Result | FetchError:
+        """Retry with backoff after a first failure; apart from `_check`, since stamina costs time in the good case."""
+        async for retry in _retries():
+            with retry:
+                if retry.num == 1:
                     raise failure
-                await self._pace.turn()
+                await self._limiter.turn()
                 outcome = await attempt()
                 if isinstance(outcome, ProviderUnavailable):
                     raise outcome
                 return outcome
         raise AssertionError
 
-    def _read(self, answer: Answer | FetchError, read: Callable[[Answer], Found]) -> Found | FetchError:
-        """What an answer says; errors are returned, so that none is the context of another."""
+    def _read(self, answer: Answer | FetchError, read: Callable[[Answer], Result]) -> Result | FetchError:
+        """Return what an answer says, or its error: returned, so that none becomes the context of another."""
         if isinstance(answer, FetchError):
             return answer
         if answer.status == _OK:
@@ -145,10 +144,10 @@ class Stability:
                 return read(answer)
             except FetchError as error:
                 return error.with_traceback(None)  # whose frames hold the answer
-        refused = refusal(answer, secret=self._secret)
-        if isinstance(refused, RateLimited):
-            self._pace.pause(refused.retry_after)
-        return refused
+        failure = read_error(answer, secret=self._secret)
+        if isinstance(failure, RateLimited):
+            self._limiter.pause(failure.retry_after)
+        return failure
 
 
 def _headers(dialect: Dialect, api_key: str, more: Mapping[str, str]) -> httpx.Headers:

@@ -1,7 +1,4 @@
-"""A simulated vendor and a receiver, real HTTP on loopback, for `credit-monitor demo` and for the tests.
-
-Refuses to be imported by the monitor itself: it knows the vendor's side only.
-"""
+"""A simulated vendor and a receiver, real HTTP on loopback, for `credit-monitor demo` and for the tests."""
 
 from monitor.sandbox.faults import Fault
 from monitor.sandbox.loopback import Reply, Request

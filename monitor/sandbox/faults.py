@@ -1,7 +1,4 @@
-"""What the simulated vendor can do wrong: statuses, bodies and misbehaving connections, each by name.
-
-The tables are the vendor's half of the tests; nothing here knows what a monitor should make of an answer.
-"""
+"""The faults of the simulated vendor: statuses, bodies and misbehaving connections, each by name."""
 
 import asyncio
 import gzip
@@ -15,7 +12,7 @@ from monitor.sandbox.loopback import HTML, JSON, TEXT, Misbehaviour, Reply
 
 
 class Fault(StrEnum):
-    """One way of going wrong."""
+    """One fault of the vendor, of what stands in between, or of the connection."""
 
     # statuses with the vendor's JSON
     UNAUTHORIZED = "unauthorized"
@@ -27,7 +24,7 @@ class Fault(StrEnum):
     RATE_LIMITED_LONG = "rate_limited_long"
     SERVER_ERROR = "server_error"
     TEAPOT = "teapot"
-    # whoever stands in between
+    # of proxies and gateways
     FORBIDDEN_PAGE = "forbidden_page"
     NOT_FOUND_PAGE = "not_found_page"
     BAD_GATEWAY = "bad_gateway"
@@ -115,7 +112,7 @@ _PAGES: Mapping[Fault, tuple[int, Mapping[str, str], bytes]] = {
 
 
 def error(generation: Generation, fault: Fault, *, key: str) -> Reply:
-    """An error in the shape of a generation; the 401 repeats the key, as the vendor's does."""
+    """Return an error in the shape of a generation; the 401 repeats the key, as the vendor's does."""
     status, name, message = _ERRORS[fault]
     body: dict[str, object] = {"id": f"err-{fault.value}-0001", "name": name, "message": message.format(key=key)}
     if generation is Generation.V1ALPHA:
@@ -125,7 +122,7 @@ def error(generation: Generation, fault: Fault, *, key: str) -> Reply:
 
 
 def answer(fault: Fault, generation: Generation, *, key: str, elsewhere: str) -> Reply | Misbehaviour:
-    """What a fault sends; a redirect leads to `elsewhere`."""
+    """Return what a fault sends; a redirect leads to `elsewhere`."""
     if fault in _ERRORS:
         return error(generation, fault, key=key)
     if fault in BODIES:
@@ -153,7 +150,7 @@ def _encoded(fault: Fault) -> Reply:
 
 @cache
 def _bomb() -> bytes:
-    """Some 60 KB that become 60 MB."""
+    """Return some 60 KB that decompress to 60 MB."""
     return gzip.compress(b'{"credits": 12.5, "x": "' + b"a" * 60_000_000 + b'"}')
 
 

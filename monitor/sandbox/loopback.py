@@ -1,6 +1,6 @@
 """A small HTTP/1.1 server for the simulated vendor and receiver, with full control of every byte it sends.
 
-Refuses to be a web server: no TLS, no chunked requests, no routing.
+It has no TLS, no chunked requests and no routing.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
 
     def encode(self) -> bytes:
-        """The bytes on the wire, with their length."""
+        """Return the bytes on the wire, with their Content-Length."""
         reason = http.HTTPStatus(self.status).phrase if self.status in _KNOWN else "Unknown"
         lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{name}: {value}" for name, value in self.headers.items())]
         if self.status not in _BODILESS:
@@ -50,7 +50,7 @@ Misbehaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 
 class Loopback:
-    """Serves `answer` on one port; a `Misbehaviour` writes what it likes and ends the connection."""
+    """Serves `answer` on one port; a `Misbehaviour` writes any bytes, then the connection ends."""
 
     def __init__(self, answer: Callable[[Request], Reply | Misbehaviour]) -> None:
         self._answer = answer
@@ -59,7 +59,7 @@ class Loopback:
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
-        """Listen; port 0 takes any free one."""
+        """Listen; port 0 takes any free port."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 

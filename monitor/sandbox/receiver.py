@@ -1,7 +1,4 @@
-"""A receiver on loopback for Apprise's `json://` messages: hands each to a callback, or misbehaves when told to.
-
-Refuses to keep anything: what arrives is the callback's.
-"""
+"""A receiver on loopback for Apprise's `json://` messages: passes each to a callback, or misbehaves when told to."""
 
 import asyncio
 import json
@@ -48,7 +45,7 @@ class Receiver:
         self._loopback = Loopback(self._answer)
 
     async def start(self, port: int = 0) -> None:
-        """Listen; port 0 takes any free one."""
+        """Listen; port 0 takes any free port."""
         await self._loopback.start(port)
 
     async def stop(self) -> None:
@@ -64,11 +61,11 @@ class Receiver:
 
     @property
     def port(self) -> int:
-        """The port listened on."""
+        """Return the port it listens on."""
         return self._loopback.port
 
     def url(self, path: str = "hook") -> str:
-        """The Apprise URL that leads here."""
+        """Return the Apprise URL of this receiver."""
         return f"json://127.0.0.1:{self.port}/{path}"
 
     def _answer(self, request: Request) -> Reply | Misbehaviour:
@@ -84,9 +81,9 @@ class Receiver:
         return {Behaviour.RESET: _reset, Behaviour.TAKE_SLOWLY: _answer_late}.get(self.behaviour, _hang)
 
     def _take(self, request: Request) -> None:
-        said = json.loads(request.body)
+        body = json.loads(request.body)
         self._on_message(
-            Received(said.get("title", ""), said.get("message", ""), said.get("type", ""), request.path.split("?")[0])
+            Received(body.get("title", ""), body.get("message", ""), body.get("type", ""), request.path.split("?")[0])
         )
 
 

@@ -1,4 +1,4 @@
-"""A simulated vendor as a TOML file describes it, for tests and benchmarks that want it in a process of its own.
+"""A simulated vendor that a TOML file describes, for tests and benchmarks that run it in a process of its own.
 
 ```toml
 [keys]
@@ -47,13 +47,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A vendor and what will happen to it."""
+    """A vendor and the changes to come."""
 
     vendor: Vendor
     steps: tuple[Step, ...]
 
     async def play(self) -> None:
-        """Apply every step in its time."""
+        """Apply every step at its time."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         for step in sorted(self.steps, key=lambda step: step.at):
@@ -62,7 +62,7 @@ class Script:
 
 
 def read_script(path: Path) -> Script:
-    """The script of a file; any mistake in it is an ordinary exception."""
+    """Return the script of a file; any mistake in it is an ordinary exception."""
     content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     organizations = [
         SandboxOrganization(id_, settings.get("name", id_), Decimal(str(settings["credits"])))

@@ -1,6 +1,6 @@
 """The simulated vendor: organizations with credits, keys that see them, both endpoints of both generations.
 
-Real HTTP on loopback for the demo and the tests.  Refuses to judge a caller beyond what the vendor does.
+Real HTTP on loopback for the demo and the tests.
 """
 
 import json
@@ -14,7 +14,7 @@ from monitor.model import Generation
 from monitor.sandbox.faults import Fault, answer, error
 from monitor.sandbox.loopback import Loopback, Misbehaviour, Reply, Request
 
-Trouble = Fault | Reply | None  # a `Reply` sends any bytes a test likes
+Trouble = Fault | Reply | None  # a `Reply` sends the bytes that a test needs
 _ROUTES: Mapping[str, tuple[Generation, str]] = {
     f"/{generation.value}/user/{endpoint}": (generation, endpoint)
     for generation in Generation
@@ -33,7 +33,7 @@ class SandboxOrganization:
     fault: Trouble = None
 
     def balance(self) -> bytes:
-        """The body of a balance answer."""
+        """Return the body of a balance answer."""
         credits_now = self.credits() if callable(self.credits) else self.credits
         return b'{"credits": %b}' % format(credits_now, "f").encode()
 
@@ -70,11 +70,11 @@ class Vendor:
 
     @property
     def url(self) -> str:
-        """The base URL."""
+        """Return the base URL."""
         return f"http://127.0.0.1:{self._loopback.port}"
 
     async def start(self, port: int = 0) -> None:
-        """Listen; port 0 takes any free one."""
+        """Listen; port 0 takes any free port."""
         await self._loopback.start(port)
 
     async def stop(self) -> None:
@@ -93,25 +93,25 @@ class Vendor:
         generation, endpoint = _ROUTES.get(request.path, (Generation.V1, None))
         key = _key(request, generation)
         if self.fault is not None:
-            return self._go_wrong(self.fault, generation, key=key)
+            return self._misbehave(self.fault, generation, key=key)
         if endpoint is None:
             return error(generation, Fault.NOT_FOUND, key=key)
         if key not in self.keys:
             return error(generation, Fault.UNAUTHORIZED, key=key)
-        if self._limit and self._over(self._limit, key, now=request.at):
+        if self._limit and self._is_over(self._limit, key, now=request.at):
             return error(generation, Fault.RATE_LIMITED, key=key)
         if endpoint == "account":
             return self._account(generation, key)
         return self._balance(request, generation, key=key)
 
-    def _go_wrong(self, trouble: Fault | Reply, generation: Generation, *, key: str) -> Reply | Misbehaviour:
+    def _misbehave(self, trouble: Fault | Reply, generation: Generation, *, key: str) -> Reply | Misbehaviour:
         if isinstance(trouble, Reply):
             return trouble
         return answer(trouble, generation, key=key, elsewhere=self.elsewhere)
 
     def _account(self, generation: Generation, key: str) -> Reply | Misbehaviour:
         if self.account_fault is not None:
-            return self._go_wrong(self.account_fault, generation, key=key)
+            return self._misbehave(self.account_fault, generation, key=key)
         listed = [
             {"id": id_, "name": self.organizations[id_].name, "role": "MEMBER", "is_default": place == 0}
             for place, id_ in enumerate(self.keys[key])
@@ -126,10 +126,10 @@ class Vendor:
             return error(generation, Fault.FORBIDDEN, key=key)
         organization = self.organizations[id_]
         if organization.fault is not None:
-            return self._go_wrong(organization.fault, generation, key=key)
+            return self._misbehave(organization.fault, generation, key=key)
         return Reply(body=organization.balance())
 
-    def _over(self, limit: Limit, key: str, *, now: float) -> bool:
+    def _is_over(self, limit: Limit, key: str, *, now: float) -> bool:
         recent = self._recent.setdefault(key, deque())
         recent.append(now)
         while recent[0] <= now - limit.window:
@@ -140,7 +140,7 @@ class Vendor:
 
 
 def _key(request: Request, generation: Generation) -> str:
-    """The key that was sent, or what was sent instead of one: v1 wants `Bearer KEY`, v1alpha the key alone."""
+    """Return the key that was sent, or what was sent instead of one: v1 takes `Bearer KEY`, v1alpha the key alone."""
     sent = request.headers.get("authorization", "")
     if generation is Generation.V1ALPHA:
         return sent

@@ -1,4 +1,4 @@
-"""What is kept: snapshots, current rows, incidents and the outbox, on SQLite and PostgreSQL alike.
+"""The database, SQLite or PostgreSQL: one file for each table's noun.
 
-SQLAlchemy's home.  One file for each table's noun; functions take a `Transaction` and commit nothing themselves.
+Functions take a `Transaction` and do not commit.  Only this package and `query` use SQLAlchemy.
 """

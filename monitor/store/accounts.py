@@ -1,4 +1,4 @@
-"""Accounts by name, as they are stored."""
+"""Accounts, by name."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from monitor.store.writer import Transaction, insert
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An account as it is stored; `polled_at` is when its last completed poll began."""
+    """An account; `polled_at` is when its last completed poll began."""
 
     id: int
     name: str
@@ -21,7 +21,7 @@ class AccountRow:
 
 
 def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
-    """The account's row, made or brought up to date."""
+    """Return the account's row, inserted or updated."""
     values = {"name": name, "base_url": base_url, "generation": generation}
     tx.execute(insert(tx.dialect.name, accounts).values(values).on_conflict_do_nothing())
     tx.execute(accounts.update().where(accounts.c.name == name).values(values))
@@ -30,7 +30,7 @@ def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str
 
 
 def account_rows(tx: Transaction) -> list[AccountRow]:
-    """Every account ever configured."""
+    """Return every account ever configured."""
     rows = tx.execute(sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at))
     return [AccountRow(*row) for row in rows]
 
@@ -49,5 +49,5 @@ def save_rejections(tx: Transaction, account_id: int, rejections: Rejections) ->
 
 
 def mark_polled(tx: Transaction, account_id: int, at: datetime) -> None:
-    """Keep when a completed poll began, so that a restart polls when it was due."""
+    """Record when a completed poll began, so that the first poll after a restart is when it was due."""
     tx.execute(accounts.update().where(accounts.c.id == account_id).values(polled_at=at))

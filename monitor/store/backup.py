@@ -1,7 +1,4 @@
-"""A copy of a SQLite file while others write to it, and files that are there whole or not at all.
-
-Refuses to write over anything.
-"""
+"""Copy a SQLite file while others write to it, into a new file that appears complete or not at all."""
 
 import os
 import sqlite3
@@ -20,8 +17,11 @@ PAGES_AT_ONCE: Final = 1000
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a new file, for its owner only; it has its name when all went well, and is gone when not."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path for a new file of mode 0600, renamed at the end and removed after an error.
+
+    `UsageError` when `path` exists or cannot be written.
+    """
     if os.path.lexists(path):
         raise _exists(path)
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
@@ -30,20 +30,20 @@ def whole_file(path: Path) -> Iterator[Path]:
         try:
             yield part
             _sync(part)
-            _give_name(part, path)
+            _rename(part, path)
             _sync(path.parent)
         finally:
-            for end in ("", "-wal", "-shm", "-journal"):
-                part.with_name(part.name + end).unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
 
 
-def _give_name(part: Path, path: Path) -> None:
+def _rename(part: Path, path: Path) -> None:
     try:
-        os.link(part, path)  # unlike a rename it writes over nothing
+        os.link(part, path)  # unlike a rename it overwrites nothing
     except FileExistsError:
         raise
     except OSError:  # a file system without links
@@ -55,27 +55,27 @@ def _exists(path: Path) -> UsageError:
 
 
 def page_count(tx: Transaction) -> int:
-    """How many pages a SQLite file has."""
+    """Return how many pages a SQLite file has."""
     return int(tx.exec_driver_sql("PRAGMA page_count").scalar_one())
 
 
-def copy_pages(tx: Transaction, target: Path, told: Callable[[int], None]) -> None:
-    """Copy a SQLite file as this transaction sees it, which begins with this; `told` hears of every thousand pages."""
+def copy_pages(tx: Transaction, target: Path, on_progress: Callable[[int], None]) -> None:
+    """Copy a SQLite file as this transaction sees it; `on_progress` is called with a number of pages."""
     source: Any = tx.connection.driver_connection
-    # While a transaction reads, what others write changes nothing of what it sees, and begins no copy anew.
+    # Within a read transaction what others write is not seen, and does not restart the backup.
     tx.exec_driver_sql("SELECT count(*) FROM sqlite_master")
     with _explained(target), closing(sqlite3.connect(target)) as copy:
-        source.backup(copy, pages=PAGES_AT_ONCE, progress=lambda *_: told(PAGES_AT_ONCE))
+        source.backup(copy, pages=PAGES_AT_ONCE, progress=lambda *_: on_progress(PAGES_AT_ONCE))
 
 
-def seal(path: Path) -> None:
-    """Make a SQLite file one that needs no others beside it, and look through all of it."""
+def make_standalone(path: Path) -> None:
+    """Make a SQLite file complete without files beside it, and check all of it; `DatabaseError` when it is damaged."""
     with _explained(path), closing(sqlite3.connect(path)) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-        (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         broken = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if mode != "delete" or said != "ok" or broken:
-        raise DatabaseError(f"SQLite file {path}: the copy is not whole ({said}); nothing was kept")
+    if mode != "delete" or result != "ok" or broken:
+        raise DatabaseError(f"SQLite file {path}: the copy is not whole ({result}); nothing was kept")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Failed checks: when, of whom, what kind, and what the vendor said."""
+"""Failed checks: when, of which organization, what kind, and what the vendor answered."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from monitor.store.writer import Transaction
 
 
 def insert_failures(tx: Transaction, batch: Sequence[Check]) -> None:
-    """Keep those checks of a batch that failed."""
+    """Insert those checks of a batch that failed."""
     rows = [_row(check, check.outcome) for check in batch if isinstance(check.outcome, Failure)]
     if rows:
         tx.execute(checks.insert(), rows)
@@ -31,14 +31,14 @@ def _row(check: Check, failure: Failure) -> dict[str, Any]:
 
 
 def first_list_failure(tx: Transaction, account_id: int) -> datetime | None:
-    """When an account's list could not be had for the first time."""
-    failed = (checks.c.account_id == account_id) & checks.c.organization_id.is_(None)
-    first: datetime | None = tx.execute(sa.select(sa.func.min(checks.c.ended_at)).where(failed)).scalar_one()
+    """Return when an account's list could not be fetched for the first time."""
+    of_list = (checks.c.account_id == account_id) & checks.c.organization_id.is_(None)
+    first: datetime | None = tx.execute(sa.select(sa.func.min(checks.c.ended_at)).where(of_list)).scalar_one()
     return first
 
 
 def account_failures(tx: Transaction, *, since: datetime) -> list[tuple[int, str]]:
-    """The account endpoint's failures since an instant: account and message, oldest first."""
+    """Return the failures of account endpoints since an instant as (account id, message), oldest first."""
     c = checks.c
     query = sa.select(c.account_id, c.message).where(c.organization_id.is_(None), c.ended_at >= since)
     return [(row.account_id, row.message) for row in tx.execute(query.order_by(c.id))]

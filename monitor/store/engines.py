@@ -1,7 +1,7 @@
-"""Opens the database, SQLite or PostgreSQL, with the settings that keep it safe; makes its errors ours.
+"""Open the database, SQLite or PostgreSQL, with safe settings, and translate its errors.
 
-Refuses to query.  One engine writes (from one thread), another one only reads and cannot write.  No message here holds
-a password, a query or its parameters.
+One engine writes (from one thread), another one only reads and cannot write.  No error message contains a password, a
+query or its parameters.
 """
 
 import logging
@@ -18,16 +18,16 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store.sqlite_file import identity
+from monitor.store.sqlite_file import file_id
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
-IDLE_LIMIT: Final = 10  # seconds that a writer may leave a transaction open: a stopped one must not keep its locks
-SILENT_AFTER: Final = STATEMENT_LIMIT + 15  # seconds: a server that has not ended a statement by itself hangs
-LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # a server that is found gone, connecting anew, and one statement
-READERS: Final = 4  # questions that can be asked at the same time
+IDLE_LIMIT: Final = 10  # seconds that a writer may leave a transaction idle: a stopped process must not keep its locks
+SILENT_AFTER: Final = STATEMENT_LIMIT + 15  # seconds: a server that has not ended a statement at its limit hangs
+LONGEST_STEP: Final = 2.5 * STATEMENT_LIMIT  # seconds: a lost server is detected, reconnecting, one statement
+READERS: Final = 4  # queries at the same time
 
-# A server that vanishes without a word is noticed within a minute, not after the kernel's quarter of an hour.
+# A server that vanishes is detected within a minute, not after the kernel's quarter of an hour.
 _POSTGRES_DEFAULTS: Final = {
     "application_name": "credit-monitor",
     "connect_timeout": str(LOCK_WAIT),
@@ -39,7 +39,7 @@ _POSTGRES_DEFAULTS: Final = {
 
 
 def open_writer(url: str) -> sa.Engine:
-    """The engine that writes; makes a missing SQLite file (0600) and its directory (0700)."""
+    """Return the engine that writes; a missing SQLite file is created (0600), and its directory (0700)."""
     target = _parse(url)
     if target.get_backend_name() == "sqlite":
         path = sqlite_path(target)
@@ -49,7 +49,7 @@ def open_writer(url: str) -> sa.Engine:
 
 
 def open_reader(url: str) -> sa.Engine:
-    """The engine that only reads, each transaction from one state of the database; makes nothing that is missing."""
+    """Return an engine that only reads, each transaction from one state of the database; it creates no file."""
     target = _parse(url)
     if target.get_backend_name() == "sqlite":
         path = sqlite_path(target)
@@ -59,22 +59,22 @@ def open_reader(url: str) -> sa.Engine:
 
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction, committed at the end; `DatabaseError` is the only error of the database that leaves it."""
+    """Give one transaction, committed at the end; errors of the database leave it as `DatabaseError`."""
     with translated(engine), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def translated(engine: sa.Engine) -> Iterator[None]:
-    """Raises whatever SQLAlchemy or a driver raises inside as a `DatabaseError` of one line."""
+    """Translate what SQLAlchemy or a driver raises inside to a `DatabaseError` of one line."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error, engine.dialect.loaded_dbapi.Error) as error:
         raise explain(error, engine.url) from None
 
 
-def place(url: sa.URL) -> str:
-    """Where the database is, without user and password."""
+def location(url: sa.URL) -> str:
+    """Return where the database is, without user and password."""
     if url.get_backend_name() == "sqlite":
         return f"SQLite file {url.database}"
     host = url.host or url.normalized_query.get("host", ("local socket",))[0]
@@ -82,25 +82,25 @@ def place(url: sa.URL) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters its path has."""
+    """Return the URL of a SQLite file, whatever characters its path has."""
     return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def sqlite_path(url: sa.URL) -> Path:
-    """The file of a SQLite database; `DatabaseError` for one in memory, which keeps nothing."""
+    """Return the file of a SQLite database; `DatabaseError` for one in memory, which would keep nothing."""
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise DatabaseError("database.url: a SQLite database needs a file: sqlite:////var/lib/credit-monitor/name.db")
     return Path(url.database)
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of a database, made or not; None for a PostgreSQL."""
+    """Return the file of a SQLite database, whether it exists or not; None for PostgreSQL."""
     target = _parse(url)
     return sqlite_path(target) if target.get_backend_name() == "sqlite" else None
 
 
 def _parse(url: str) -> sa.URL:
-    """The URL with the driver we use; an unusable one is not repeated, for it may hold a password."""
+    """Return the URL with the driver we use; an error does not quote it, for it may contain a password."""
     try:
         target = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -139,26 +139,26 @@ def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begi
         hide_parameters=True,
     )
 
-    # The driver's own way of beginning a transaction loses updates and leaves migrations half applied.
+    # The driver's own way to begin a transaction loses updates and leaves migrations half applied.
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
 
-    # A file that was replaced, by a restored backup for example, is opened anew.
+    # A file that was replaced, by a restored backup for example, is opened again.
     @sa.event.listens_for(engine, "connect")
     def _remember(_connection: object, record: Any) -> None:
-        record.info["file"] = identity(path)
+        record.info["file"] = file_id(path)
 
     @sa.event.listens_for(engine, "checkout")
     def _compare(_connection: object, record: Any, _proxy: object) -> None:
-        if (there := identity(path)) is not None and there != record.info["file"]:
+        if (there := file_id(path)) is not None and there != record.info["file"]:
             raise sa.exc.DisconnectionError
 
     return engine
 
 
 def _connect_sqlite(path: Path) -> sqlite3.Connection:
-    """Opens an existing file; `mode=rw` makes none.  The pool gives a connection to one thread at a time."""
+    """Open an existing file; `mode=rw` creates none.  The pool gives a connection to one thread at a time."""
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw", uri=True, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
     )
@@ -181,7 +181,7 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engine:
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a connection that was lost it warns beside our own word
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of a lost connection, beside our own message
     try:
         engine = sa.create_engine(
             url.set(query={**_POSTGRES_DEFAULTS, **url.query}),
@@ -199,12 +199,12 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
         f"SET statement_timeout = '{STATEMENT_LIMIT}s'; "
         f"SET lock_timeout = '{LOCK_WAIT}s'; "
         f"SET default_transaction_read_only = {'on' if read_only else 'off'}; "
-        # The server's side of a connection that was cut: it would notice after two hours.
+        # The server would notice a cut connection after two hours.
         "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
         + ("" if read_only else f"; SET idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'")
     )
 
-    # Said after connecting: a connection pooler in between refuses them as options of the connection.
+    # Set after connecting: a connection pooler in between rejects them as options of the connection.
     @sa.event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
         connection.execute(settings)
@@ -214,14 +214,14 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
 
 
 def sever(connection: Any) -> None:
-    """Cut a connection's line to its server, from any thread: whoever waits there finds it lost.  SQLite has none."""
+    """Shut down a connection's socket, from any thread: whoever waits on it gets an error.  SQLite has none."""
     if getattr(connection, "closed", True):
         return
     with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 
 
-# --- what went wrong --------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 _SQLITE_PROBLEMS: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another program",
@@ -252,7 +252,7 @@ _POSTGRES_PROBLEMS: Final = {  # SQLSTATE
     "57014": f"a query took longer than {STATEMENT_LIMIT} s",
 }
 
-_CONNECT_PROBLEMS: Final = (  # what the server or libpq says before there is an SQLSTATE
+_CONNECT_PROBLEMS: Final = (  # patterns of what the server or libpq says where there is no SQLSTATE
     (r"password authentication failed", _POSTGRES_PROBLEMS["28P01"]),
     (r"no password supplied", "the server asks for a password and none is configured"),
     (r"pg_hba\.conf", "the server does not let this user connect from here (pg_hba.conf)"),
@@ -273,43 +273,43 @@ _CONNECT_PROBLEMS: Final = (  # what the server or libpq says before there is an
 
 
 def explain(error: Exception, url: sa.URL) -> DatabaseError:
-    """The `DatabaseError` that says in one line what is wrong and where."""
+    """Return the `DatabaseError` that says in one line what is wrong and where."""
     cause = getattr(error, "orig", None) or error
     if isinstance(error, sa.exc.TimeoutError):
-        return DatabaseError(f"{place(url)}: all connections are busy")
+        return DatabaseError(f"{location(url)}: all connections are busy")
     if isinstance(cause, sqlite3.Error):
         return _explain_sqlite(cause, url)
     if hasattr(cause, "sqlstate"):
         return _explain_postgres(cause, url)
-    return DatabaseError(f"{place(url)}: {type(cause).__name__}")
+    return DatabaseError(f"{location(url)}: {type(cause).__name__}")
 
 
 def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
     code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_CANTOPEN:
         if Path(url.database or "").exists():
-            return DatabaseError(f"{place(url)}: cannot be opened (a file this user may read and write is expected)")
-        return DatabaseError(f"{place(url)}: there is none yet; `credit-monitor check` or `run` makes it")
+            return DatabaseError(f"{location(url)}: cannot be opened (a file this user may read and write is expected)")
+        return DatabaseError(f"{location(url)}: there is none yet; `credit-monitor check` or `run` makes it")
     if str(cause).startswith(("no such table", "no such column")):
         return outdated(url)
-    return DatabaseError(f"{place(url)}: {_SQLITE_PROBLEMS.get(code, str(cause))}")
+    return DatabaseError(f"{location(url)}: {_SQLITE_PROBLEMS.get(code, str(cause))}")
 
 
 def _explain_postgres(cause: Any, url: sa.URL) -> DatabaseError:
-    """`cause` is a `psycopg.Error`; what the server says beyond its SQLSTATE may quote values, so it is left out."""
+    """`cause` is a `psycopg.Error`; the server's text may quote values, so that only its SQLSTATE is used."""
     state = cause.sqlstate
     if state in {"42P01", "42703"}:
         return outdated(url)
     if state is not None:
         problem = _POSTGRES_PROBLEMS.get(state, f"{type(cause).__name__} (SQLSTATE {state})")
-        return DatabaseError(f"{place(url)}: {problem}")
-    said = str(cause).lower()
-    problems = (problem for sign, problem in _CONNECT_PROBLEMS if re.search(sign, said))
-    return DatabaseError(f"{place(url)}: {next(problems, 'the connection failed or was lost')}")
+        return DatabaseError(f"{location(url)}: {problem}")
+    text = str(cause).lower()
+    problems = (problem for pattern, problem in _CONNECT_PROBLEMS if re.search(pattern, text))
+    return DatabaseError(f"{location(url)}: {next(problems, 'the connection failed or was lost')}")
 
 
 def outdated(url: sa.URL) -> SchemaOutdated:
-    """The error for a database whose tables are missing or older than this version."""
+    """Return the error for a database whose tables are missing or older than this version."""
     return SchemaOutdated(
-        f"{place(url)}: its schema is missing or older than this version; run `credit-monitor db upgrade`"
+        f"{location(url)}: its schema is missing or older than this version; run `credit-monitor db upgrade`"
     )

@@ -1,7 +1,4 @@
-"""Looks a database over without changing it: whether it is damaged, whether a daemon holds it, who may read its files.
-
-Refuses to mend anything, and to wait longer than it was told to.
-"""
+"""Check a database without changing it: damage, whether a daemon holds it, and who may read its files."""
 
 import fcntl
 import os
@@ -15,14 +12,14 @@ import sqlalchemy as sa
 
 from monitor.store.engines import sqlite_file, transaction
 
-STEPS: Final = 10_000  # of SQLite's machine, between two looks at the clock
-BESIDE: Final = ("", "-wal", "-shm", ".lock")
+STEPS: Final = 10_000  # of SQLite's virtual machine, between two looks at the clock
+SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def damage(engine: sa.Engine, *, within: float) -> str | None:
-    """The first thing SQLite finds wrong with a file; `TimeoutError` when it has not looked at all of it by then."""
+def find_damage(engine: sa.Engine, *, within: float) -> str | None:
+    """Return the first damage SQLite finds in a file, or None; `TimeoutError` when it is not done `within` seconds."""
     if engine.dialect.name != "sqlite":
         return None
     until = time.monotonic() + within
@@ -31,20 +28,20 @@ def damage(engine: sa.Engine, *, within: float) -> str | None:
         assert driver is not None  # noqa: S101  # only a detached connection has none
         driver.set_progress_handler(lambda: time.monotonic() > until, STEPS)
         try:
-            said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+            result = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         except sa.exc.OperationalError:
             if time.monotonic() > until:
                 raise TimeoutError from None
             raise
         finally:
             driver.set_progress_handler(None, 0)
-    return None if said == "ok" else " ".join(said.split())
+    return None if result == "ok" else " ".join(result.split())
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a daemon holds a SQLite file; asks for a shared lock, for no longer than that takes.
+    """Whether a daemon holds a SQLite file: its lock cannot be shared.
 
-    `PermissionError` where not even asking is allowed.
+    `PermissionError` where the lock may not be opened.
     """
     try:
         descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -63,16 +60,16 @@ def is_locked(path: Path) -> bool:
 
 
 def lax_modes(url: str) -> Iterator[str]:
-    """What others on this machine may do with a SQLite database's files, each with the command that ends it.
+    """Yield what others on this machine may do with a SQLite database's files, each with the command that prevents it.
 
-    A directory that is the state directory by its name is for its owner alone; of another one it is enough that
-    nobody else can put a file into it.
+    A directory named as the state directory must be closed to others; in any other it is enough that nobody else can
+    create files.
     """
     path = sqlite_file(url)
     if path is None:
         return
     yield from _lax_directory(path.parent)
-    for file in sorted({*(Path(f"{path}{end}") for end in BESIDE), *path.parent.glob(f"{path.name}.before-*")}):
+    for file in sorted({*(Path(f"{path}{suffix}") for suffix in SUFFIXES), *path.parent.glob(f"{path.name}.before-*")}):
         mode = _mode(file)
         if mode & OTHERS:
             what = "changed" if mode & OTHERS_WRITE else "read"

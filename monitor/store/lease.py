@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from monitor import __version__
 from monitor.errors import DatabaseError, LeaseLost
-from monitor.store.engines import IDLE_LIMIT, open_writer, place, transaction
+from monitor.store.engines import IDLE_LIMIT, location, open_writer, transaction
 from monitor.store.tables import daemons, leases
 from monitor.store.writer import insert
 
@@ -110,7 +110,7 @@ class Lease:
         valid = self._ours(self._term) & (leases.c.expires_at > _NOW)
         question = sa.select(leases.c.term).where(valid).with_for_update(read=True, key_share=True)
         if self._term is None or tx.execute(question).first() is None:
-            raise LeaseLost(f"{place(self._engine.url)}: another credit-monitor leads now")
+            raise LeaseLost(f"{location(self._engine.url)}: another credit-monitor leads now")
 
     def drop(self) -> None:
         """Lead no longer, without telling the database: it cannot be reached, or says so itself."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.store.engines import open_writer, outdated, place, sqlite_path, transaction, translated
+from monitor.store.engines import location, open_writer, outdated, sqlite_path, transaction, translated
 from monitor.store.tables import SCHEMA, compatibility
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _head(config: "Config", engine: sa.Engine, before: str | None) -> str:
 
 def _too_new(engine: sa.Engine, found: str) -> SchemaOutdated:
     return SchemaOutdated(
-        f"{place(engine.url)}: its schema is {found}, made by a newer version than this one (which knows {SCHEMA}); "
+        f"{location(engine.url)}: its schema is {found}, made by a newer version than this one (which knows {SCHEMA}); "
         "upgrade credit-monitor"
     )
 
@@ -194,7 +194,7 @@ def _check_foreign_keys(connection: sa.Connection) -> None:
         broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first()
     ):
         raise DatabaseError(
-            f"{place(connection.engine.url)}: rows of {broken[0]} refer to rows of {broken[2]} that do not exist; "
+            f"{location(connection.engine.url)}: rows of {broken[0]} refer to rows of {broken[2]} that do not exist; "
             "nothing was migrated"
         )
 

@@ -1,7 +1,4 @@
-"""Sees when a SQLite file is no longer the one that was opened: what is written to that one would be lost.
-
-Refuses to open anything, and to remove anything but what was left of the file that is gone.
-"""
+"""Detect that a SQLite file was removed or replaced since it was opened: what is written to it would be lost."""
 
 from pathlib import Path
 
@@ -9,52 +6,52 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
 
-Identity = tuple[int, int]
+FileId = tuple[int, int]  # device and inode
 
 
-def identity(path: Path) -> Identity | None:
-    """What tells a file from another one of the same name; None when there is none."""
+def file_id(path: Path) -> FileId | None:
+    """Return what distinguishes a file from another one of the same name; None when there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class OpenedFile:
-    """The file behind an engine; for any other database there is nothing to see."""
+    """The file of an engine as it was opened; for PostgreSQL every check passes."""
 
     def __init__(self, url: sa.URL) -> None:
         is_file = url.get_backend_name() == "sqlite" and url.database
         self._path = Path(str(url.database)) if is_file else None
-        self._opened = identity(self._path) if self._path else None
-        self._log: Identity | None = None  # SQLite's write-ahead log, beside the file
+        self._opened = file_id(self._path) if self._path else None
+        self._log: FileId | None = None  # SQLite's write-ahead log, beside the file
 
     @property
     def is_replaced(self) -> bool:
-        """Whether another file is in its place."""
-        there = identity(self._path) if self._path else None
-        return there is not None and there != self._opened
+        """Whether another file has its name now."""
+        current = file_id(self._path) if self._path else None
+        return current is not None and current != self._opened
 
     def require_same(self) -> None:
-        """`DatabaseError` when what was opened is not what is there."""
+        """Raise `DatabaseError` when the file was removed or replaced."""
         if self._path is None:
             return
-        if (there := identity(self._path)) == self._opened:
-            self._log = identity(_beside(self._path, "-wal"))
+        if (current := file_id(self._path)) == self._opened:
+            self._log = file_id(_with_suffix(self._path, "-wal"))
             return
         what = "removed while it was in use: put it back, or restart to begin a new one"
-        raise DatabaseError(f"SQLite file {self._path}: {'replaced while it was in use' if there else what}")
+        raise DatabaseError(f"SQLite file {self._path}: {'replaced while it was in use' if current else what}")
 
     def accept(self) -> None:
-        """What is there now is the file; a log that belongs to the other one would be played into it."""
+        """Accept the present file; a log left of the other one is removed, or it would be played into this one."""
         if self._path is None:
             return
-        if self._log is not None and identity(_beside(self._path, "-wal")) == self._log:
-            for side in ("-wal", "-shm"):
-                _beside(self._path, side).unlink(missing_ok=True)
-        self._opened, self._log = identity(self._path), None
+        if self._log is not None and file_id(_with_suffix(self._path, "-wal")) == self._log:
+            for suffix in ("-wal", "-shm"):
+                _with_suffix(self._path, suffix).unlink(missing_ok=True)
+        self._opened, self._log = file_id(self._path), None
 
 
-def _beside(path: Path, side: str) -> Path:
-    return path.with_name(path.name + side)
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

@@ -1,7 +1,7 @@
-"""What the daemon tells over HTTP: whether it lives, whether it is ready, and its figures for Prometheus.
+"""The daemon's HTTP server: health, readiness and metrics, read only.
 
-Refuses to change anything, to be asked under a foreign name, and to hold up a poll: it reads through an engine of its
-own, in a thread of its own.  Starlette, uvicorn and prometheus-client are loaded only when it is switched on.
+It reads through an engine and a thread of its own, so that a request never holds up a poll.  Starlette, uvicorn and
+prometheus-client are imported only when `[web]` is configured.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -23,10 +23,10 @@ async def serving(
     leading: Callable[[], bool] = lambda: True,
     hanging: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Serve meanwhile, if `[web]` says so; `ListenError` when the address cannot be had.
+    """Serve while the context is open, if `[web]` is configured; `ListenError` when the address cannot be bound.
 
-    `leading` says whether this process polls and delivers, or stands by for one that does;
-    `hanging` gives the part of it that hangs, as the watchdog sees it.
+    `leading` returns whether this process is the leader; `hanging` returns the part of it that hangs, as the watchdog
+    sees it.
     """
     if settings.web is None:
         yield

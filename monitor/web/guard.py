@@ -1,7 +1,4 @@
-"""Stands before every page: a known name, a method that changes nothing, no body, strict headers, no stack trace.
-
-Refuses to know any page.
-"""
+"""What every request passes: known host, GET or HEAD, no body; and every answer: strict headers, no stack trace."""
 
 import ipaddress
 import logging
@@ -26,12 +23,12 @@ STRICT: Final = {
     "X-Frame-Options": "DENY",
     "Connection": "close",
 }
-_NONSENSE: Final = "bad request\n"
-REFUSAL: Final = "".join(  # of what is no HTTP, as bytes
+_BODY: Final = "bad request\n"
+BAD_REQUEST: Final = "".join(  # the answer to what is no HTTP, as bytes
     [
-        f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(_NONSENSE)}\r\n",
+        f"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(_BODY)}\r\n",
         *(f"{name}: {value}\r\n" for name, value in STRICT.items()),
-        f"\r\n{_NONSENSE}",
+        f"\r\n{_BODY}",
     ]
 ).encode()
 
@@ -39,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """The app behind it hears only of requests that may be answered."""
+    """ASGI middleware that rejects requests which must not reach the app, and adds headers to every answer."""
 
     def __init__(self, app: ASGIApp, web: Web, *, clock: Callable[[], datetime]) -> None:
         self._app = app
@@ -47,10 +44,10 @@ class Guard:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         started = False
 
-        async def strictly(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -59,13 +56,13 @@ class Guard:
             await send(message)
 
         try:
-            await (self._refusal(scope) or self._app)(scope, receive, strictly)
+            await (self._rejection(scope) or self._app)(scope, receive, send_with_headers)
         except Exception:
             log.exception("%s could not be answered", scope["path"])
             if not started:
-                await plain(500, "this is a fault of the program; its log says more")(scope, receive, strictly)
+                await plain(500, "this is a fault of the program; its log says more")(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _rejection(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if not is_ours(headers.get("host", ""), self._web):
             return plain(421, "this is not the host that was asked for; web.hosts names those that are")
@@ -77,12 +74,12 @@ class Guard:
 
 
 def plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    """An answer of one line."""
+    """Return an answer of one line."""
     return PlainTextResponse(f"{text}\n", status, headers)
 
 
 def is_ours(host: str, web: Web) -> bool:
-    """Whether a Host header names this server: a browser that a stranger's page sent here names the stranger's host."""
+    """Whether a Host header names this server; protects against DNS rebinding, whose requests name another host."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     name = name.removeprefix("[").removesuffix("]").lower().removesuffix(".")
     if name in {"localhost", web.host, *web.hosts}:
@@ -91,5 +88,5 @@ def is_ours(host: str, web: Web) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         return False
-    # No name can be an address: somebody who reaches us by one has typed it.
+    # DNS rebinding needs a name: whoever sends an address has typed it.
     return address.is_loopback or not web.is_loopback

@@ -1,7 +1,7 @@
-"""The figures in Prometheus's and OpenMetrics's text forms: prometheus-client's one home.
+"""Metrics in the text formats of Prometheus and OpenMetrics.
 
-Refuses to count and to ask: it is given everything.  Labels are configured names, the vendor's ids and our own words,
-so that there are no more series than organizations, accounts and channels make.
+Labels are configured names, the vendor's ids and our own words, so that the number of series is bounded by the
+organizations, accounts and channels.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """Everything that one answer tells; `figures` is None while the database cannot be read."""
+    """Everything in one answer; `figures` is None while the database cannot be read."""
 
     settings: Settings
     counters: Counters
@@ -44,7 +44,7 @@ class Scrape:
 
 
 def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
-    """The answer and its content type, in the form that an Accept header prefers."""
+    """Return the answer and its content type, in the format that an Accept header prefers."""
     registry = CollectorRegistry()
     registry.register(_Families(scrape))
     if _prefers_openmetrics(accept):
@@ -55,8 +55,8 @@ def render(scrape: Scrape, accept: str) -> tuple[bytes, str]:
 
 def _prefers_openmetrics(accept: str) -> bool:
     weights = {"text/plain": 0.0, OPENMETRICS: 0.0}
-    for one in accept.lower().split(","):
-        kind, *options = (part.strip() for part in one.split(";"))
+    for choice in accept.lower().split(","):
+        kind, *options = (part.strip() for part in choice.split(";"))
         if kind in weights:
             weights[kind] = max(weights[kind], _weight(options))
     return 0 < weights[OPENMETRICS] >= weights["text/plain"]
@@ -71,7 +71,7 @@ def _weight(options: Iterable[str]) -> float:
 
 
 class _Families(Collector):
-    """One scrape as prometheus-client asks for it."""
+    """One scrape as a collector of prometheus-client."""
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
@@ -81,14 +81,14 @@ class _Families(Collector):
         yield InfoMetricFamily(f"{PREFIX}build", "The version that runs.", value={"version": __version__})
         yield _gauge("leader", "Whether this process polls and delivers (1) or stands by (0).", {(): scrape.leads})
         yield _gauge("database_up", "Whether the database could be read for this answer.", {(): bool(scrape.figures)})
-        yield from _counted(scrape.settings, scrape.counters)
+        yield from _process_metrics(scrape.settings, scrape.counters)
         if scrape.figures:
-            yield from _standing(scrape.figures)
-            yield from _queues(scrape.settings, scrape.figures, scrape.now)
+            yield from _state_metrics(scrape.figures)
+            yield from _outbox_metrics(scrape.settings, scrape.figures, scrape.now)
 
 
-def _counted(settings: Settings, counters: Counters) -> Iterator[Metric]:
-    """What happened since the start of this process; zeros stand for what has not, so that a rate has a beginning."""
+def _process_metrics(settings: Settings, counters: Counters) -> Iterator[Metric]:
+    """Yield what this process counted since its start, zeros included, so that a rate has a beginning."""
     checks = dict.fromkeys(((name, outcome) for name in settings.accounts for outcome in CHECKED), 0) | counters.checks
     tries = dict.fromkeys(((name, how) for name in settings.channels for how in DELIVERED), 0) | counters.deliveries
     yield _counter("checks", "Checks by how they ended.", checks, ("account", "outcome"))
@@ -103,12 +103,13 @@ def _counted(settings: Settings, counters: Counters) -> Iterator[Metric]:
     yield took
 
 
-def _standing(figures: Figures) -> Iterator[Metric]:
-    """How organizations, accounts and incidents stand in the database."""
-    names = {one.id: (one.name, one.account) for one in figures.organizations}
-    balances = {names[one.id]: float(one.credits) for one in figures.organizations if one.credits is not None}
+def _state_metrics(figures: Figures) -> Iterator[Metric]:
+    """Yield the present state of organizations, accounts and incidents."""
+    organizations = figures.organizations
+    names = {organization.id: (organization.name, organization.account) for organization in organizations}
+    balances = {names[row.id]: float(row.credits) for row in organizations if row.credits is not None}
     runways = {names[id_]: hours * 3600 for id_, hours in figures.runways.items()}
-    taken = {names[one.id]: one.taken_at.timestamp() for one in figures.organizations if one.taken_at}
+    taken = {names[row.id]: row.taken_at.timestamp() for row in organizations if row.taken_at}
     polled = {(name,): at.timestamp() for name, at in figures.polled.items() if at}
     yield InfoMetricFamily(f"{PREFIX}schema", "The database's schema.", value={"version": figures.schema or "none"})
     yield _gauge("balance_credits", "The last recorded balance.", balances, BOTH)
@@ -121,17 +122,21 @@ def _standing(figures: Figures) -> Iterator[Metric]:
 
 
 def _incidents(figures: Figures) -> dict[tuple[str, str], int]:
-    standing = [incident for one in figures.organizations for incident in one.incidents]
-    standing += [account.incident for account in figures.accounts if not account.incident.calm_since]
-    found = Counter((one.rule.value, one.severity.label) for one in standing)
-    return dict.fromkeys(((rule.value, severity.label) for rule in Rule for severity in Severity), 0) | found
+    incidents = [incident for organization in figures.organizations for incident in organization.incidents]
+    incidents += [row.incident for row in figures.accounts if row.incident.is_firing]
+    counts = Counter((incident.rule.value, incident.severity.label) for incident in incidents)
+    return dict.fromkeys(((rule.value, severity.label) for rule in Rule for severity in Severity), 0) | counts
 
 
-def _queues(settings: Settings, figures: Figures, now: datetime) -> Iterator[Metric]:
-    """What waits to be sent; what quiet hours hold is pending and does not age."""
+def _outbox_metrics(settings: Settings, figures: Figures, now: datetime) -> Iterator[Metric]:
+    """Yield what is pending; what quiet hours hold is pending, too, but does not age."""
     none = {(name,): 0.0 for name in settings.channels}
-    pending = {(one.channel,): float(one.pending) for one in figures.backlogs}
-    ages = {(one.channel,): max((now - one.oldest_at).total_seconds(), 0) for one in figures.backlogs if one.oldest_at}
+    pending = {(backlog.channel,): float(backlog.pending) for backlog in figures.backlogs}
+    ages = {
+        (backlog.channel,): max((now - backlog.oldest_at).total_seconds(), 0)
+        for backlog in figures.backlogs
+        if backlog.oldest_at
+    }
     yield _gauge("outbox_pending", "Notifications not delivered yet.", none | pending, ("channel",))
     yield _gauge("outbox_oldest_age_seconds", "Age of the oldest that may be sent.", none | ages, ("channel",))
 
@@ -140,17 +145,17 @@ def _gauge(name: str, text: str, values: Mapping[Any, float], labels: Labels = (
     unit = "seconds" if name.endswith("_seconds") else "credits" if name.endswith("_credits") else ""
     family = GaugeMetricFamily(PREFIX + name, text, labels=labels, unit=unit)
     for key, value in values.items():
-        family.add_metric(_shown(key), float(value))
+        family.add_metric(_labels(key), float(value))
     return family
 
 
 def _counter(name: str, text: str, values: Mapping[Any, int], labels: Labels) -> Metric:
     family = CounterMetricFamily(PREFIX + name, text, labels=labels)
     for key, value in values.items():
-        family.add_metric(_shown(key), value)
+        family.add_metric(_labels(key), value)
     return family
 
 
-def _shown(key: Iterable[str]) -> list[str]:
-    """Labels without what could move a terminal's cursor: an id is the vendor's word."""
+def _labels(key: Iterable[str]) -> list[str]:
+    """Return labels without control characters: an id is the vendor's word, and may be shown in a terminal."""
     return ["".join(c if c.isprintable() else "?" for c in part) for part in key]

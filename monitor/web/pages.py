@@ -1,6 +1,6 @@
-"""The pages: /healthz, /readyz and /metrics, each made anew for every request.
+"""The pages: /healthz, /readyz and /metrics.
 
-Refuses to tell figures without the token, and to tell everybody more of a trouble than its kind; the log says more.
+Metrics need the token if there is one.  The others name only the kind of a problem; its details are in the log.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ def open_app(
     leading: Callable[[], bool],
     hanging: Callable[[], str | None],
 ) -> ASGIApp:
-    """Everything behind its guard, ready to be served."""
+    """Return the application with all pages, behind its guard."""
     pages = _Pages(reader, counters, token=token, clock=clock, leading=leading, hanging=hanging)
     routes = [
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_found})
     app.router.redirect_slashes = False
     return Guard(app, web, clock=clock)
 
 
 class _Pages:
-    """What the pages have in common."""
+    """The pages and what they share."""
 
     def __init__(
         self,
@@ -68,35 +68,35 @@ class _Pages:
         self._clock = clock
         self._leading = leading
         self._hanging = hanging
-        self._trouble: str | None = None  # of the database, as it was logged
+        self._logged: str | None = None  # the problem of the database that was logged last
 
     async def healthz(self, _request: Request) -> Response:
-        """Alive: this answer came through the event loop, and no part hangs."""
+        """Answer 200 unless a part of the process hangs; that the event loop turns is proven by any answer."""
         part = self._hanging()
         return _verdict([f"{part} hangs"] if part else [])
 
     async def readyz(self, _request: Request) -> Response:
-        """Ready: the database can be read, has our schema, and somebody polls."""
+        """Answer 200 when the database can be read, has our schema, and accounts are polled."""
         try:
             polled = await self._reader.polled()
         except SchemaOutdated as error:
-            self._complain(error)
+            self._log_once(error)
             return _verdict(["database: its schema is not the one of this version"])
         except DatabaseError as error:
-            self._complain(error)
+            self._log_once(error)
             return _verdict(["database: it cannot be read"])
-        self._trouble = None
+        self._logged = None
         return _verdict(late_polls(polled, self._reader.settings.poll, now=self._clock()))
 
     async def metrics(self, request: Request) -> Response:
-        """The figures; those of the database are left out while it cannot be read."""
+        """Answer with the metrics; those of the database are left out while it cannot be read."""
         if not self._is_allowed(request.headers.get("authorization", "")):
             return plain(401, "the token of web.token_file is needed", {"WWW-Authenticate": "Bearer"})
         try:
             figures = await self._reader.figures()
-            self._trouble = None
+            self._logged = None
         except DatabaseError as error:
-            self._complain(error)
+            self._log_once(error)
             figures = None
         scrape = Scrape(self._reader.settings, self._counters.copy(), figures, self._leading(), self._clock())
         body, kind = await asyncio.to_thread(render, scrape, request.headers.get("accept", ""))
@@ -108,18 +108,18 @@ class _Pages:
         scheme, _, given = authorization.partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.encode())
 
-    def _complain(self, error: DatabaseError) -> None:
-        """A line for each trouble, not for each request that meets it."""
-        if str(error) != self._trouble:
+    def _log_once(self, error: DatabaseError) -> None:
+        """Log a problem once, not at each request that meets it."""
+        if str(error) != self._logged:
             log.warning("not ready: %s", error)
-        self._trouble = str(error)
+        self._logged = str(error)
 
 
 def _verdict(reasons: list[str]) -> Response:
-    return PlainTextResponse("".join(f"{one}\n" for one in reasons or ["ok"]), 503 if reasons else 200)
+    return PlainTextResponse("".join(f"{reason}\n" for reason in reasons or ["ok"]), 503 if reasons else 200)
 
 
-async def _unknown(_request: Request, _error: Exception) -> Response:
+async def _not_found(_request: Request, _error: Exception) -> Response:
     return plain(404, "there is /healthz, /readyz and /metrics")
 
 
@@ -127,7 +127,7 @@ async def _unknown(_request: Request, _error: Exception) -> Response:
 
 
 def late_polls(polled: Mapping[str, datetime | None], poll: Poll, *, now: datetime) -> list[str]:
-    """The accounts without a completed poll for longer than three intervals and a deadline, counted."""
+    """Return a reason when accounts had no completed poll for longer than three intervals and a deadline, else none."""
     limit = 3 * poll.every + poll.deadline
     late = [at for at in polled.values() if at is None or now - at > limit]
     if not late:

@@ -1,7 +1,7 @@
-"""Sockets and their limits: uvicorn in the daemon's event loop, on a diet.
+"""Sockets and their limits: uvicorn in the daemon's event loop.
 
-Refuses to keep connections: each carries one request, has so long for it, and gives way to a newer one when there are
-too many.  Leaves signals to the daemon and says nothing of requests.
+A connection carries one request within a time limit, and is closed for a newer one when there are too many.  Signals
+are the daemon's, and requests are not logged.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.config import Web
 from monitor.errors import ListenError
-from monitor.web.guard import REFUSAL
+from monitor.web.guard import BAD_REQUEST
 
 CONNECTIONS: Final = 64  # at once
-BACKLOG: Final = 128  # asyncio takes so many in one go, and each costs a descriptor until it is let in or refused
+BACKLOG: Final = 128  # asyncio accepts so many at once, and each costs a descriptor until it is served or closed
 HEAD_BYTES: Final = 8 * 1024
-HEAD_TIME: Final = 5.0  # seconds until the request is there
-WHOLE_TIME: Final = 30.0  # seconds until the answer is taken
-STOP_TIME: Final = 1  # second that answers under way are given when the daemon stops
+HEAD_TIMEOUT: Final = 5.0  # seconds until the request has arrived
+WHOLE_TIMEOUT: Final = 30.0  # seconds until the answer was taken
+STOP_TIMEOUT: Final = 1  # second for answers under way when the daemon stops
 
 log = logging.getLogger(__name__)
 
@@ -34,49 +34,49 @@ class Connection(H11Protocol):
     """One request and its answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; its time runs from now on."""
+        """Start the timers; close another connection when there are too many."""
         self._make_room()
         super().connection_made(transport)
         self.began = self.loop.time()
         self._timers = [
-            self.loop.call_later(HEAD_TIME, self._end_if_silent),
-            self.loop.call_later(WHOLE_TIME, transport.abort),
+            self.loop.call_later(HEAD_TIMEOUT, self._end_if_silent),
+            self.loop.call_later(WHOLE_TIMEOUT, transport.abort),
         ]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Cancel the timers."""
         for timer in self._timers:
             timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what comes; what makes no sense behind a request ends the connection."""
+        """Feed the parser; garbage behind a request closes the connection."""
         try:
             super().data_received(data)
         except h11.ProtocolError:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- the base class's signature
-        """Refuse what is no HTTP, in the same strict form as every answer."""
+        """Reject what is no HTTP, with the same headers as every answer."""
         if self.is_silent:
-            self.transport.write(REFUSAL)
+            self.transport.write(BAD_REQUEST)
         self.transport.close()
 
     @property
     def is_silent(self) -> bool:
-        """Whether no request has come yet."""
+        """Whether no request has arrived yet."""
         return self.cycle is None
 
     def end(self) -> None:
-        """Close at once; what was not sent yet is lost."""
+        """Close at once; data not sent yet is lost."""
         self.connections.discard(self)
         self.transport.abort()
 
     def _make_room(self) -> None:
-        here = [one for one in self.connections if isinstance(one, Connection)]
-        if len(here) >= CONNECTIONS:
-            # Who has asked waits for us; who has not keeps a place for nothing.
-            min(here, key=lambda one: (not one.is_silent, one.began)).end()
+        connections = [connection for connection in self.connections if isinstance(connection, Connection)]
+        if len(connections) >= CONNECTIONS:
+            # Those without a request first, then the oldest.
+            min(connections, key=lambda connection: (not connection.is_silent, connection.began)).end()
 
     def _end_if_silent(self) -> None:
         if self.is_silent:
@@ -84,11 +84,11 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its ten turns a second and without its signal handlers."""
+    """uvicorn without its ten wake-ups a second and without its signal handlers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.leaving = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,8 +96,8 @@ class Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        """Wait to be told to leave."""
-        await self.leaving.wait()
+        """Wait until the daemon stops the server."""
+        await self.stopping.wait()
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection) and connection.is_silent:
                 connection.end()
@@ -105,9 +105,9 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def listening(app: ASGIApp, web: Web) -> AsyncIterator[None]:
-    """Serve `app` meanwhile; `ListenError` when the address cannot be had.  What fails later is logged, no more."""
+    """Serve `app` meanwhile; `ListenError` when the address cannot be bound, later errors are logged."""
     sockets = open_sockets(web)
-    # Its complaints are of requests, which strangers could fill a journal with; our own errors the guard logs.
+    # uvicorn logs about requests, so that strangers could fill a journal; our own errors are logged by the guard.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     server = Server(_config(app))
     task = asyncio.create_task(server.serve(sockets), name="web")
@@ -116,11 +116,11 @@ async def listening(app: ASGIApp, web: Web) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        server.leaving.set()
-        await asyncio.wait([task], timeout=2 * STOP_TIME)
+        server.stopping.set()
+        await asyncio.wait([task], timeout=2 * STOP_TIMEOUT)
         task.cancel()
-        for one in sockets:
-            one.close()
+        for opened in sockets:
+            opened.close()
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
@@ -133,10 +133,10 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         "access_log": False,
         "proxy_headers": False,
         "server_header": False,
-        "date_header": False,  # the guard's: uvicorn's needs a turn a second
+        "date_header": False,  # the guard adds it: uvicorn's needs a wake-up a second
         "backlog": BACKLOG,
         "h11_max_incomplete_event_size": HEAD_BYTES,
-        "timeout_graceful_shutdown": STOP_TIME,
+        "timeout_graceful_shutdown": STOP_TIMEOUT,
     }
     return uvicorn.Config(app, **options)
 
@@ -147,16 +147,16 @@ def _ended(task: asyncio.Task[None]) -> None:
 
 
 def open_sockets(web: Web) -> list[socket.socket]:
-    """A socket for each address of the host; `ListenError` when there is none to be had."""
+    """Return a socket for each address of the host; `ListenError` when one cannot be bound."""
     sockets: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
+        addresses = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(addresses):
             both = web.host == "::" and socket.has_dualstack_ipv6()
             sockets.append(socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both))
     except OSError as error:
-        for one in sockets:
-            one.close()
+        for opened in sockets:
+            opened.close()
         raise ListenError(f"web.listen: {web}: {_reason(error)}") from None
     return sockets
 

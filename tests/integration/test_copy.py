@@ -18,8 +18,7 @@ from monitor.cli.db_copy import _fill, _writing
 from monitor.config import Database
 from monitor.errors import DatabaseError
 from monitor.model import Snapshot
-from monitor.store import copy as moving
-from monitor.store import leader_lock
+from monitor.store import copy, leader_lock
 from monitor.store.engines import open_writer, transaction
 from monitor.store.organizations import ensure_organization
 from monitor.store.snapshots import insert_snapshots
@@ -76,7 +75,7 @@ def test_a_backup_writes_over_nothing_and_leaves_nothing_when_it_fails(filled, t
     assert (done.code, done.err) == (64, f"{there}: exists already, and is left as it is\n")
     assert there.read_text() == "dear diary"
     assert "cannot be written: no such file" in filled("db", "backup", str(tmp_path / "no" / "x.db")).err
-    monkeypatch.setattr(moving, "totals", lambda tx: {"snapshots": [id(tx)]})
+    monkeypatch.setattr(copy, "totals", lambda tx: {"snapshots": [id(tx)]})
     done = filled("db", "backup", str(tmp_path / "x.db"))
     assert (done.code, "table snapshots is not what it should be" in done.err) == (75, True)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["there.db"]
@@ -85,7 +84,7 @@ def test_a_backup_writes_over_nothing_and_leaves_nothing_when_it_fails(filled, t
 def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp_path, monkeypatch):
     """Each transaction keeps two snapshots; no backup has one without the other, and none takes for ever."""
     monkeypatch.setattr("monitor.store.backup.PAGES_AT_ONCE", 1)
-    monkeypatch.setattr(moving, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(copy, "ROWS_AT_ONCE", 50)
     stopped = threading.Event()
     opened = Store(database_url)
 
@@ -104,9 +103,9 @@ def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp
     opened.close()
     assert [one.code for one in done] == [0, 0, 0], done
     for n in range(3):
-        with closing(sqlite3.connect(tmp_path / f"{n}.db")) as copy:
+        with closing(sqlite3.connect(tmp_path / f"{n}.db")) as connection:
             late = "SELECT count(*) FROM snapshots WHERE organization_id = ? AND credits >= 100000000000"
-            (one,), (other,) = (copy.execute(late, (id_,)).fetchone() for id_ in (1, 3))
+            (one,), (other,) = (connection.execute(late, (id_,)).fetchone() for id_ in (1, 3))
             assert one == other - 1  # which had a balance before
 
 
@@ -176,14 +175,14 @@ def test_a_copy_broken_off_at_any_statement_leaves_the_target_empty(engine, read
 
 
 def test_a_copy_that_is_not_equal_is_undone(filled, empty_urls, monkeypatch):
-    totals = moving.totals
+    totals = copy.totals
 
     def one_short(tx: sa.Connection) -> Any:
         if tx.engine.url.database in empty_urls[0] or tx.engine.url.database in empty_urls[1]:
             tx.execute(snapshots.delete().where(snapshots.c.organization_id == 3))
         return totals(tx)
 
-    monkeypatch.setattr(moving, "totals", one_short)
+    monkeypatch.setattr(copy, "totals", one_short)
     for url in empty_urls:
         done = filled("db", "copy", "--to", url)
         assert (done.code, "table snapshots is not what it should be after copying" in done.err) == (75, True)

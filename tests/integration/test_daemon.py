@@ -74,19 +74,19 @@ def test_a_database_is_held_once_until_it_is_released(database_url):
 
 def test_two_databases_are_held_apart(database_url, tmp_path_factory):
     other = f"sqlite:///{tmp_path_factory.mktemp('other')}/other.db"
-    holds = [leader_lock.acquire(url) for url in (database_url, other)]
-    assert None not in holds
-    for one in holds:
-        one.release()
+    locks = [leader_lock.acquire(url) for url in (database_url, other)]
+    assert None not in locks
+    for lock in locks:
+        lock.release()
 
 
 def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(database_url):
     code = (
         "import subprocess, sys\n"
         "from monitor.store import leader_lock\n"
-        "hold = leader_lock.acquire(sys.argv[1])\n"
+        "lock = leader_lock.acquire(sys.argv[1])\n"
         "child = subprocess.Popen(['sleep', '20'])\n"
-        "print(hold is not None, child.pid, flush=True)\n"
+        "print(lock is not None, child.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
     holder = subprocess.Popen(
@@ -94,8 +94,8 @@ def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(da
     )
     assert holder.stdout is not None
     assert holder.stdin is not None
-    held, child = holder.stdout.readline().split()
-    assert (held, leader_lock.acquire(database_url)) == ("True", None)
+    taken, child = holder.stdout.readline().split()
+    assert (taken, leader_lock.acquire(database_url)) == ("True", None)
     holder.kill()
     holder.wait()
     again: list[LeaderLock | None] = []
@@ -108,11 +108,11 @@ def test_a_hold_ends_with_its_process_however_that_dies_and_no_child_keeps_it(da
 
 
 def test_releasing_a_hold_whose_server_has_gone_is_no_mistake(postgres, postgres_url):
-    hold = leader_lock.acquire(postgres_url)
+    lock = leader_lock.acquire(postgres_url)
     name = sa.make_url(postgres_url).database
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    assert hold is not None
-    hold.release()
+    assert lock is not None
+    lock.release()
     again = leader_lock.acquire(postgres_url)
     assert again is not None
     again.release()
@@ -129,8 +129,8 @@ def test_a_hold_on_a_database_that_is_not_there_is_an_error_of_ours(tmp_path):
 @pytest.fixture
 async def vendor() -> AsyncIterator[Vendor]:
     listed = [SandboxOrganization(f"org-{n}", f"Organization {n}", Decimal(5000)) for n in (1, 2)]
-    async with Vendor({KEY: ["org-1", "org-2"]}, listed) as one:
-        yield one
+    async with Vendor({KEY: ["org-1", "org-2"]}, listed) as vendor:
+        yield vendor
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

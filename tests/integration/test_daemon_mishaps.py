@@ -23,11 +23,11 @@ async def broken(*_: object) -> None:
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        one.bind(str(tmp_path / "notify.sock"))
-        one.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify.sock"))
+        server.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify.sock"))
-        yield one
+        yield server
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ async def test_a_reload_that_fails_anywhere_is_answered_and_so_is_the_next_one(
         await heard(manager, b"RELOADING")
         await heard(manager, b"READY")
     reloading.cancel()
-    said = "the configuration could not be reloaded; the old one stays in force"
-    assert [record.message for record in caplog.records if record.exc_info] == [said, said]
+    line = "the configuration could not be reloaded; the old one stays in force"
+    assert [record.message for record in caplog.records if record.exc_info] == [line, line]
 
 
 async def test_channels_that_cannot_be_verified_do_not_stand_in_the_way_of_the_end(begun, monkeypatch, caplog):

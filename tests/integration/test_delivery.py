@@ -261,10 +261,15 @@ async def test_a_crash_between_sending_and_marking_doubles_the_message_with_the_
     await post.story.restart(OWN)  # one message, to one channel
     await post.story.check("900")
     writer = post.story.parts.store.engine
-    post.receivers["ops"]._on_message = _then(post.received["ops"].append, lambda: outage.begin(writer))
+
+    def crash() -> None:
+        outage.begin(writer)
+        running.cancel()  # at this very instant: it never comes to mark anything
+
+    post.receivers["ops"]._on_message = _then(post.received["ops"].append, crash)
     running = post.run()
     await until(lambda: post.titles("ops"))
-    await stopped(running)  # it never came to mark anything
+    await stopped(running)
     outage.end(writer)
     post.receivers["ops"]._on_message = post.received["ops"].append
     await post.story.restart(OWN)

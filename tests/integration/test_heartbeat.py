@@ -84,11 +84,11 @@ class Switch:
 
 @pytest.fixture
 async def switch() -> AsyncIterator[Switch]:
-    one = Switch()
-    server = Loopback(one.take)
+    switch = Switch()
+    server = Loopback(switch.take)
     await server.start()
-    one.port = server.port
-    yield one
+    switch.port = server.port
+    yield switch
     await server.stop()
 
 
@@ -115,7 +115,7 @@ async def test_one_get_without_cookies_or_body_is_all_there_is(switch: Switch) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "error"),
     [
         (Reply(404, b"not found"), "its server answered 404"),
         (Reply(500), "its server answered 500"),
@@ -129,12 +129,12 @@ async def test_one_get_without_cookies_or_body_is_all_there_is(switch: Switch) -
     ],
 )
 async def test_what_goes_wrong_is_told_without_the_address(
-    switch: Switch, monkeypatch: pytest.MonkeyPatch, answer: Reply | Misbehaviour, said: str
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, answer: Reply | Misbehaviour, error: str
 ) -> None:
-    if said.startswith("no answer"):
+    if error.startswith("no answer"):
         monkeypatch.setattr("monitor.providers.http.DEADLINE", 0.4)
     switch.answer = answer
-    assert await ping(switch.url) == said
+    assert await ping(switch.url) == error
 
 
 async def test_a_server_that_is_not_there_is_told_of() -> None:
@@ -153,8 +153,8 @@ async def beating(switch: Switch) -> AsyncIterator[Callable[..., Heartbeat]]:
         return begun[-1]
 
     yield begin
-    for one in begun:
-        await one.stop()
+    for heart in begun:
+        await heart.stop()
 
 
 async def test_a_poll_is_told_of_and_a_failed_one_as_failed(switch: Switch, beating) -> None:

@@ -23,7 +23,7 @@ from monitor.config import load
 from monitor.errors import DatabaseError
 from monitor.importer import load as importer
 from monitor.importer.csv import read_rows
-from monitor.importer.load import Mistakes
+from monitor.importer.load import Problems
 from monitor.model import Rules, Snapshot
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.store.engines import open_reader, open_writer, transaction
@@ -236,12 +236,12 @@ def test_broken_off_at_any_statement_nothing_of_it_is_there(filled, engine, data
     settings = load(filled.home / "config.toml", HOME)
     reader = open_reader(database_url)
     text = HEAD + "".join(f"video,2026-11-{n:02}T10:00:00Z,{n}\n" for n in range(1, 6)) + "render-farm,2026-11-01,5\n"
-    found = importer.look_through(text.splitlines(), "x", settings, reader, organization=None, now=NOON)
+    found = importer.prepare(text.splitlines(), "x", settings, reader, organization=None, now=NOON)
     opened, before = Store(database_url), image(engine)
     for at in range(1, 200):
         with broken(opened.engine, at) as here:
             try:
-                importer.put_in(opened, settings, found, lambda _: None)
+                importer.insert(opened, settings, found, lambda _: None)
             except DatabaseError:
                 assert image(engine) == before
         if here.seen < at:
@@ -280,11 +280,11 @@ def test_any_text_gives_rows_or_mistakes(text, naive):
 def test_a_field_without_end_is_one_mistake_and_the_rest_is_read():
     text = "taken_at,credits\n2026-11-20,1\n" + "9" * 200_000 + ",1\n2026-11-21,2\n"
     found = list(read_rows(io.StringIO(text), naive_is_utc=True))
-    assert [type(one).__name__ for one in found] == ["Listed", "Wrong", "Listed"]
+    assert [type(one).__name__ for one in found] == ["Row", "Problem", "Row"]
 
 
-def test_mistakes_stay_few_in_memory():
-    many = Mistakes()
+def test_problems_stay_few_in_memory():
+    many = Problems()
     for line in range(100_000, 0, -1):
         many.add(line, "x")
     assert len(many.first) <= 2001

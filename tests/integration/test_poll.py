@@ -14,8 +14,8 @@ from wait import until
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
 from monitor.store.tables import accounts, checks, organizations, snapshots
 
-FAST = '[rules]\nrunway = "off"\n[poll]\ndeadline = "1s"\n[channels.ops]\n'
-PATIENT = ('deadline = "1s"', 'deadline = "5s"')  # what is to happen before it has time on a busy machine
+FAST = '[rules]\nrunway = "off"\n[poll]\ndeadline = "2s"\n[channels.ops]\n'
+PATIENT = ('deadline = "2s"', 'deadline = "5s"')  # what is to happen before it has time on a busy machine
 
 
 @dataclass
@@ -276,7 +276,7 @@ async def test_a_poll_of_some_organizations_checks_those_alone_and_is_no_complet
 
 
 async def test_a_poll_that_is_cancelled_records_nothing_of_what_it_was_fetching(scene):
-    scene.story.begin(scene.watch(a="org-1", b="org-2").replace('"1s"', '"5m"'))
+    scene.story.begin(scene.watch(a="org-1", b="org-2").replace('"2s"', '"5m"'))
     scene.vendor.organizations["org-1"].fault = Fault.HANG
     poll = asyncio.create_task(scene.poll())
     await until(scene.balances)

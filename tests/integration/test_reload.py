@@ -22,15 +22,15 @@ BAD = HOURLY.replace("[poll]", "[polls]")
 @pytest.fixture
 async def vendor() -> AsyncIterator[Vendor]:
     listed = [SandboxOrganization(f"org-{n}", f"Organization {n}", Decimal(5000)) for n in (1, 2, 3)]
-    async with Vendor({KEY: ["org-1", "org-2", "org-3"]}, listed) as one:
-        yield one
+    async with Vendor({KEY: ["org-1", "org-2", "org-3"]}, listed) as vendor:
+        yield vendor
 
 
 @pytest.fixture
 async def told(shell: Shell) -> AsyncIterator[Manager]:
     shell.environ["CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY"] = KEY
-    async with manager_of(shell) as one:
-        yield one
+    async with manager_of(shell) as manager:
+        yield manager
 
 
 async def test_a_good_configuration_is_taken_without_polling_again_and_ends_what_it_leaves_out(

@@ -25,8 +25,7 @@ from monitor.sandbox import (
     run_scenario,
 )
 from monitor.sandbox.faults import answer
-from monitor.sandbox.scenario import DEMO, set_scene
-from monitor.sandbox.usage import balance, spent, spent_shares
+from monitor.sandbox.scenario import DEMO, balance, set_scene, spent, spent_shares
 
 KEY = "sk-sandbox"
 
@@ -68,21 +67,21 @@ async def test_v1_wants_a_bearer_and_v1alpha_the_key_alone(vendor: Vendor) -> No
     assert await ask(port, "/v1/user/balance", Authorization=f"Bearer {KEY}") == (200, {"credits": 3})
     assert await ask(port, "/v1alpha/user/balance", Authorization=KEY) == (200, {"credits": 3})
     for path, sent in (("/v1/user/balance", KEY), ("/v1alpha/user/balance", f"Bearer {KEY}")):
-        status, said = await ask(port, path, Authorization=sent)
-        assert (status, said["name"]) == (401, "unauthorized")
-        assert sent in said["message"]
+        status, body = await ask(port, path, Authorization=sent)
+        assert (status, body["name"]) == (401, "unauthorized")
+        assert sent in body["message"]
 
 
 async def test_an_organization_is_chosen_by_its_header(vendor: Vendor) -> None:
     port, bearer = port_of(vendor), f"Bearer {KEY}"
     assert await ask(port, "/v1/user/balance", Organization="org-1", Authorization=bearer) == (200, {"credits": 12.5})
-    status, said = await ask(port, "/v1/user/balance", Organization="org-3", Authorization=bearer)
-    assert (status, said["name"]) == (403, "permission_denied")
+    status, body = await ask(port, "/v1/user/balance", Organization="org-3", Authorization=bearer)
+    assert (status, body["name"]) == (403, "permission_denied")
 
 
 async def test_the_account_lists_what_the_key_sees(vendor: Vendor) -> None:
-    _, said = await ask(port_of(vendor), "/v1/user/account", Authorization=f"Bearer {KEY}")
-    listed = [(entry["id"], entry["is_default"]) for entry in said["organizations"]]
+    _, body = await ask(port_of(vendor), "/v1/user/account", Authorization=f"Bearer {KEY}")
+    listed = [(entry["id"], entry["is_default"]) for entry in body["organizations"]]
     assert listed == [("org-2", True), ("org-1", False)]
 
 
@@ -93,8 +92,8 @@ async def test_too_many_requests_earn_a_time_out(vendor: Vendor) -> None:
 
 async def test_a_fault_can_be_switched_on_and_off(vendor: Vendor) -> None:
     vendor.organizations["org-2"].fault = Fault.SERVER_ERROR
-    status, said = await ask(port_of(vendor), "/v1alpha/user/balance", Authorization=KEY)
-    assert (status, said["fault"]) == (500, True)
+    status, body = await ask(port_of(vendor), "/v1alpha/user/balance", Authorization=KEY)
+    assert (status, body["fault"]) == (500, True)
     vendor.organizations["org-2"].fault = Reply(body=b'"anything"')
     assert await ask(port_of(vendor), "/v1alpha/user/balance", Authorization=KEY) == (200, "anything")
     vendor.organizations["org-2"].fault = None

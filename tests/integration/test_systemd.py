@@ -42,10 +42,10 @@ def socket_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def manager(socket_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        one.bind(str(socket_path))
-        one.settimeout(LONG)
-        yield one
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(socket_path))
+        server.settimeout(LONG)
+        yield server
 
 
 def test_the_manager_is_told_through_its_socket(manager, socket_path):
@@ -54,10 +54,10 @@ def test_the_manager_is_told_through_its_socket(manager, socket_path):
 
 
 def test_the_manager_is_told_through_an_abstract_socket():
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        one.bind("\0credit-monitor-test-abstract")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind("\0credit-monitor-test-abstract")
         ServiceManager({"NOTIFY_SOCKET": "@credit-monitor-test-abstract"}).stopping()
-        assert one.recv(100) == b"STOPPING=1"
+        assert server.recv(100) == b"STOPPING=1"
 
 
 def test_without_a_manager_nobody_is_told_and_nothing_waits():
@@ -83,9 +83,9 @@ def test_a_reload_carries_its_instant(manager, socket_path):
 
 
 def test_a_status_is_one_line_and_told_when_it_has_changed(manager, socket_path):
-    one = ServiceManager({"NOTIFY_SOCKET": str(socket_path)})
+    alone = ServiceManager({"NOTIFY_SOCKET": str(socket_path)})
     for sentence in ("all\nok", "all\nok", "1 critical"):
-        one.status(sentence)
+        alone.status(sentence)
     assert [manager.recv(100), manager.recv(100)] == [b"STATUS=all ok", b"STATUS=1 critical"]
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from filled import NOON
 
 from monitor.model import Snapshot
-from monitor.proration import DAY, HOUR, parts
+from monitor.proration import DAY, HOUR, prorate
 from monitor.store import pruning, rollups
 from monitor.store.pruning import Cutoffs, Kind
 from monitor.store.tables import balance_days, balance_hours, snapshots
@@ -39,7 +39,7 @@ def by_hour(tx: sa.Connection) -> dict[datetime, tuple[Decimal, Decimal]]:
         (row.starts_at, row.used, row.topped_up) for row in rows(tx, balance_hours) if row.organization_id == VIDEO
     ]
     for before, after in pairwise(left(tx)):
-        shares += parts(before, after, HOUR)
+        shares += prorate(before, after, HOUR)
     for starts_at, used, topped_up in shares:
         found[starts_at][0] += used
         found[starts_at][1] += topped_up

@@ -10,10 +10,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "messages.md"
 
 
 def test_the_page_is_what_the_code_writes():
-    assert PAGE.read_text() == document(), "run: python tests/render_messages.py"
+    assert PAGE.read_text() == document(), "run: python tests/support/render_messages.py"
 
 
 def test_the_page_has_the_beginning_the_reminder_and_the_end_of_every_rule():
-    shown = {(one.rule, one.reason) for one in NOTIFICATIONS}
+    shown = {(notification.rule, notification.reason) for notification in NOTIFICATIONS}
     assert {(rule, reason) for rule in Rule for reason in (Reason.OPENED, Reason.REMINDER, Reason.RESOLVED)} <= shown
     assert {reason for _, reason in shown} == set(Reason) - {Reason.DIGEST}

@@ -44,9 +44,9 @@ def fold(snapshots: Iterable[Snapshot]) -> Estimator:
 
 
 def runway(usage: Estimator) -> Runway:
-    found = usage.runway()
-    assert isinstance(found, Runway)
-    return found
+    result = usage.runway()
+    assert isinstance(result, Runway)
+    return result
 
 
 def ending_with(snapshots: Sequence[Snapshot], balance: float) -> list[Snapshot]:
@@ -64,16 +64,16 @@ def test_unknown_says_how_much_history_is_missing():
 
 
 def test_a_day_of_use_is_enough_for_a_wide_answer():
-    found = runway(fold(ending_with(history(even, days=1), 240)))
-    assert found.likely == pytest.approx(24)
-    assert found.low < 16
-    assert found.high > 36
+    result = runway(fold(ending_with(history(even, days=1), 240)))
+    assert result.likely == pytest.approx(24)
+    assert result.low < 16
+    assert result.high > 36
 
 
 def test_even_use_over_weeks_gives_a_narrow_answer():
-    found = runway(fold(ending_with(history(even, days=28), 720)))
-    assert found.likely == pytest.approx(72, rel=0.01)
-    assert 56 < found.low < found.likely < found.high < 90
+    result = runway(fold(ending_with(history(even, days=28), 720)))
+    assert result.likely == pytest.approx(72, rel=0.01)
+    assert 56 < result.low < result.likely < result.high < 90
 
 
 def test_every_interval_of_the_polls_gives_the_same_answer():
@@ -121,7 +121,7 @@ def test_top_ups_every_other_day_hide_no_use():
 def test_an_expiring_grant_changes_no_rate():
     snapshots = history(even, days=20)
     dropped = [Snapshot(s.taken_at, s.credits - (5000 if i >= 700 else 0)) for i, s in enumerate(snapshots)]
-    plain, after = (runway(fold(ending_with(some, 720))).likely for some in (snapshots, dropped))
+    plain, after = (runway(fold(ending_with(kept, 720))).likely for kept in (snapshots, dropped))
     assert after == pytest.approx(plain, rel=0.01)
 
 
@@ -148,7 +148,7 @@ def test_a_gap_counts_its_use_and_leaves_the_rhythm():
     whole = history(office, days=23.5)
     out = (MONDAY + timedelta(days=16.4), MONDAY + timedelta(days=17.6))
     holed = [s for s in whole if not out[0] < s.taken_at < out[1]]
-    full, partial = (runway(fold(ending_with(some, 600))).likely for some in (whole, holed))
+    full, partial = (runway(fold(ending_with(kept, 600))).likely for kept in (whole, holed))
     assert partial == pytest.approx(full, rel=0.1)
 
 
@@ -218,11 +218,11 @@ def test_asking_changes_nothing_and_the_answer_is_in_order(steps):
     for snapshot in walked(steps):
         asked.add(snapshot)
         silent.add(snapshot)
-        found = asked.runway()
-        if isinstance(found, Runway):
-            assert 0 <= found.low <= found.likely <= found.high
+        result = asked.runway()
+        if isinstance(result, Runway):
+            assert 0 <= result.low <= result.likely <= result.high
         else:
-            assert timedelta(0) < found.missing <= timedelta(hours=24)
+            assert timedelta(0) < result.missing <= timedelta(hours=24)
     assert asked.dump() == silent.dump()
 
 

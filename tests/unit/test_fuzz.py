@@ -17,7 +17,7 @@ from monitor.cli.options import Duration, When
 from monitor.config import fields, units
 from monitor.errors import FetchError, UsageError
 from monitor.model import FailureKind
-from monitor.providers.answers import read_credits, read_date, read_organizations, refusal
+from monitor.providers.answers import read_credits, read_date, read_error, read_organizations
 from monitor.providers.http import Answer
 
 SECRET = "sk-canarycanarycanarycanary"
@@ -98,7 +98,7 @@ def test_any_list_is_organizations_or_an_error_of_ours(body: bytes, head: dict[s
 @quick
 @given(st.integers(100, 999), bodies, headers)
 def test_any_refusal_is_one_line_of_ours_without_the_key(status: int, body: bytes, head: dict[str, str]) -> None:
-    error = refusal(Answer(status, head, body), secret=SECRET)
+    error = read_error(Answer(status, head, body), secret=SECRET)
     assert error.kind in FailureKind
     assert str(error).isprintable()
     assert len(str(error)) < 400

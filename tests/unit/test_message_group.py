@@ -12,15 +12,15 @@ from monitor.message import harmless, render, render_digest, render_group
 from monitor.message.layout import COLOURS, RESOLVED
 from monitor.model import DigestLine, OpenLine, Reason, Rule, Severity
 
-OVER = [one for one in NOTIFICATIONS if one.reason is Reason.RESOLVED]
+OVER = [notification for notification in NOTIFICATIONS if notification.reason is Reason.RESOLVED]
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_group_of_one_is_that_message():
-    for one in NOTIFICATIONS:
-        assert render_group([one], timezone=BERLIN) == render(one, timezone=BERLIN)
+    for notification in NOTIFICATIONS:
+        assert render_group([notification], timezone=BERLIN) == render(notification, timezone=BERLIN)
 
 
 def test_the_subject_is_the_worst_and_how_many_more():
@@ -34,7 +34,11 @@ def test_the_worst_comes_first_what_is_over_last_and_the_overview_before_everyth
 
 
 def test_what_is_new_comes_before_what_is_said_again():
-    reminder = next(one for one in NOTIFICATIONS if one.reason is Reason.REMINDER and one.severity is Severity.CRITICAL)
+    reminder = next(
+        notification
+        for notification in NOTIFICATIONS
+        if notification.reason is Reason.REMINDER and notification.severity is Severity.CRITICAL
+    )
     subject = render_group([reminder, NOTIFICATIONS[1]], timezone=BERLIN).subject
     assert subject == "CRITICAL: render-farm has 169.94 credits, below 200 (and 1 more)"
 
@@ -42,8 +46,8 @@ def test_what_is_new_comes_before_what_is_said_again():
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_every_member_has_its_headline_its_figures_and_its_id_in_every_form(form):
     written = getattr(render_group(NOTIFICATIONS, timezone=BERLIN), form)
-    for one in NOTIFICATIONS:
-        assert written.count(one.id) == 1
+    for notification in NOTIFICATIONS:
+        assert written.count(notification.id) == 1
     assert written.count("169.94268 credits") >= 2
     assert f"{len(NOTIFICATIONS)} notifications" in written
 

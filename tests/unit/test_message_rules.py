@@ -97,7 +97,9 @@ def test_an_outage_names_the_account_or_all_of_them(about, reason, facts, subjec
     assert said(Rule.OUTAGE, reason, facts, subject=about).subject == subject
 
 
-@pytest.mark.parametrize("reminder", [one for one in NOTIFICATIONS if one.reason is REMINDER])
+@pytest.mark.parametrize(
+    "reminder", [notification for notification in NOTIFICATIONS if notification.reason is REMINDER]
+)
 def test_every_reminder_says_that_it_is_one_and_for_how_long(reminder):
     told = render(reminder, timezone=BERLIN)
     assert told.subject.startswith("STILL ")

@@ -21,9 +21,9 @@ def now() -> datetime:
 
 @pytest.fixture
 async def schedule() -> AsyncIterator[Schedule]:
-    one = Schedule(clock=now)
-    yield one
-    await one.stop(grace=timedelta(0))
+    schedule = Schedule(clock=now)
+    yield schedule
+    await schedule.stop(grace=timedelta(0))
 
 
 class Job:

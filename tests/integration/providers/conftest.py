@@ -9,7 +9,7 @@ from canary import KEY, Open
 
 from monitor.model import Generation
 from monitor.providers import Access, Provider, open_provider
-from monitor.providers.rate_limit import Pace
+from monitor.providers.rate_limit import RateLimiter
 from monitor.sandbox import SandboxOrganization, Vendor
 
 
@@ -46,13 +46,13 @@ async def open_(vendor: Vendor) -> AsyncIterator[Open]:
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When each request was let go by a pace, in the loop's seconds."""
+    """When each request was let go by a limiter, in the loop's seconds."""
     let_go: list[float] = []
-    turn = Pace.turn
+    turn = RateLimiter.turn
 
-    async def keep(pace: Pace) -> None:
-        await turn(pace)
+    async def keep(limiter: RateLimiter) -> None:
+        await turn(limiter)
         let_go.append(asyncio.get_running_loop().time())
 
-    monkeypatch.setattr(Pace, "turn", keep)
+    monkeypatch.setattr(RateLimiter, "turn", keep)
     return let_go

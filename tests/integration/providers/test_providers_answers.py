@@ -90,7 +90,7 @@ async def test_the_organizations_of_a_key_are_listed(open_: Open, generation: Ge
 )
 def test_a_bad_entry_is_left_out_and_a_list_of_nothing_else_is_refused(entry: str) -> None:
     listed = read_organizations(answer(f'{{"organizations": [{{"id": "good"}}, {entry}]}}'), secret=KEY)
-    assert [one.id for one in listed] == ["good"]
+    assert [organization.id for organization in listed] == ["good"]
     with pytest.raises(UnexpectedAnswer):
         read_organizations(answer(f'{{"organizations": [{entry}]}}'), secret=KEY)
 

@@ -11,7 +11,7 @@ from wait import LONG, until
 
 from monitor.errors import CredentialRejected, FetchError, ProviderUnavailable, RateLimited
 from monitor.model import Generation, RateLimit
-from monitor.providers.rate_limit import Pace, shared_pace
+from monitor.providers.rate_limit import RateLimiter, shared_limiter
 from monitor.sandbox import Fault, Reply, Vendor
 
 
@@ -66,11 +66,11 @@ async def test_no_window_holds_more_requests_than_the_rate(vendor: Vendor, open_
 
 
 async def test_requests_leave_evenly_and_never_early() -> None:
-    pace, left_at = Pace(), []
-    pace.slow_to(rate(10, 0.1))
+    limiter, left_at = RateLimiter(), []
+    limiter.limit_to(rate(10, 0.1))
 
     async def leave() -> None:
-        await pace.turn()
+        await limiter.turn()
         left_at.append(asyncio.get_running_loop().time())
 
     await asyncio.gather(*(leave() for _ in range(30)))
@@ -168,18 +168,18 @@ async def test_the_pause_is_the_longer_of_60_s_and_retry_after(
 
 
 async def test_a_pause_ends() -> None:
-    pace = Pace()
-    pace.pause(0.5)
+    limiter = RateLimiter()
+    limiter.pause(0.5)
     with pytest.raises(RateLimited):
-        await pace.turn()
+        await limiter.turn()
     await asyncio.sleep(0.51)
-    await pace.turn()
+    await limiter.turn()
 
 
-def test_a_pace_is_forgotten_with_its_last_account() -> None:
-    first = shared_pace("http://a", KEY, rate_limit=None)
-    assert shared_pace("http://a", KEY, rate_limit=None) is first
-    assert shared_pace("http://b", KEY, rate_limit=None) is not first
+def test_a_limiter_is_forgotten_with_its_last_account() -> None:
+    first = shared_limiter("http://a", KEY, rate_limit=None)
+    assert shared_limiter("http://a", KEY, rate_limit=None) is first
+    assert shared_limiter("http://b", KEY, rate_limit=None) is not first
 
 
 async def test_a_rejected_key_is_said_even_under_load(vendor: Vendor, open_: Open) -> None:

@@ -19,7 +19,7 @@ from monitor.errors import ConfigError, FetchError, ProviderUnavailable
 from monitor.model import Generation
 from monitor.providers import Access, redact
 from monitor.providers.http import HTTPX, explain
-from monitor.providers.redaction import quotable
+from monitor.providers.redaction import sanitize
 from monitor.sandbox import Fault, Reply, Request, Vendor
 from monitor.sandbox.loopback import Loopback
 
@@ -240,5 +240,5 @@ def test_redaction_leaves_other_words_alone() -> None:
 
 
 def test_a_quoted_text_is_one_short_printable_line() -> None:
-    assert quotable("a\r\n\tb\x00\x1b[31m\u202ec") == "a b[31mc"
-    assert len(quotable("x" * 10_000)) == 200
+    assert sanitize("a\r\n\tb\x00\x1b[31m\u202ec") == "a b[31mc"
+    assert len(sanitize("x" * 10_000)) == 200

@@ -3,6 +3,15 @@ from pathlib import Path
 
 import pytest
 from visitor import Site, settings_of
+from wait import LONG
+
+from monitor.web import reader
+
+
+@pytest.fixture(autouse=True)
+def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, an answer has every forecast."""
+    monkeypatch.setattr(reader, "FORECAST_TIME", LONG)
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ async def test_nothing_is_served_and_nothing_loaded_where_it_is_off(tmp_path, sq
 async def test_no_bytes_whatever_bring_it_down_or_get_more_than_a_line(
     site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitor.web.server.HEAD_TIME", 0.1)  # some of it is no whole request
+    monkeypatch.setattr("monitor.web.server.HEAD_TIMEOUT", 0.1)  # some of it is no whole request
     dice = random.Random(5)  # the same ones every time
     whole = (
         f"GET /metrics?a=%00 HTTP/1.1\r\nHost: localhost\r\nAccept: {'*/*,' * 20}\r\nContent-Length: 0\r\n\r\n".encode()

@@ -92,7 +92,7 @@ async def test_a_database_that_does_not_answer_holds_up_nothing_and_is_asked_onc
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
 
     monkeypatch.setattr("monitor.query.last_polls", hang)
-    monkeypatch.setattr(reader, "PATIENCE", 0.3)
+    monkeypatch.setattr(reader, "ANSWER_TIMEOUT", 0.3)
     answers = await asyncio.gather(*(site.ask("/readyz") for _ in range(10)))
     assert {answer.body for answer in answers} == {"database: it cannot be read\n"}
     assert (await site.ask("/healthz")).status == 200

@@ -66,7 +66,7 @@ async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descripto
 
 
 async def test_who_asks_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIME", 0.2)
+    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.2)
     for said in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         writer.write(said)
@@ -76,7 +76,7 @@ async def test_who_asks_nothing_is_cut_off(site: Site, monkeypatch: pytest.Monke
 
 
 async def test_who_drips_a_request_is_cut_off_all_the_same(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIME", 0.5)
+    monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.5)
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     cut_off = asyncio.create_task(read_to_the_end(reader))
     await until(lambda: writer.write(b"G") or cut_off.done())
@@ -85,7 +85,7 @@ async def test_who_drips_a_request_is_cut_off_all_the_same(site: Site, monkeypat
 
 
 async def test_who_does_not_take_the_answer_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "WHOLE_TIME", 3)
+    monkeypatch.setattr(server, "WHOLE_TIMEOUT", 3)
     monkeypatch.setattr("monitor.web.pages.render", lambda *_: (b"x" * 20_000_000, "text/plain"))
     await site.ask("/readyz")  # opens the database
     before = await settled_descriptors()

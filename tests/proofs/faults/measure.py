@@ -26,13 +26,13 @@ def sample(pid: int) -> Sample:
     rolled = (folder / "smaps_rollup").read_text()
     threads = list((folder / "task").iterdir())
     switches = (re.search(r"^voluntary_ctxt_switches:\s*(\d+)", _status(thread), re.MULTILINE) for thread in threads)
-    found = re.search(r"^Pss:\s+(\d+)", rolled, re.MULTILINE)
-    assert found
+    pss = re.search(r"^Pss:\s+(\d+)", rolled, re.MULTILINE)
+    assert pss
     return Sample(
-        int(found.group(1)) / 1024,
+        int(pss.group(1)) / 1024,
         len(list((folder / "fd").iterdir())),
         len(threads),
-        sum(int(found.group(1)) for found in switches if found),
+        sum(int(match.group(1)) for match in switches if match),
     )
 
 

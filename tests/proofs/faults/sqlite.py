@@ -81,7 +81,7 @@ async def removed(world: World) -> AsyncIterator[None]:
 async def _backed_up(world: World) -> Path:
     """A copy in which everything is said, made while the balances hold still."""
     world.holding = True
-    await world.told(within=60)
+    await world.delivered(within=60)
     copy = world.folder / "backup.db"
     copy.unlink(missing_ok=True)
     with alone_with(world.database_file) as source, closing(sqlite3.connect(copy)) as target:
@@ -140,7 +140,7 @@ async def read_only(world: World) -> AsyncIterator[None]:
 async def full_while_migrating(world: World) -> AsyncIterator[None]:
     """Stopped, an older schema, a full disk, and started."""
     world.holding = True
-    await world.told(within=60)
+    await world.delivered(within=60)
     world.may_start.clear()
     world.kill("to be migrated")
     assert world.process

@@ -50,7 +50,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
     row = Row(f"{fault.name} {world.limited_by}".strip(), database, waits_for=fault.waits_for)
     loop = asyncio.get_running_loop()
     world.holding = True
-    await world.told(within=60 + world.options.crowd / 50)  # thousands take longer
+    await world.delivered(within=60 + world.options.crowd / 50)  # thousands take longer
     row.before, positions, ended, weighed = world.look(), logs(world.folder), len(world.ends), world.weigh()
     world.holding = False
     try:
@@ -65,7 +65,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
         await _move_on(world, within=fault.within, row=row)
         row.recovered = loop.time() - over
     try:
-        await world.told(within=150)
+        await world.delivered(within=150)
     except TimeoutError:
         row.problems.append("something still waits in the outbox")
     counts = world.weigh()

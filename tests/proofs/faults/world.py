@@ -138,7 +138,7 @@ class World(Stage):
             while not await condition():  # noqa: ASYNC110 -- what it waits for is another process
                 await asyncio.sleep(0.1)
 
-    async def told(self, *, within: float) -> None:
+    async def delivered(self, *, within: float) -> None:
         """Wait until the last balances are recorded and nothing waits in the outbox."""
         await self.recorded(within=within)
         await self.until(self._is_told, within=within)

@@ -20,11 +20,12 @@ from tests.support.server import Server, running_server, upgraded
 ON_PURPOSE = {
     "no-fence": (  # and a leader that does not notice that it has lost the lead: the fence alone stands against it
         "from monitor.store.lease import Lease; from monitor.daemon.leadership import Leadership; "
+        "Lease.fence, Lease.drop, Leadership._is_lost; "  # a name that is gone must not make the fault none
         "Lease.fence = lambda self, tx: None; "
         "Lease.drop = lambda self: None; Leadership._is_lost = lambda self: False"
     ),
     "no-idle-limit": (
-        "from monitor.store import engines, lease; engines.IDLE_LIMIT = 3600; "
+        "from monitor.store import engines, lease; engines.IDLE_LIMIT, lease._END_STALLED; engines.IDLE_LIMIT = 3600; "
         "lease._END_STALLED = lease._END_STALLED.bindparams(limit=3600)"
     ),
 }

@@ -134,8 +134,8 @@ class Stage:
                 self.require_running()
                 with suppress(DatabaseError):
                     pid = await asyncio.to_thread(self.evidence.leader)
-                    if found := next((daemon for daemon in self.running if daemon.process.pid == pid), None):
-                        return found
+                    if leader := next((daemon for daemon in self.running if daemon.process.pid == pid), None):
+                        return leader
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> list[int]:
@@ -155,11 +155,11 @@ class Stage:
 
     def unmarked(self, lives: Collection[int]) -> frozenset[tuple[str, str]]:
         """Of the last messages that these daemons sent, what is not marked as sent."""
-        found: frozenset[tuple[str, str]] = frozenset()
+        unmarked: frozenset[tuple[str, str]] = frozenset()
         for channel in CHANNELS:
             mine = [arrival for arrival in self.arrivals if arrival.life in lives and arrival.channel == channel][-5:]
-            found |= self.records.unmarked(channel, {key for arrival in mine for key in arrival.ids})
-        return found
+            unmarked |= self.records.unmarked(channel, {key for arrival in mine for key in arrival.ids})
+        return unmarked
 
     def take(self, channel: str, message: Received) -> None:
         """A receiver took a message; its path says who sent it."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from monitor.errors import DatabaseError
 from tests.proofs.standby.stage import Daemon, Disturbance, Stage
 
-PATIENCE = 120.0  # seconds until a take-over, or the recording of balances, counts as none at all
+TIMEOUT = 120.0  # seconds until a take-over, or the recording of balances, counts as none at all
 LONG = 20.0  # seconds without a server: longer than the lease
 
 
@@ -97,8 +97,8 @@ def _begin(stage: Stage, kind: str, struck: Daemon | None) -> Disturbance:
 
 async def _until_another_leads(stage: Stage, hit: Disturbance) -> None:
     while hit.takeover is None:
-        if time.time() - hit.began > PATIENCE:
-            hit.takeover = PATIENCE
+        if time.time() - hit.began > TIMEOUT:
+            hit.takeover = TIMEOUT
             return
         with suppress(DatabaseError):
             pid = await asyncio.to_thread(stage.evidence.leader)
@@ -113,7 +113,7 @@ async def _until_recorded(stage: Stage, hit: Disturbance) -> None:
     while True:
         stage.require_running()
         hit.recorded = time.time() - hit.began
-        if hit.recorded > 2 * PATIENCE:
+        if hit.recorded > 2 * TIMEOUT:
             return
         with suppress(DatabaseError):
             at = await asyncio.to_thread(stage.evidence.checked_at)

@@ -11,7 +11,7 @@ from tests.proofs.crash.verdict import FAULTS as OF_WORDS
 from tests.proofs.crash.verdict import Counts, doubles, tracebacks, weigh_words
 from tests.proofs.standby.evidence import CLOSE, DISAGREEING, TWICE
 from tests.proofs.standby.stage import CHANNELS, Disturbance, Stage, name_of
-from tests.proofs.standby.strikes import PATIENCE
+from tests.proofs.standby.strikes import TIMEOUT
 
 TAKEOVER_WITHIN = 30.0  # seconds
 NEAR = 2.0  # seconds after a strike is over, in which a message may still be lost to it
@@ -63,7 +63,7 @@ def weigh(stage: Stage, rules: Rules) -> Verdict:
     _weigh_senders(verdict, stage)
     _weigh_doubles(verdict, stage)
     for hit in stage.disturbances:
-        if (hit.takeover or 0) > TAKEOVER_WITHIN or hit.recorded > 2 * PATIENCE:
+        if (hit.takeover or 0) > TAKEOVER_WITHIN or hit.recorded > 2 * TIMEOUT:
             verdict.slow_takeovers += 1
             verdict.notes.append(f"{hit.kind}: led after {hit.takeover} s, recorded after {hit.recorded:.0f} s")
     return verdict

@@ -92,7 +92,9 @@ class Proof:
 
     def install(self) -> None:
         self.documented_run("install", "the documented commands install it, offline, with pinned dependencies")
-        compiled = self.machine.run("find /opt/credit-monitor/lib -name 'daemon*.pyc' | grep -q monitor")
+        compiled = self.machine.run(
+            "find /opt/credit-monitor/lib -path '*/monitor/daemon/__pycache__/*.pyc' | grep -q ."
+        )
         self.promise("its bytecode is compiled", compiled.ok)
         for name, text in {"key": KEY, "credits": "5000", "mode": ""}.items():
             self.machine.write(f"{HOME}/{name}", text)

@@ -105,8 +105,8 @@ class Machine:
             if self._leader() and self.run("systemctl is-system-running", seconds=10).out.strip() in UP:
                 return
             time.sleep(0.3)
-        said = (self._folder / "console.log").read_text(errors="replace").splitlines()
-        raise CannotRun(f"no systemd boots here: {(said or ['systemd-nspawn ended'])[-1]}")
+        lines = (self._folder / "console.log").read_text(errors="replace").splitlines()
+        raise CannotRun(f"no systemd boots here: {(lines or ['systemd-nspawn ended'])[-1]}")
 
     def reboot(self) -> None:
         """From inside; with --keep-unit the container ends, and whoever keeps it boots it again."""
