@@ -1,4 +1,4 @@
-"""Incidents: opened, changed and closed as `judge` decided."""
+"""Incidents: inserted and updated as `judge` decided."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -24,9 +24,9 @@ RECONFIGURED = "reconfigured"
 def open_incidents(
     tx: Transaction, subject: Subject, ids: Collection[int] | None = None
 ) -> dict[int, dict[Rule, OpenIncident]]:
-    """The open incidents of these subjects (None: of all of the sort), by subject and rule."""
+    """Return the open incidents of these subjects (None: of all of this kind), by subject and rule."""
     given = {"subject": subject.value} | ({} if ids is None else {"ids": list(ids)})
-    found: dict[int, dict[Rule, OpenIncident]] = {}
+    by_subject: dict[int, dict[Rule, OpenIncident]] = {}
     for row in tx.execute(_ALL_OPEN if ids is None else _OPEN, given):
         rule = Rule(row.rule)
         incident = OpenIncident(
@@ -39,12 +39,12 @@ def open_incidents(
             row.reminders,
             row.owed,
         )
-        found.setdefault(row.subject_id, {})[rule] = incident
-    return found
+        by_subject.setdefault(row.subject_id, {})[rule] = incident
+    return by_subject
 
 
 def count_subjects(tx: Transaction) -> dict[Severity, int]:
-    """How many organizations and accounts have something open, each counted by the worst of it."""
+    """Return how many subjects have open incidents, each counted once, by its worst severity."""
     worst: dict[tuple[str, int], Severity] = {}
     columns = (incidents.c.subject, incidents.c.subject_id, incidents.c.severity)
     for subject, key, severity in tx.execute(sa.select(*columns).where(incidents.c.resolved_at.is_(None))):

@@ -1,6 +1,7 @@
-"""The outbox: notifications, and one delivery of each for every channel that is to hear it.
+"""The outbox: notifications, and one delivery of each for every channel it goes to.
 
-A delivery is written in the transaction that decided it and marked only after its channel answered: at least once.
+A delivery is enqueued in the transaction that decided it, and its attempt recorded only after the channel answered:
+at least once.
 """
 
 import json
@@ -29,10 +30,10 @@ from monitor.store.tables import attempts, deliveries, incidents, notifications
 from monitor.store.writer import Transaction
 
 GIVE_UP_AFTER: Final = timedelta(hours=24)
-LEAST_ATTEMPTS: Final = 24  # a machine that slept for a day has not tried for a day
-FIRST_PAUSE: Final = timedelta(seconds=5)
-LONGEST_PAUSE: Final = timedelta(minutes=5)
-GATHERING: Final = timedelta(seconds=2)  # what comes due within so long goes out as one message
+LEAST_ATTEMPTS: Final = 24  # a machine that slept for a day has made no attempts in it
+FIRST_BACKOFF: Final = timedelta(seconds=5)
+LONGEST_BACKOFF: Final = timedelta(minutes=5)
+GATHERING: Final = timedelta(seconds=2)  # what comes due within so long is sent as one message
 NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER))
@@ -40,14 +41,14 @@ _TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALA
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """The channel that stands in for another whose delivery has failed for so long."""
+    """The channel that gets the deliveries of another one which has failed for `after`."""
 
     channel: str
     after: timedelta
 
 
 def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
-    """The worst severity each channel was told; pending and unanswered count, given up and withdrawn do not."""
+    """Return the worst severity each channel was told; pending counts, given up and withdrawn do not."""
     rows = tx.execute(
         sa.select(deliveries.c.channel, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
@@ -65,16 +66,16 @@ def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
 
 
 def addressed_channels(tx: Transaction, incident_id: int) -> set[str]:
-    """The channels that anything of this incident is or was on its way to, but for what was given up."""
+    """Return the channels with a delivery of this incident that was not given up."""
     mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.state != DeliveryState.GIVEN_UP.value)
     return set(tx.execute(sa.select(deliveries.c.channel).where(mine).distinct()).scalars())
 
 
 def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime) -> None:
-    """Take back what quiet hours hold of an incident: there is something newer to say."""
+    """Withdraw what quiet hours hold of an incident, because something newer supersedes it."""
     held = (deliveries.c.incident_id == incident_id) & deliveries.c.held & (deliveries.c.attempts == 0)
-    gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
-    tx.execute(deliveries.update().where(_PENDING, held, deliveries.c.next_attempt_at > at).values(gone))
+    withdrawn = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
+    tx.execute(deliveries.update().where(_PENDING, held, deliveries.c.next_attempt_at > at).values(withdrawn))
 
 
 def enqueue(
@@ -85,14 +86,14 @@ def enqueue(
     at: datetime,
     held: Mapping[str, datetime] = NONE_HELD,
 ) -> None:
-    """Keep a notification and what is to be delivered of it: due in a moment, or when `held` says for a channel."""
+    """Insert a notification and its deliveries: due after `GATHERING`, or when `held` says for a channel."""
     facts = stored_facts.dump_facts(notification.facts)
     _insert(tx, notification.id, notification.incident_id, (notification.reason, notification.severity), facts, at=at)
     _insert_deliveries(tx, notification.id, notification.incident_id, channels, at=at, held=held)
 
 
 def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
-    """Keep a message that belongs to no incident, already in words."""
+    """Insert a message that belongs to no incident (a digest), already in words."""
     words = json.dumps([message.subject, message.text, message.markdown, message.html])
     _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
     _insert_deliveries(tx, key, None, [channel], at=at, held=NONE_HELD)
@@ -134,28 +135,28 @@ def _insert_deliveries(
 
 
 def due_channels(tx: Transaction, now: datetime) -> set[str]:
-    """The channels that have something due."""
+    """Return the channels that have something due."""
     return set(tx.execute(sa.select(deliveries.c.channel).where(_PENDING, _is_due(now)).distinct()).scalars())
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    """Due, also after the clock was stepped back: no pause is longer than the longest, but for quiet hours."""
+    """Due, also after the clock was stepped back: without quiet hours no wait is longer than `LONGEST_BACKOFF`."""
     at = deliveries.c.next_attempt_at
-    return (at <= now) | ((at > now + LONGEST_PAUSE) & ~deliveries.c.held)
+    return (at <= now) | ((at > now + LONGEST_BACKOFF) & ~deliveries.c.held)
 
 
 def claim_due(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
-    """What is due for one channel, in groups that go out as one message each; of each incident only the oldest.
+    """Return what is due for one channel, in groups that are sent as one message each; of each incident the oldest.
 
-    What was never tried is one group, fixed from now on: a message that is sent again has the same members, also where
-    that is more than `limit` deliveries.
+    Deliveries never attempted form one group, which is stored: a message that is sent again has the same members, even
+    if these are more than `limit`.
     """
     due = _due(channel, now)
     rows = list(tx.execute(due.limit(limit)))
     if len(rows) == limit:  # it may have cut a group
-        cut = {row.group_id for row in rows if row.group_id is not None}
-        seen = {row.id for row in rows}
-        rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(cut))) if row.id not in seen]
+        groups_of = {row.group_id for row in rows if row.group_id is not None}
+        ids = {row.id for row in rows}
+        rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(groups_of))) if row.id not in ids]
     new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
     if new:
         group = secrets.token_hex(8)
@@ -176,9 +177,9 @@ def _due(channel: str, now: datetime) -> sa.Select[tuple[Any, ...]]:
         earlier.c.id < deliveries.c.id,
     )
     columns = (deliveries.c[name] for name in ("id", "channel", "attempts", "give_up_at", "group_id"))
-    said = (notifications.c.id.label("notification_id"), notifications.c.incident_id, notifications.c.reason)
+    notification = (notifications.c.id.label("notification_id"), notifications.c.incident_id, notifications.c.reason)
     return (
-        sa.select(*columns, *said, notifications.c.severity, notifications.c.facts)
+        sa.select(*columns, *notification, notifications.c.severity, notifications.c.facts)
         .add_columns(incidents.c.subject, incidents.c.rule)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
         .outerjoin(incidents, incidents.c.id == notifications.c.incident_id)
@@ -189,23 +190,24 @@ def _due(channel: str, now: datetime) -> sa.Select[tuple[Any, ...]]:
 
 def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
     reason, severity = Reason(row.reason), Severity.of(row.severity)
-    said: Notification | Message
+    content: Notification | Message
     if reason is Reason.DIGEST:
-        said = Message(*json.loads(row.facts))
+        content = Message(*json.loads(row.facts))
     else:
         facts = stored_facts.load_facts(row.facts)
-        said = Notification(
+        content = Notification(
             row.notification_id, row.incident_id, Subject(row.subject), Rule(row.rule), reason, severity, facts
         )
-    return Delivery(row.id, row.channel, said, row.attempts, row.give_up_at)
+    return Delivery(row.id, row.channel, content, row.attempts, row.give_up_at)
 
 
 def record_attempt(
     tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None
 ) -> DeliveryState:
-    """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
+    """Record how an attempt ended; return the new state of its delivery.
 
-    What has ended already stays as it is: another daemon may have sent it, too.
+    A failed one is attempted again after a growing backoff, until it is given up.  A delivery that has ended is
+    not changed: another daemon may have sent it, too.
     """
     row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
     if row.state != DeliveryState.PENDING.value:
@@ -219,8 +221,8 @@ def record_attempt(
         state = DeliveryState.GIVEN_UP
     else:
         state = DeliveryState.PENDING
-        # What was refused for good may still be mended by somebody, so it is tried on, but rarely.
-        values["next_attempt_at"] = at + (backoff(count) if attempt.retryable else LONGEST_PAUSE)
+        # Somebody may still fix what a channel refuses for good, so it is attempted again, but rarely.
+        values["next_attempt_at"] = at + (backoff(count) if attempt.retryable else LONGEST_BACKOFF)
     if state is not DeliveryState.PENDING:
         values["ended_at"] = at
     tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
@@ -230,32 +232,36 @@ def record_attempt(
 
 
 def _hand_over(tx: Transaction, row: Any, fallback: Fallback, *, refused: bool, at: datetime) -> None:
-    """Give a delivery that has failed for long enough to the channel that stands in; once."""
+    """Enqueue a delivery that has failed for long enough for the fallback, once."""
     first = sa.select(sa.func.min(attempts.c.ended_at)).where(attempts.c.delivery_id == row.id)
     began = tx.execute(first).scalar_one()
-    has = sa.select(deliveries.c.id).where(
+    existing = sa.select(deliveries.c.id).where(
         deliveries.c.notification_id == row.notification_id, deliveries.c.channel == fallback.channel
     )
-    if (refused or at - began >= fallback.after) and tx.execute(has).first() is None:
+    if (refused or at - began >= fallback.after) and tx.execute(existing).first() is None:
         _insert_deliveries(
             tx, row.notification_id, row.incident_id, [fallback.channel], at=at - GATHERING, held=NONE_HELD
         )
 
 
 def backoff(count: int) -> timedelta:
-    """How long to wait after so many failed attempts."""
+    """Return how long to wait after so many failed attempts."""
     doublings: int = 2 ** min(count - 1, 10)
-    return min(FIRST_PAUSE * doublings, LONGEST_PAUSE)
+    return min(FIRST_BACKOFF * doublings, LONGEST_BACKOFF)
 
 
 def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
-    """Give up what waits for channels that are no longer configured."""
-    gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
-    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
+    """Give up what is pending for channels that are no longer configured."""
+    given_up = {
+        "state": DeliveryState.GIVEN_UP.value,
+        "ended_at": at,
+        "last_error": "the channel is no longer configured",
+    }
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(given_up))
 
 
 def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
-    """When a channel's last digest was written; one that it only stood in for does not count."""
+    """Return when a channel's last digest was enqueued; one that it got as a fallback does not count."""
     earlier = deliveries.alias("earlier")
     first = ~sa.exists().where(
         earlier.c.notification_id == deliveries.c.notification_id, earlier.c.id < deliveries.c.id
