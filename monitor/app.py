@@ -55,7 +55,7 @@ def open_database(settings: Settings) -> Store:
     if settings.database.migrate == "manual":
         migrate.require_current(opened.engine)
     opened.close()  # a connection must not be shared with the child that migrates
-    migrate.upgrade_apart(settings.database.url)
+    migrate.upgrade_in_child(settings.database.url)
     return Store(settings.database.url)
 
 

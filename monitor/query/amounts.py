@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from monitor.amounts import from_micro
 from monitor.model import Snapshot
-from monitor.proration import DAY, HOUR, MICROSECOND, floor, share
-from monitor.store.tables import EPOCH, Instant, balance_days, balance_hours, organizations, snapshots
+from monitor.proration import DAY, EPOCH, HOUR, MICROSECOND, floor, share
+from monitor.store.tables import Instant, balance_days, balance_hours, organizations, snapshots
 
 
 class Period(NamedTuple):

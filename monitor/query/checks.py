@@ -8,8 +8,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from monitor.model import Check, Failure, FailureKind, Snapshot
+from monitor.proration import MICROSECOND
 from monitor.store.engines import transaction
-from monitor.store.tables import MICROSECOND, checks, snapshots
+from monitor.store.tables import checks, snapshots
 
 SPAN: Final = timedelta(days=7)  # read at a time
 

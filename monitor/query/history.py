@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from monitor.errors import UsageError
 from monitor.forecast import Estimator, Runway, Unknown
 from monitor.model import Snapshot
-from monitor.proration import DAY, HOUR, floor
+from monitor.proration import DAY, EPOCH, HOUR, floor
 from monitor.query.coverage import Coverage, coverage_of
 from monitor.query.organizations import wanted_organizations
 from monitor.query.runways import MEMORY
 from monitor.store.engines import transaction
 from monitor.store.organizations import OrganizationRow
-from monitor.store.tables import EPOCH, balance_days, balance_hours, snapshots
+from monitor.store.tables import balance_days, balance_hours, snapshots
 
 ROWS_AT_ONCE: Final = 1000
 

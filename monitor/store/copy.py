@@ -22,7 +22,7 @@ from monitor.store.tables import (
     organizations,
     silences,
 )
-from monitor.store.writer import Transaction, put_rows
+from monitor.store.writer import Transaction, insert_many
 
 TABLES: Final = tuple(table for table in metadata.sorted_tables if table not in (compatibility, daemons, leases))
 ROWS_AT_ONCE: Final = 5000
@@ -49,7 +49,7 @@ def copy_rows(source: Transaction, target: Transaction, on_progress: Callable[[i
     """
     for table in TABLES:
         rows = source.execution_options(yield_per=ROWS_AT_ONCE).execute(sa.select(table))
-        put_rows(target, table, _reported(rows.partitions(), on_progress))
+        insert_many(target, table, _reported(rows.partitions(), on_progress))
     if target.dialect.name == "postgresql":
         _set_sequences(target)
     require_equal(source, target)

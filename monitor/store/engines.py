@@ -151,7 +151,7 @@ def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begi
 
     @sa.event.listens_for(engine, "checkout")
     def _compare(_connection: object, record: Any, _proxy: object) -> None:
-        if (there := file_id(path)) is not None and there != record.info["file"]:
+        if (current := file_id(path)) is not None and current != record.info["file"]:
             raise sa.exc.DisconnectionError
 
     return engine

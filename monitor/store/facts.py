@@ -1,7 +1,7 @@
-"""What is stored of a notification's figures: flat JSON, whose fields stay as they are.
+"""The stored form of a notification's facts: flat JSON whose fields never change.
 
-An older standby delivers what a newer leader wrote, and the reverse: a field may be added, with a default, and none may
-be renamed, removed or given another type.
+An older standby delivers what a newer leader wrote, and the reverse: a field may be added, with a default; none may be
+renamed, removed or given another type.
 """
 
 from dataclasses import dataclass

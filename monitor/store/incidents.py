@@ -1,4 +1,4 @@
-"""Incidents: opened, changed and closed as `judge` decided."""
+"""Incidents: inserted and updated as `judge` decided."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -79,7 +79,7 @@ def _incident(row: Any) -> OpenIncident:
 
 
 def count_subjects(tx: Transaction) -> dict[Severity, int]:
-    """How many organizations and accounts have something open, each counted by the worst of it."""
+    """Return how many subjects have open incidents, each counted once, by its worst severity."""
     worst: dict[tuple[str, int], Severity] = {}
     columns = (incidents.c.subject, incidents.c.subject_id, incidents.c.severity)
     firing = incidents.c.resolved_at.is_(None) & incidents.c.calm_since.is_(None)

@@ -1,4 +1,4 @@
-"""The right to be the one daemon of a database: `flock` beside a SQLite file, a lease on PostgreSQL."""
+"""The lock of the leader, the one daemon that works on a database: `flock` on SQLite, a lease on PostgreSQL."""
 
 import fcntl
 import os
@@ -15,12 +15,12 @@ Fence = Callable[[Transaction], None]
 
 
 class LeaderLock(Protocol):
-    """What a leader has; `leads` turns False when it has lost that to another daemon."""
+    """What a leader holds; `leads` becomes False when it was lost to another daemon."""
 
     loop_turned_at: float | None
-    """When the holder's event loop turned last, by `time.monotonic`; None: nobody keeps it.
+    """When the holder's event loop turned last, by `time.monotonic`; None: unknown.
 
-    Nothing is renewed in the name of a process whose loop hangs.
+    A lease is not renewed for a process whose loop hangs.
     """
 
     @property
@@ -28,35 +28,35 @@ class LeaderLock(Protocol):
 
     @property
     def until(self) -> float | None:
-        """When what is done as the leader is to be done by, on `lease.boot_clock`; None: there is no end to it."""
+        """Until when the lock is valid, on `lease.boot_clock`; None: it does not expire."""
 
     @property
     def fence(self) -> Fence | None:
-        """What every write begins with; None where nobody else can write as the leader."""
+        """What every write of the leader begins with; None where no other process can be the leader."""
 
     @property
     def others(self) -> int:
-        """How many daemons stand by."""
+        """How many other daemons are there."""
 
     @property
     def leader(self) -> str | None:
-        """The host of the daemon that leads instead, as far as is known."""
+        """The host of the daemon that leads instead, as far as known."""
 
     def acquire(self) -> bool:
         """Try once; False when another daemon leads."""
 
     def drop(self) -> None:
-        """Lead no longer, without telling anybody: another daemon leads, or may by now."""
+        """Stop leading without releasing the lock: another daemon leads, or may do so by now."""
 
     def give_back(self) -> None:
-        """Lead no longer, and let another daemon lead at once, as far as the database can be told."""
+        """Stop leading, and release the lock for another daemon if the database can be reached."""
 
     def release(self) -> None:
-        """Let another daemon have it; once is enough, twice does no harm."""
+        """Release the lock and close the database; idempotent."""
 
 
 class FileLock:
-    """`flock` on a file beside the database: gone with the process, however that ends."""
+    """`flock` on a file beside the database: released when the process ends, however it ends."""
 
     until: float | None = None
     fence: Fence | None = None

@@ -1,9 +1,9 @@
-"""Which of several daemons on one PostgreSQL leads: a lease on the database's clock, with a fence for every write.
+"""The lease of the leader among several daemons on one PostgreSQL, with a fence for every write.
 
-The lease is one row.  Its key, the term, grows with every leader; whoever writes as the leader reads that row FOR KEY
-SHARE, so a successor has to wait until the transaction has ended, or the server has ended it (`engines` sets how long a
-transaction may idle).  Renewing leaves the key alone and waits for nobody.  A leader that was stopped and goes on finds
-another term, and writes nothing.  Refuses to know what a leader does.
+The lease is one row, by the database's clock.  Its key, the term, grows with every leader.  Every write of a leader
+reads the row FOR KEY SHARE, so that a successor waits until the transaction has ended or the server has ended it
+(`engines` limits how long a transaction may be idle).  Renewing does not change the key and waits for nobody.  A leader
+that was stopped and goes on finds another term, and writes nothing.
 """
 
 import itertools
@@ -28,17 +28,17 @@ from monitor.store.writer import insert
 
 LEASE: Final = timedelta(seconds=15)
 RENEW_EVERY: Final = 3.0  # seconds
-MARGIN: Final = 1.0  # seconds before its end, by our own clock, that a lease counts as ended
-HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: nobody leads in its name
-GONE_AFTER: Final = timedelta(seconds=60)  # a daemon that was not seen for so long is not there
+MARGIN: Final = 1.0  # seconds before its end at which, by our own clock, a lease counts as ended
+HUNG_AFTER: Final = 10.0  # seconds without a turn of the event loop: the lease is not renewed
+GONE_AFTER: Final = timedelta(seconds=60)  # a daemon that was not seen for so long has gone
 FORGOTTEN_AFTER: Final = timedelta(days=7)
 _NOW: Final = sa.func.clock_timestamp()
-_WHO: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <= _NOW).label("over")).select_from(
+_HOLDER: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <= _NOW).label("over")).select_from(
     leases.outerjoin(daemons, daemons.c.id == leases.c.daemon)
 )
 
-# A session that waits for its client in the middle of a pipeline (many rows in one go), or to take an answer, is no
-# idle transaction to PostgreSQL: no time-out ends it, whatever it has locked.  Who only reads may take answers slowly.
+# A session that waits for its client within a pipeline (many rows at once), or for it to read an answer, is not idle to
+# PostgreSQL: no time-out ends it, whatever it has locked.  Sessions that only read may read answers slowly.
 _END_STALLED: Final = sa.text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
@@ -52,45 +52,45 @@ log = logging.getLogger(__name__)
 
 
 def boot_clock() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the process, or the machine, is stopped."""
+    """Return seconds of a clock that is never set and goes on while the process or the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:
-    """One daemon's claim to lead; safe to ask from any thread."""
+    """One daemon's claim to lead; thread-safe."""
 
     def __init__(self, url: str) -> None:
         self._engine = open_writer(url)
         self.id = own_id()
         self._term: int | None = None
-        self._dropped: int | None = None  # a term that the database may still take for ours
+        self._dropped: int | None = None  # a term that may still be ours in the database
         self._ends = 0.0  # by `boot_clock`
         self._ended = threading.Event()  # of the present term
-        self.loop_turned_at: float | None = None  # by `time.monotonic`; None: nobody keeps it
-        self.others = 0  # daemons seen lately on this database, but for this one
-        self.leader: str | None = None  # the host that led when we last asked for the lead and did not get it
+        self.loop_turned_at: float | None = None  # by `time.monotonic`; None: unknown
+        self.others = 0  # other daemons seen lately on this database
+        self.leader: str | None = None  # the host that led when `acquire` last failed
 
     @property
     def leads(self) -> bool:
-        """Whether nobody has taken the lease from us, as far as is known; it may have run out."""
+        """Whether nobody has taken the lease from us, as far as known; it may have expired."""
         return self._term is not None
 
     @property
     def until(self) -> float:
-        """When what we do as the leader is to be done by, on `boot_clock`."""
+        """Until when the lease is valid, on `boot_clock`."""
         return self._ends
 
     def acquire(self) -> bool:
         """Take the lease if it is free, or if its holder has died on this machine; False when another daemon leads."""
         began = boot_clock()
         with transaction(self._engine) as tx:
-            self._appear(tx)
-            row = tx.execute(_WHO).one()
+            self._register(tx)
+            row = tx.execute(_HOLDER).one()
             if not row.over and row.daemon != self.id and not is_dead(row.daemon):
                 self.leader = row.host
                 return False
         with transaction(self._engine) as tx:
-            # Taken only from the very daemon that was looked at; another that was quicker has a term of its own.
+            # Taken only from the holder that was read; another daemon that was quicker has a new term.
             free = (leases.c.daemon == row.daemon) & ((leases.c.expires_at <= _NOW) | sa.literal(not row.over))
             taken = (
                 leases.update()
@@ -102,28 +102,28 @@ class Lease:
             return False
         self._term, self._ends = term, began + LEASE.total_seconds() - MARGIN
         self._ended = threading.Event()
-        threading.Thread(target=self._keep, args=(self._ended,), name="lease", daemon=True).start()
+        threading.Thread(target=self._renew_until, args=(self._ended,), name="lease", daemon=True).start()
         return True
 
     def fence(self, tx: sa.Connection) -> None:
-        """Nobody else leads before this transaction has ended, or `LeaseLost`; the first thing in every write."""
+        """Ensure that nobody else leads before this transaction has ended, else raise `LeaseLost`."""
         valid = self._ours(self._term) & (leases.c.expires_at > _NOW)
         question = sa.select(leases.c.term).where(valid).with_for_update(read=True, key_share=True)
         if self._term is None or tx.execute(question).first() is None:
             raise LeaseLost(f"{location(self._engine.url)}: another credit-monitor leads now")
 
     def drop(self) -> None:
-        """Lead no longer, without telling the database: it cannot be reached, or says so itself."""
+        """Stop leading without writing to the database: it cannot be reached, or another daemon leads."""
         self._ended.set()
         self._term, self._dropped, self._ends = None, self._term or self._dropped, 0.0
 
     def give_back(self) -> None:
-        """Lead no longer, and let another daemon lead at once; one that leads already is not disturbed."""
+        """Stop leading and free the lease at once; another daemon that leads already is not disturbed."""
         self.drop()
         self._leave(for_good=False)
 
     def release(self) -> None:
-        """Give the lease back, and let go of the database."""
+        """Free the lease and close the database."""
         self.drop()
         self._leave(for_good=True)
         self._engine.dispose()
@@ -141,13 +141,13 @@ class Lease:
         self._dropped = None
 
     def _ours(self, term: int | None) -> sa.ColumnElement[bool]:
-        """Term and holder: after a failover to a server that lacked the last term, two may count the same one."""
+        """Compare term and holder: after a failover to a server that lacked the last term two may have the same."""
         return (leases.c.term == term) & (leases.c.daemon == self.id)
 
     # --- renewing -----------------------------------------------------------------------------------------------------
 
-    def _keep(self, ended: threading.Event) -> None:
-        """Renew until the lease is given back or lost; a database in trouble is asked again."""
+    def _renew_until(self, ended: threading.Event) -> None:
+        """Renew until the lease is freed or lost; a failure of the database is retried."""
         while not ended.wait(RENEW_EVERY):
             try:
                 if not self._is_hung() and not self._renew() and not ended.is_set():
@@ -160,10 +160,10 @@ class Lease:
         return self.loop_turned_at is not None and time.monotonic() - self.loop_turned_at >= HUNG_AFTER
 
     def _renew(self) -> bool:
-        """Renew, also a lease that has run out and that nobody has taken; False when another daemon leads."""
+        """Renew the lease, even one that has expired and nobody has taken; return False when another daemon leads."""
         began, term = boot_clock(), self._term
         with transaction(self._engine) as tx:
-            self._appear(tx)
+            self._register(tx)
             renewed = leases.update().where(self._ours(term)).values(expires_at=_NOW + LEASE)
             if tx.execute(renewed).rowcount == 0:
                 return False
@@ -171,8 +171,8 @@ class Lease:
             self._ends = began + LEASE.total_seconds() - MARGIN
         return True
 
-    def _appear(self, tx: sa.Connection) -> None:
-        """Say that this daemon is there, see who else is, and end what stands in everybody's way."""
+    def _register(self, tx: sa.Connection) -> None:
+        """Record that this daemon is alive, count the others, and end stalled sessions."""
         if tx.execute(_END_STALLED).first() is not None:
             log.warning("ended a connection that had stopped in the middle of a transaction")
         me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "version": __version__}
@@ -183,22 +183,20 @@ class Lease:
         self.others = tx.execute(others.select_from(daemons)).scalar_one()
 
 
-_NUMBERS: Final = itertools.count(1)  # several of one process are told apart
+# --- identifying processes --------------------------------------------------------------------------------------------
 
-
+_NUMBERS: Final = itertools.count(1)  # distinguishes several leases of one process
 STATE: Final = 0  # fields of /proc/PID/stat after the command's closing bracket
-
-
 STARTED: Final = 19
 
 
 def own_id() -> str:
-    """`machine.pid.started.number`; the machine is a digest of what is unique to this boot and container."""
+    """Return `machine.pid.started.number`; the machine is a digest of what is unique to this boot and container."""
     return f"{_machine() or '-'}.{os.getpid()}.{_started(os.getpid()) or '-'}.{next(_NUMBERS)}"
 
 
 def is_dead(process_id: str) -> bool:
-    """Whether the process of an `own_id` is known to have died: it was on this very machine and is not there now."""
+    """Whether the process of an `own_id` is known to have died: it ran on this machine and does not any more."""
     machine, pid, started, *_ = (*process_id.split("."), "", "", "")
     if machine != _machine() or not pid.isdecimal():
         return False
@@ -213,7 +211,7 @@ def is_dead(process_id: str) -> bool:
 
 
 def _machine() -> str | None:
-    """A digest of machine, boot and process namespace; None where there is nothing to tell it by."""
+    """Return a digest of machine, boot and process namespace; None where these are unknown."""
     facts = [_text(Path(path)) for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")]
     if not any(facts):
         return None
@@ -224,7 +222,7 @@ def _machine() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks since boot."""
+    """Return when a process started, in the kernel's ticks since boot."""
     fields = _stat(pid)
     return fields[STARTED] if fields else None
 

@@ -1,7 +1,6 @@
-"""Brings the database's schema up to date, one process at a time, in one transaction; a SQLite file is copied before.
+"""Upgrade the schema, one process at a time, in one transaction; a SQLite file is copied before.
 
-Refuses to go down, and to touch a database that a newer version made.  Alembic is imported only when there is
-something to migrate.
+A database with a newer schema is left untouched.  Alembic is imported only when there is something to migrate.
 """
 
 import logging
@@ -23,12 +22,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 POSTGRES_LOCK: Final = 0x6372_6564_6974_6D6F  # any number nobody else locks: "creditmo"
-PATIENCE: Final = 600  # seconds to wait for another process that is migrating
+LOCK_TIMEOUT: Final = 600  # seconds to wait for another process that is migrating
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What `upgrade` did: the revisions before and after, and the copy it kept of a SQLite file."""
+    """What `upgrade` did: the revisions before and after, and the copy of the SQLite file before."""
 
     before: str | None
     after: str
@@ -36,40 +35,40 @@ class Upgrade:
 
 
 def current(engine: sa.Engine) -> str | None:
-    """The revision of the database's schema; None when it has none yet."""
+    """Return the revision of the database's schema; None when it has none yet."""
     with transaction(engine) as connection:
         return _revision(connection)
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """Whether the schema is one this version works with: its own, or a newer one that says so."""
+    """Whether this version works with the schema: its own, or a newer one that declares itself compatible."""
     with transaction(engine) as connection:
-        return _serves(connection, _revision(connection))
+        return _is_compatible(connection, _revision(connection))
 
 
 def require_current(engine: sa.Engine) -> None:
-    """`SchemaOutdated` unless `is_current`; says what to run."""
+    """Raise `SchemaOutdated`, which names the command to run, unless `is_current`."""
     with transaction(engine) as connection:
-        found = _revision(connection)
-        if _serves(connection, found):
+        revision = _revision(connection)
+        if _is_compatible(connection, revision):
             return
-    raise _too_new(engine, found) if found is not None and found > SCHEMA else outdated(engine.url)
+    raise _too_new(engine, revision) if revision is not None and revision > SCHEMA else outdated(engine.url)
 
 
-def _serves(connection: sa.Connection, found: str | None) -> bool:
-    """Whether this version can work with a schema: during an upgrade it may run beside the next one."""
-    if found is None or found <= SCHEMA:
-        return found == SCHEMA
-    oldest = connection.scalar(sa.select(compatibility.c.oldest).where(compatibility.c.schema == found))
+def _is_compatible(connection: sa.Connection, revision: str | None) -> bool:
+    """Whether this version can work with a schema: during an upgrade it may run beside the next version."""
+    if revision is None or revision <= SCHEMA:
+        return revision == SCHEMA
+    oldest = connection.scalar(sa.select(compatibility.c.oldest).where(compatibility.c.schema == revision))
     return oldest is not None and oldest <= SCHEMA
 
 
 def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
-    """Brings the schema to the newest revision of `scripts` (default: our own); of several processes one does it."""
+    """Upgrade the schema to the newest revision of `scripts` (default: our own); of several processes one does it."""
     if scripts is None and is_current(engine):
-        found = current(engine) or SCHEMA
-        return Upgrade(before=found, after=found)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # before it is imported: that alone is worth six lines to it
+        revision = current(engine) or SCHEMA
+        return Upgrade(before=revision, after=revision)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # before it is imported: importing alone logs six lines
     from alembic import command  # noqa: PLC0415  # 100 ms and 10 MiB that an up-to-date start does not pay
 
     with _alone(engine) as connection:
@@ -82,23 +81,23 @@ def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
     return Upgrade(before, head, copy)
 
 
-def upgrade_apart(url: str) -> None:
-    """`upgrade` in a forked child, so that Alembic's 10 MiB do not stay with a daemon; for before there are threads."""
+def upgrade_in_child(url: str) -> None:
+    """Run `upgrade` in a forked child, so that Alembic's 10 MiB do not stay in a daemon; before threads are started."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        os._exit(_upgrade_and_tell(url, writing))
+        os._exit(_upgrade_and_report(url, writing))
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as told:
-        problem = told.read()
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        problem = pipe.read()
     _, status = os.waitpid(child, 0)
     if status:
         raise DatabaseError(problem or "the child process that migrates the database died")
 
 
-def _upgrade_and_tell(url: str, writing: int) -> int:
-    """The exit code of the child; what went wrong goes to the parent, whatever it is."""
+def _upgrade_and_report(url: str, writing: int) -> int:
+    """Return the exit code of the child; any error is written to the parent."""
     try:
         engine = open_writer(url)
         upgrade(engine)
@@ -115,12 +114,12 @@ def _upgrade_and_tell(url: str, writing: int) -> int:
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return found
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _own_scripts() -> Path:
-    """`migrations/`: inside the package when installed, beside it in the repository."""
+    """Return `migrations/`: inside the package when installed, beside it in the repository."""
     package = Path(__file__).parents[1]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -135,7 +134,7 @@ def _config(connection: sa.Connection, scripts: Path) -> "Config":
 
 
 def _head(config: "Config", engine: sa.Engine, before: str | None) -> str:
-    """The newest revision; `SchemaOutdated` when the database is at one that this version has never heard of."""
+    """Return the newest revision; `SchemaOutdated` when the database's revision is unknown to this version."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
@@ -144,19 +143,19 @@ def _head(config: "Config", engine: sa.Engine, before: str | None) -> str:
     return known[0]
 
 
-def _too_new(engine: sa.Engine, found: str) -> SchemaOutdated:
+def _too_new(engine: sa.Engine, revision: str) -> SchemaOutdated:
     return SchemaOutdated(
-        f"{location(engine.url)}: its schema is {found}, made by a newer version than this one (which knows {SCHEMA}); "
-        "upgrade credit-monitor"
+        f"{location(engine.url)}: its schema is {revision}, made by a newer version than this one "
+        f"(which knows {SCHEMA}); upgrade credit-monitor"
     )
 
 
-# --- alone, and with a way back ---------------------------------------------------------------------------------------
+# --- locks and the copy before ----------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection in a transaction that no other process can migrate beside, committed at the end."""
+    """Give a connection in a transaction that excludes other migrating processes, committed at the end."""
     with translated(engine), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             with _foreign_keys_off(connection), connection.begin():
@@ -169,12 +168,15 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _foreign_keys_off(connection: sa.Connection) -> Iterator[None]:
-    """Rebuilding a table must not delete the rows that refer to it; SQLite obeys this only outside a transaction."""
+    """Suspend foreign keys: rebuilding a table must not delete the rows that refer to it.
+
+    SQLite changes this setting only outside a transaction.
+    """
     driver = connection.connection.driver_connection
     assert driver is not None  # noqa: S101  # only a detached connection has none
     wait = driver.execute("PRAGMA busy_timeout").fetchone()[0]
     driver.execute("PRAGMA foreign_keys = OFF")
-    driver.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+    driver.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT * 1000}")
     try:
         yield
     finally:
@@ -185,7 +187,7 @@ def _foreign_keys_off(connection: sa.Connection) -> Iterator[None]:
 def _lock_postgres(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
 
 
@@ -200,7 +202,7 @@ def _check_foreign_keys(connection: sa.Connection) -> None:
 
 
 def _copy(url: sa.URL, head: str) -> Path | None:
-    """A consistent copy of a SQLite file beside it, readable by its owner only; whole or not there at all."""
+    """Make a consistent copy of a SQLite file beside it, readable by its owner only, complete or not at all."""
     if url.get_backend_name() != "sqlite":
         return None
     path = sqlite_path(url)

@@ -1,4 +1,4 @@
-"""Who is watched: accounts by name, organizations by (base URL, vendor id).  A rename or removal keeps history."""
+"""Organizations by (base URL, vendor id): their names, and the current row that judging reads and updates."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from monitor.store.writer import Transaction, insert
 
 @dataclass(frozen=True, slots=True)
 class OrganizationRow:
-    """An organization as it is stored: what it is, what it is called, and whether somebody watches it."""
+    """An organization as stored: identity, names, and whether it is watched; a removed one keeps its history."""
 
     id: int
     base_url: str
@@ -41,16 +41,16 @@ def organization_rows(tx: Transaction, *, by_name: bool = False) -> list[Organiz
 
 
 def watched_counts(tx: Transaction) -> tuple[int, int]:
-    """How many organizations are watched, and how many of them gave no balance when last asked."""
+    """Return how many organizations are watched, and how many of them failed their last check."""
     columns = (sa.func.count(), sa.func.count(organizations.c.failure))
     watched, failing = tx.execute(sa.select(*columns).where(organizations.c.watched)).one()
     return watched, failing
 
 
 def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | None]]) -> list[OrganizationRow]:
-    """Rows of `base_url`, `vendor_id`, `name`, `account` and `title`, made or brought up to date, in this order.
+    """Insert or update rows of `base_url`, `vendor_id`, `name`, `account` and `title`; return them in this order.
 
-    All are watched; an unknown title keeps the one there is.
+    All are watched; a title of None keeps the present one.
     """
     if not wanted:
         return []
@@ -60,26 +60,26 @@ def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | No
     here = organizations.c
     ensure = new.on_conflict_do_update(index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title})
     tx.execute(ensure, [{**row, "watched": True} for row in wanted])
-    found = {(one.base_url, one.vendor_id): one for one in _found(tx, [row["vendor_id"] for row in wanted])}
-    return [found[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
+    rows = {(row.base_url, row.vendor_id): row for row in _rows_of(tx, [row["vendor_id"] for row in wanted])}
+    return [rows[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
 
 
 def ensure_organization(
     tx: Transaction, *, base_url: str, vendor_id: str, name: str, account: str, title: str | None
 ) -> OrganizationRow:
-    """One organization's row, made or brought up to date."""
+    """Insert or update one organization; return its row."""
     row = {"base_url": base_url, "vendor_id": vendor_id, "name": name, "account": account, "title": title}
     return ensure_organizations(tx, [row])[0]
 
 
-def _found(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[OrganizationRow]:
+def _rows_of(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[OrganizationRow]:
     for start in range(0, len(vendor_ids), IDS_AT_ONCE):
         mine = organizations.c.vendor_id.in_(vendor_ids[start : start + IDS_AT_ONCE])
         yield from (OrganizationRow(*row) for row in tx.execute(_ROWS.where(mine)))
 
 
 def set_placement(tx: Transaction, organization_id: int, *, name: str, account: str, watched: bool) -> None:
-    """Give an organization the place the configuration now gives it."""
+    """Set the name and account that the configuration gives an organization, and whether it is watched."""
     values = {"name": name, "account": account, "watched": watched}
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
 
@@ -91,7 +91,7 @@ NONE: Final[Mapping[str, int]] = MappingProxyType({})
 _CURRENT: Final = tuple(column for column in organizations.c if column.name not in {"usage", "usage_at"})
 
 
-_LOAD: Final = sa.select(*_CURRENT).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
+_SELECT: Final = sa.select(*_CURRENT).where(organizations.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 _UPDATE: Final = (
@@ -121,8 +121,8 @@ _UPDATE: Final = (
 
 
 def current_rows(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
-    """The current rows of these organizations, as they stand in this transaction."""
-    rows = tx.execute(_LOAD, {"ids": list(ids)})
+    """Return the current rows of these organizations, by id."""
+    rows = tx.execute(_SELECT, {"ids": list(ids)})
     return {row.id: _organization(row) for row in rows}
 
 
@@ -151,7 +151,7 @@ def _snapshot(at: datetime | None, amount: Decimal | None) -> Snapshot | None:
 
 
 def update_current_rows(tx: Transaction, rows: Iterable[Organization]) -> None:
-    """Make these the current rows."""
+    """Write the current rows; names and accounts stay as they are."""
     values = [_values(row) for row in rows]
     if values:
         tx.execute(_UPDATE, values)
@@ -178,27 +178,27 @@ def _values(row: Organization) -> dict[str, Any]:
 
 
 def save_usage(tx: Transaction, organization_id: int, usage: str, at: datetime) -> None:
-    """Keep what the forecast has folded up to an instant."""
+    """Store the state of the forecast as of an instant."""
     row = organizations.update().where(organizations.c.id == organization_id)
     tx.execute(row.values(usage=usage, usage_at=at))
 
 
 def clear_usage(tx: Transaction, organization_id: int, *, before: datetime) -> None:
-    """Forget what the forecast has folded of an organization whose last check was before an instant."""
+    """Delete the state of the forecast of an organization whose last snapshot was at or before an instant."""
     c = organizations.c
     row = organizations.update().where(c.id == organization_id, c.taken_at <= before)
     tx.execute(row.values(usage=None, usage_at=None))
 
 
 def load_usage(tx: Transaction, organization_id: int) -> tuple[str | None, datetime | None]:
-    """What the forecast had folded, and up to when."""
+    """Return the stored state of the forecast, and as of when."""
     c = organizations.c
     row = tx.execute(sa.select(c.usage, c.usage_at).where(c.id == organization_id)).one()
     return row.usage, row.usage_at
 
 
 class LastCheck(NamedTuple):
-    """The last check of an organization: its account, how it failed (None: it did not), and when it ended."""
+    """The last check of an organization: its account, its failure if it failed, and when it ended."""
 
     account: str
     kind: FailureKind | None
@@ -206,7 +206,7 @@ class LastCheck(NamedTuple):
 
 
 def last_checks(tx: Transaction) -> dict[int, LastCheck]:
-    """The last check of every watched organization."""
+    """Return the last check of every watched organization, by id."""
     c = organizations.c
     rows = tx.execute(sa.select(c.id, c.account, c.failure, c.checked_at).where(c.watched))
     return {
@@ -216,7 +216,7 @@ def last_checks(tx: Transaction) -> dict[int, LastCheck]:
 
 
 def balances(tx: Transaction) -> dict[int, Decimal]:
-    """The last known balance of every watched organization, by its id."""
+    """Return the last known balance of every watched organization, by id."""
     c = organizations.c
     rows = tx.execute(sa.select(c.id, c.credits).where(c.watched, c.credits.is_not(None)))
     return {row.id: row.credits for row in rows}

@@ -1,4 +1,4 @@
-"""Silences: a person's "not now", with author and reason, ending by itself."""
+"""Silences, with author and reason."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -11,7 +11,7 @@ from monitor.store.writer import Transaction
 
 
 def insert_silence(tx: Transaction, silence: Silence) -> int:
-    """Keep a silence (its id is not looked at); gives its id."""
+    """Insert a silence (its `id` is ignored); return its id."""
     values = {
         "subject": silence.subject.value,
         "subject_id": silence.subject_id,
@@ -28,7 +28,7 @@ def insert_silence(tx: Transaction, silence: Silence) -> int:
 def active_silences(
     tx: Transaction, *, at: datetime, subject: Subject | None = None, ids: Collection[int] | None = None
 ) -> list[Silence]:
-    """The silences that have not ended, oldest first."""
+    """Return the silences that have not ended, oldest first."""
     query = sa.select(silences).where(
         silences.c.ended_at.is_(None), silences.c.until_at.is_(None) | (silences.c.until_at > at)
     )
@@ -54,6 +54,6 @@ def _silence(row: sa.Row[tuple[object, ...]]) -> Silence:
 
 
 def end_silence(tx: Transaction, silence_id: int, *, at: datetime) -> bool:
-    """End a silence now; False when there is none of this id that stands."""
+    """End a silence; return False when no active one has this id."""
     row = silences.update().where(silences.c.id == silence_id, silences.c.ended_at.is_(None)).values(ended_at=at)
     return bool(tx.execute(row).rowcount)

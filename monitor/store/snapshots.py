@@ -1,7 +1,4 @@
-"""Snapshots: recorded in order of arrival, each once, and read by their instants.
-
-Each one recorded adds its share to the days it concerns (`rollups`).
-"""
+"""Snapshots: inserted in order of arrival, each once, and read by time.  Each adds its share to the daily rollups."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -16,13 +13,13 @@ from monitor.proration import DAY
 from monitor.store import rollups
 from monitor.store.checks import insert_failures
 from monitor.store.tables import accounts, balance_days, organizations, snapshots
-from monitor.store.writer import Transaction, put_rows
+from monitor.store.writer import Transaction, insert_many
 
 ROWS_AT_ONCE: Final = 5000
 
 
 def record_checks(tx: Transaction, batch: Sequence[Check]) -> None:
-    """Keep every check: snapshots once however often they come, failures as rows of `checks`."""
+    """Record the checks of a batch: snapshots, each once, and failures as rows of `checks`."""
     lock_rows(tx, accounts, {check.account_id for check in batch})
     lock_rows(tx, organizations, {check.organization_id for check in batch if check.organization_id is not None})
     taken = [
@@ -36,22 +33,22 @@ def record_checks(tx: Transaction, batch: Sequence[Check]) -> None:
 
 
 def snapshot_before(tx: Transaction, organization_id: int, at: datetime) -> Snapshot | None:
-    """The last snapshot taken at or before an instant, else the first ever."""
-    of = sa.select(snapshots.c.taken_at, snapshots.c.credits).where(snapshots.c.organization_id == organization_id)
-    before = of.where(snapshots.c.taken_at <= at).order_by(snapshots.c.taken_at.desc()).limit(1)
-    row = tx.execute(before).first() or tx.execute(of.order_by(snapshots.c.taken_at).limit(1)).first()
+    """Return the last snapshot taken at or before an instant, else the first ever."""
+    mine = sa.select(snapshots.c.taken_at, snapshots.c.credits).where(snapshots.c.organization_id == organization_id)
+    before = mine.where(snapshots.c.taken_at <= at).order_by(snapshots.c.taken_at.desc()).limit(1)
+    row = tx.execute(before).first() or tx.execute(mine.order_by(snapshots.c.taken_at).limit(1)).first()
     return Snapshot(row.taken_at, row.credits) if row else None
 
 
 def snapshots_after(tx: Transaction, organization_id: int, since: datetime, *, until: datetime) -> list[Snapshot]:
-    """The snapshots after an instant, up to and with another, by their instants."""
+    """Return the snapshots with `since` < `taken_at` <= `until`, by time."""
     c = snapshots.c
     mine = (c.organization_id == organization_id) & (c.taken_at > since) & (c.taken_at <= until)
     return [Snapshot(*row) for row in tx.execute(sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at))]
 
 
 def snapshots_between(tx: Transaction, organization_id: int, first: datetime, last: datetime) -> Iterator[Snapshot]:
-    """The snapshots from an instant up to and with another, by time, in constant memory."""
+    """Yield the snapshots with `first` <= `taken_at` <= `last`, by time, in constant memory."""
     c = snapshots.c
     mine = (c.organization_id == organization_id) & c.taken_at.between(first, last)
     question = sa.select(c.taken_at, c.credits).where(mine).order_by(c.taken_at)
@@ -62,14 +59,14 @@ def snapshots_between(tx: Transaction, organization_id: int, first: datetime, la
 _C: Final = snapshots.c
 
 
-MANY: Final = 1000  # rows that PostgreSQL takes in quicker in another way
+MANY: Final = 1000  # rows from which on PostgreSQL is faster with COPY
 
 
 def insert_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> None:
-    """Keep the snapshots of organizations in order of arrival, each once, and add them to their days.
+    """Insert snapshots of organizations in order of arrival, each once, and add them to the daily rollups.
 
-    One that was taken before others that are kept already (a clock stepped back, a late fact) finds its place among
-    them; one from before all that retention has left is dropped, for nobody knows its neighbours.
+    One that is older than others already stored (a clock stepped back, a result that came late) is merged among them;
+    one from before all that retention has left is dropped, for its neighbours are unknown.
     """
     newest = _newest(tx, {organization_id for organization_id, _ in taken})
     days = rollups.Rollups(DAY)
@@ -93,30 +90,30 @@ def insert_snapshots(tx: Transaction, taken: Sequence[tuple[int, Snapshot]]) -> 
 
 
 def merge_snapshots(tx: Transaction, organization_id: int, new: Iterable[Snapshot]) -> int:
-    """Put snapshots into their places among those that are kept, each once; gives how many there were to keep.
+    """Insert snapshots among those that are stored, each once; return how many were new.
 
-    Where one is kept of the same instant, that one stays.
+    A stored one of the same instant stays.
     """
-    ordered = sorted({one.taken_at: one for one in new}.values(), key=_by_time)
+    ordered = sorted({snapshot.taken_at: snapshot for snapshot in new}.values(), key=_by_time)
     if not ordered:
         return 0
-    before, there, after = _around(tx, organization_id, ordered[0].taken_at, ordered[-1].taken_at)
-    kept = {one.taken_at for one in there}
-    missing = [one for one in ordered if one.taken_at not in kept]
+    before, stored, after = _around(tx, organization_id, ordered[0].taken_at, ordered[-1].taken_at)
+    instants = {snapshot.taken_at for snapshot in stored}
+    missing = [snapshot for snapshot in ordered if snapshot.taken_at not in instants]
     days = rollups.Rollups(DAY)
-    for sign, members in ((-1, there), (1, sorted([*there, *missing], key=_by_time))):
-        known = [one for one in (before, *members, after) if one is not None]
+    for sign, members in ((-1, stored), (1, sorted([*stored, *missing], key=_by_time))):
+        known = [snapshot for snapshot in (before, *members, after) if snapshot is not None]
         for earlier, later in pairwise(known):
             days.prorate(organization_id, earlier, later, sign=sign)
     for snapshot in missing:
         days.add_snapshot(organization_id, snapshot)
-    _insert(tx, [(organization_id, one) for one in missing], {} if after else {organization_id: ordered[-1]})
+    _insert(tx, [(organization_id, snapshot) for snapshot in missing], {} if after else {organization_id: ordered[-1]})
     days.add_to(tx, balance_days)
     return len(missing)
 
 
 def pruned_before(tx: Transaction, organization_id: int) -> datetime | None:
-    """The oldest snapshot's instant, where retention has removed older ones; None where it has not."""
+    """Return the instant before which retention has removed snapshots; None where it has removed none."""
     first = tx.execute(sa.select(sa.func.min(_C.taken_at)).where(_C.organization_id == organization_id)).scalar_one()
     of_day = balance_days.c
     question = sa.select(sa.func.min(of_day.first_at)).where(of_day.organization_id == organization_id)
@@ -125,13 +122,13 @@ def pruned_before(tx: Transaction, organization_id: int) -> datetime | None:
 
 
 def lock_history(tx: Transaction, organization_id: int) -> datetime | None:
-    """`pruned_before`, which no other process changes before this transaction ends."""
+    """Return `pruned_before`, locked: no other process changes it before this transaction ends."""
     lock_rows(tx, organizations, [organization_id])
     return pruned_before(tx, organization_id)
 
 
 def lock_rows(tx: Transaction, table: sa.Table, ids: Collection[int]) -> None:
-    """Keep other processes from settling the same accounts or organizations until this transaction ends.
+    """Lock rows of accounts or organizations against other processes until this transaction ends.
 
     SQLite has one writer anyway.
     """
@@ -151,14 +148,14 @@ _NEWEST: Final = sa.select(
 
 
 def _newest(tx: Transaction, ids: Collection[int]) -> dict[int, Snapshot]:
-    """The snapshot of each organization with the latest instant."""
-    found = {}
+    """Return the snapshot of each organization with the latest instant."""
+    newest = {}
     for row in tx.execute(_NEWEST, {"ids": list(ids)}).all():
         amount = row.credits
         if row.newest_at != row.taken_at:  # what arrived last was taken earlier
             amount = tx.execute(_at(row.id, row.newest_at)).scalar_one()
-        found[row.id] = Snapshot(row.newest_at, amount)
-    return found
+        newest[row.id] = Snapshot(row.newest_at, amount)
+    return newest
 
 
 def _at(organization_id: int, at: datetime) -> sa.Select[tuple[Decimal]]:
@@ -168,13 +165,13 @@ def _at(organization_id: int, at: datetime) -> sa.Select[tuple[Decimal]]:
 def _around(
     tx: Transaction, organization_id: int, first: datetime, last: datetime
 ) -> tuple[Snapshot | None, list[Snapshot], Snapshot | None]:
-    """Return the neighbour before these instants, the snapshots from the first to the last, and the neighbour after."""
+    """Return the snapshot before `first`, those from `first` to `last`, and the one after `last`."""
     mine = sa.select(_C.taken_at, _C.credits).where(_C.organization_id == organization_id)
     before = tx.execute(mine.where(_C.taken_at < first).order_by(_C.taken_at.desc()).limit(1)).first()
     within = tx.execute(mine.where(_C.taken_at.between(first, last)).order_by(_C.taken_at))
-    there = [Snapshot(*row) for row in within]
+    members = [Snapshot(*row) for row in within]
     after = tx.execute(mine.where(_C.taken_at > last).order_by(_C.taken_at).limit(1)).first()
-    return Snapshot(*before) if before else None, there, Snapshot(*after) if after else None
+    return Snapshot(*before) if before else None, members, Snapshot(*after) if after else None
 
 
 _NEWER: Final = (
@@ -183,11 +180,13 @@ _NEWER: Final = (
 
 
 def _insert(tx: Transaction, taken: Sequence[tuple[int, Snapshot]], newest: Mapping[int, Snapshot]) -> None:
-    """Write snapshots, and for each organization in `newest` which one is its latest now."""
-    rows = [{"organization_id": id_, "taken_at": one.taken_at, "credits": one.credits} for id_, one in taken]
+    """Insert snapshots, and update `newest_at` of each organization in `newest`."""
+    rows = [
+        {"organization_id": id_, "taken_at": snapshot.taken_at, "credits": snapshot.credits} for id_, snapshot in taken
+    ]
     if len(rows) >= MANY:
-        put_rows(tx, snapshots, [[tuple(row.values()) for row in rows]])
+        insert_many(tx, snapshots, [[tuple(row.values()) for row in rows]])
     elif rows:
         tx.execute(snapshots.insert(), rows)
     if newest:
-        tx.execute(_NEWER, [{"key": id_, "newest_at": one.taken_at} for id_, one in newest.items()])
+        tx.execute(_NEWER, [{"key": id_, "newest_at": snapshot.taken_at} for id_, snapshot in newest.items()])

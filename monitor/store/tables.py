@@ -1,6 +1,6 @@
-"""The tables, once for both databases; `migrations/` builds exactly these and a test proves it.
+"""The tables of both databases; a test proves that `migrations/` builds exactly these.
 
-Refuses to query.  On PostgreSQL instants are `timestamptz` and credits `numeric(20,6)`; on SQLite they are integer
+On PostgreSQL instants are `timestamptz` and credits `numeric(20,6)`; on SQLite they are integer
 microseconds since 1970 and integer micro-credits, because SQLite's own types drop offsets and digits.
 """
 
@@ -14,11 +14,9 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from monitor.amounts import from_micro, to_micro
+from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0003"  # the newest migration; a start compares this without importing Alembic
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
+SCHEMA: Final = "0003"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -28,10 +26,10 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column type each database really has."""
+        """Return the column type of each database."""
         return dialect.type_descriptor(sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger())
 
-    # The processors themselves, and not `process_bind_param`: that would be one more call for every value.
+    # These processors instead of `process_bind_param`, which would be one more call for every value.
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any] | None:
         return None if dialect.name == "postgresql" else _as_micros
 
@@ -46,7 +44,7 @@ class Credits(TypeDecorator[Decimal]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column type each database really has."""
+        """Return the column type of each database."""
         return dialect.type_descriptor(sa.Numeric(20, 6) if dialect.name == "postgresql" else sa.BigInteger())
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Decimal | None], Any] | None:

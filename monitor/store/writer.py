@@ -1,7 +1,4 @@
-"""The one way to write: a transaction in the one writer thread.
-
-Refuses to be used from two threads; readers have an engine of their own.
-"""
+"""Write to the database: one transaction at a time, in one writer thread.  Readers have an engine of their own."""
 
 import asyncio
 import time
@@ -33,7 +30,7 @@ class Trouble:
 class Store:
     """A database opened for writing; every method raises `DatabaseError` when it cannot be used.
 
-    `fence` is what every write of a leader begins with: `LeaseLost`, and nothing is written, when another one leads.
+    Every write of a leader begins with `fence`, which raises `LeaseLost` when another daemon leads.
     """
 
     def __init__(self, url: str) -> None:
@@ -41,24 +38,24 @@ class Store:
         self.file = OpenedFile(self.engine.url)
         self.fence: Callable[[Transaction], None] | None = None
         self.trouble: Trouble | None = None  # while the database cannot be used
-        self.turned_at: float | None = None  # `time.monotonic` of its last step; None: it has nothing to do
+        self.turned_at: float | None = None  # when its last statement ended, by `time.monotonic`; None while idle
         self._connections: set[Any] = set()  # the driver's
-        sa.event.listen(self.engine, "connect", lambda one, _: self._connections.add(one))
-        sa.event.listen(self.engine, "close", lambda one, _: self._connections.discard(one))
+        sa.event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
+        sa.event.listen(self.engine, "close", lambda connection, _: self._connections.discard(connection))
         sa.event.listen(self.engine, "after_cursor_execute", self._turn)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     async def write(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
-        """Run `work` in one transaction in the writer thread; all of it is kept, or nothing.
+        """Run `work` in one transaction in the writer thread and return its result.
 
-        What is true whoever leads (a balance that was fetched, a message that went out) needs no fence.
+        What is true whoever leads (a balance that was fetched, a message that was sent) needs no fence.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, partial(self.write_now, work, fenced=fenced)
         )
 
     def write_now(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
-        """Run `work` in one transaction in this thread: for what happens before or without an event loop."""
+        """Run `work` in one transaction in this thread: for callers before or without an event loop."""
         self._turn()
         try:
             self.file.require_same()
@@ -80,19 +77,19 @@ class Store:
         self.turned_at = time.monotonic()
 
     def sever_if_silent(self, now: float) -> None:
-        """Make an outage of a server that hangs: one that has not ended a statement at its limit, nor said so."""
+        """Cut the connections to a server that hangs, so that the write fails: no statement has ended at its limit."""
         if self.turned_at is not None and now - self.turned_at > SILENT_AFTER:
             for connection in tuple(self._connections):
                 sever(connection)
 
     def close(self) -> None:
-        """Wait for the transaction under way, then let go of the database."""
+        """Wait for the transaction under way, then close the database."""
         self._thread.shutdown(wait=True)
         self.engine.dispose()
 
 
 def insert(dialect: str, table: sa.Table) -> Any:
-    """An INSERT that knows ON CONFLICT, in the dialect of that name."""
+    """Return an INSERT that supports ON CONFLICT, in the dialect of that name."""
     # Each dialect is loaded only where it is used: PostgreSQL's costs 2.7 MiB.
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_into  # noqa: PLC0415
@@ -101,17 +98,17 @@ def insert(dialect: str, table: sa.Table) -> Any:
     return insert_into(table)
 
 
-def read(engine: sa.Engine, question: Callable[[sa.Connection], T]) -> T:
-    """Ask a question of an engine that only reads."""
+def read(engine: sa.Engine, query: Callable[[sa.Connection], T]) -> T:
+    """Run a query in one transaction of a read-only engine and return its result."""
     with transaction(engine) as tx:
-        return question(tx)
+        return query(tx)
 
 
 Rows = Sequence[Sequence[Any]]
 
 
-def put_rows(tx: Transaction, table: sa.Table, parts: Iterable[Rows]) -> None:
-    """Insert rows that have every column of a table in its order; memory holds one part at a time."""
+def insert_many(tx: Transaction, table: sa.Table, parts: Iterable[Rows]) -> None:
+    """Insert rows that have every column of a table in its order, one part in memory at a time."""
     if tx.dialect.name == "postgresql":
         _copy_in(tx, table, parts)
     else:

@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from monitor import query
 from monitor.config import Settings
 from monitor.errors import DatabaseError
+from monitor.proration import EPOCH
 from monitor.query import AccountIncident, Backlog, OrganizationStatus
 from monitor.store import engines, migrate
 
 ANSWER_TIMEOUT: Final = 8.0  # seconds; Prometheus gives up after ten
 FORECAST_TIME: Final = 1.0  # seconds of one answer for new forecasts: each takes milliseconds of the daemon's
 AT_ONCE: Final = 20  # organizations in one query
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
