@@ -31,9 +31,9 @@ def say(tx, incident_id, *channels, reason=Reason.OPENED, severity=WARNING, at=N
     """Puts one notification into the outbox; gives its id."""
     number = tx.execute(sa.text("SELECT count(*) FROM notifications")).scalar_one()
     facts = Facts(name="farm", account="studio", at=at)
-    one = Notification(f"n{number}", incident_id, Subject.ORGANIZATION, Rule.CREDITS, reason, severity, facts)
-    outbox.enqueue(tx, one, channels, at=at)
-    return one.id
+    notification = Notification(f"n{number}", incident_id, Subject.ORGANIZATION, Rule.CREDITS, reason, severity, facts)
+    outbox.enqueue(tx, notification, channels, at=at)
+    return notification.id
 
 
 def delivery_ids(tx, channel):
@@ -41,7 +41,7 @@ def delivery_ids(tx, channel):
 
 
 def due_ids(tx, channel, now=NOON + SOON, **limit):
-    return [one.id for one in due(tx, channel, now, **limit)]
+    return [delivery.id for delivery in due(tx, channel, now, **limit)]
 
 
 def mark(tx, delivery_id, error=None, *, at=NOON + SOON, retryable=True):
@@ -61,8 +61,8 @@ def end(tx, delivery_id, state):
 
 def test_of_each_incident_and_channel_only_the_oldest_that_is_pending_is_due(engine):
     with transaction(engine) as tx:
-        one, other = incident(tx, 1), incident(tx, 2)
-        for of in (one, one, other):
+        first, second = incident(tx, 1), incident(tx, 2)
+        for of in (first, first, second):
             say(tx, of, "ops", "boss")
         first, second, elsewhere = delivery_ids(tx, "ops")
         assert due_ids(tx, "ops") == [first, elsewhere]
@@ -73,9 +73,9 @@ def test_of_each_incident_and_channel_only_the_oldest_that_is_pending_is_due(eng
 
 def test_what_comes_after_a_failed_one_waits_for_it_also_during_its_pause(engine):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops")
-        say(tx, one, "ops", reason=Reason.RESOLVED, at=NOON + SECOND)
+        incident_id = incident(tx)
+        say(tx, incident_id, "ops")
+        say(tx, incident_id, "ops", reason=Reason.RESOLVED, at=NOON + SECOND)
         first, second = delivery_ids(tx, "ops")
         mark(tx, first, "no answer")
         assert due_ids(tx, "ops", NOON + SOON + SECOND) == []
@@ -86,9 +86,9 @@ def test_what_comes_after_a_failed_one_waits_for_it_also_during_its_pause(engine
 
 def test_what_is_given_up_lets_the_next_one_through(engine):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops")
-        say(tx, one, "ops", reason=Reason.RESOLVED)
+        incident_id = incident(tx)
+        say(tx, incident_id, "ops")
+        say(tx, incident_id, "ops", reason=Reason.RESOLVED)
         first, second = delivery_ids(tx, "ops")
         end(tx, first, GIVEN_UP)
         assert due_ids(tx, "ops", NOON + 26 * HOUR) == [second]
@@ -134,14 +134,14 @@ def test_something_said_to_nobody_is_kept_and_waits_for_nobody(engine):
 def test_pauses_grow_from_five_seconds_to_five_minutes(engine):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
+        (delivery_id,) = delivery_ids(tx, "ops")
         at, pauses = NOON + SOON, []
         for _ in range(9):
-            mark(tx, one, "no answer", at=at)
+            mark(tx, delivery_id, "no answer", at=at)
             next_at = tx.execute(sa.select(deliveries.c.next_attempt_at)).scalar_one()
             pauses.append((next_at - at).total_seconds())
             assert due_ids(tx, "ops", next_at - timedelta(microseconds=1)) == []
-            assert due_ids(tx, "ops", next_at) == [one]
+            assert due_ids(tx, "ops", next_at) == [delivery_id]
             at = next_at
         assert pauses[0] == 5
         assert pauses[-2:] == [300, 300]
@@ -152,12 +152,12 @@ def test_pauses_grow_from_five_seconds_to_five_minutes(engine):
 def test_a_clock_stepped_back_delays_nothing_for_longer_than_the_longest_pause(engine, failures):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
+        (delivery_id,) = delivery_ids(tx, "ops")
         for _ in range(failures):
-            mark(tx, one, "no answer")
+            mark(tx, delivery_id, "no answer")
         for back in (MINUTE, 10 * MINUTE, HOUR, 400 * 24 * HOUR):
             now = NOON + SOON - back
-            assert [one] in (due_ids(tx, "ops", now), due_ids(tx, "ops", now + 5 * MINUTE))
+            assert [delivery_id] in (due_ids(tx, "ops", now), due_ids(tx, "ops", now + 5 * MINUTE))
 
 
 @pytest.mark.parametrize(
@@ -172,27 +172,27 @@ def test_a_clock_stepped_back_delays_nothing_for_longer_than_the_longest_pause(e
 def test_nothing_is_given_up_before_a_day_and_two_dozen_attempts(engine, hours, attempts_before, state):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
+        (delivery_id,) = delivery_ids(tx, "ops")
         tx.execute(deliveries.update().values(attempts=attempts_before))
-        assert mark(tx, one, "dead", at=NOON + hours * HOUR) is state
+        assert mark(tx, delivery_id, "dead", at=NOON + hours * HOUR) is state
 
 
 def test_a_last_attempt_that_succeeds_late_is_delivered(engine):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
+        (delivery_id,) = delivery_ids(tx, "ops")
         for _ in range(23):
-            mark(tx, one, "dead", at=NOON + 25 * HOUR)
-        assert mark(tx, one, at=NOON + 25 * HOUR) is DELIVERED
+            mark(tx, delivery_id, "dead", at=NOON + 25 * HOUR)
+        assert mark(tx, delivery_id, at=NOON + 25 * HOUR) is DELIVERED
         assert due_ids(tx, "ops", NOON + 26 * HOUR) == []
 
 
 def test_the_outcome_of_each_attempt_is_kept(engine):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
+        (delivery_id,) = delivery_ids(tx, "ops")
         for second, error in enumerate(["no answer", "refused", None]):
-            mark(tx, one, error, at=NOON + second * SECOND)
+            mark(tx, delivery_id, error, at=NOON + second * SECOND)
         kept = tx.execute(sa.select(attempts.c.ended_at, attempts.c.error).order_by(attempts.c.id)).all()
         assert [tuple(row) for row in kept] == [
             (NOON, "no answer"),
@@ -206,9 +206,9 @@ def test_the_outcome_of_each_attempt_is_kept(engine):
 def test_what_is_refused_for_good_is_still_tried_again_because_somebody_may_mend_it(engine):
     with transaction(engine) as tx:
         say(tx, incident(tx), "ops")
-        (one,) = delivery_ids(tx, "ops")
-        assert mark(tx, one, "404: no such hook", retryable=False) is PENDING
-        assert due_ids(tx, "ops", NOON + SOON + 5 * MINUTE) == [one]
+        (delivery_id,) = delivery_ids(tx, "ops")
+        assert mark(tx, delivery_id, "404: no such hook", retryable=False) is PENDING
+        assert due_ids(tx, "ops", NOON + SOON + 5 * MINUTE) == [delivery_id]
 
 
 # --- who was told -----------------------------------------------------------------------------------------------------
@@ -216,34 +216,34 @@ def test_what_is_refused_for_good_is_still_tried_again_because_somebody_may_mend
 
 def test_told_is_who_heard_of_something_bad_with_the_worst_of_it(engine):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops")
-        say(tx, one, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
-        say(tx, one, "ops", "boss", "late", reason=Reason.EASED)
+        incident_id = incident(tx)
+        say(tx, incident_id, "ops")
+        say(tx, incident_id, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
+        say(tx, incident_id, "ops", "boss", "late", reason=Reason.EASED)
         say(tx, incident(tx, 2), "elsewhere")
-        assert outbox.told_severities(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
+        assert outbox.told_severities(tx, incident_id) == {"ops": CRITICAL, "boss": CRITICAL}
 
 
 @pytest.mark.parametrize(("state", "counts"), [(PENDING, True), (DELIVERED, True), (GIVEN_UP, False)])
 def test_pending_counts_as_told_and_given_up_does_not(engine, state, counts):
     with transaction(engine) as tx:
-        say(tx, one := incident(tx), "ops")
+        say(tx, incident_id := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], state)
-        assert ("ops" in outbox.told_severities(tx, one)) is counts
+        assert ("ops" in outbox.told_severities(tx, incident_id)) is counts
 
 
 def test_a_channel_that_missed_the_opening_but_heard_the_escalation_was_told(engine):
     with transaction(engine) as tx:
-        say(tx, one := incident(tx), "ops")
+        say(tx, incident_id := incident(tx), "ops")
         end(tx, delivery_ids(tx, "ops")[0], GIVEN_UP)
-        say(tx, one, "ops", reason=Reason.ESCALATED, severity=CRITICAL)
-        assert outbox.told_severities(tx, one) == {"ops": CRITICAL}
+        say(tx, incident_id, "ops", reason=Reason.ESCALATED, severity=CRITICAL)
+        assert outbox.told_severities(tx, incident_id) == {"ops": CRITICAL}
 
 
 def test_a_channel_no_longer_configured_is_abandoned_and_others_are_left_alone(engine):
     with transaction(engine) as tx:
-        one = incident(tx)
-        say(tx, one, "ops", "gone")
+        incident_id = incident(tx)
+        say(tx, incident_id, "ops", "gone")
         say(tx, incident(tx, 2), "gone")
         mark(tx, delivery_ids(tx, "gone")[0])
         outbox.give_up_unconfigured(tx, ["ops", "new"], at=NOON + HOUR)
@@ -261,39 +261,39 @@ def test_the_limit_cuts_no_message_in_two(engine):
         for number in range(5):
             say(tx, incident(tx, number), "ops")
         first = due_ids(tx, "ops", limit=3)
-        for one in first:
-            mark(tx, one, "no answer", at=NOON + SOON)
+        for delivery_id in first:
+            mark(tx, delivery_id, "no answer", at=NOON + SOON)
         groups = outbox.claim_due(tx, "ops", NOON + MINUTE, limit=3)
         assert [len(group) for group in groups] == [2, 3]
-        assert [one.id for one in groups[1]] == first
+        assert [delivery.id for delivery in groups[1]] == first
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    said=st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=8),
+    enqueued=st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=8),
     answers=st.lists(st.booleans(), max_size=20),
     steps=st.lists(st.integers(-3600, 3600), min_size=1, max_size=20),
 )
 def test_whatever_fails_and_however_the_clock_steps_each_incident_is_heard_in_order_and_once(
-    engine, said, answers, steps
+    engine, enqueued, answers, steps
 ):
     with transaction(engine) as tx, tx.begin_nested() as undo:
         of = [incident(tx, 10 + number) for number in range(3)]
-        expected = [(of[number], say(tx, of[number], "ops")) for number in said]
+        expected = [(of[number], say(tx, of[number], "ops")) for number in enqueued]
         heard = []
         now = NOON + SOON
         for number in range(200):
             now += timedelta(seconds=steps[number % len(steps)]) if number < 40 else 6 * MINUTE
-            for one in due(tx, "ops", now, limit=2):
+            for delivery in due(tx, "ops", now, limit=2):
                 fails = number < len(answers) and answers[number]
-                mark(tx, one.id, "no answer" if fails else None, at=now)
+                mark(tx, delivery.id, "no answer" if fails else None, at=now)
                 if not fails:
-                    heard.append(one.id)
+                    heard.append(delivery.id)
             if len(heard) == len(expected):
                 break
         ids = delivery_ids(tx, "ops")
         assert sorted(heard) == ids
-        by_incident = {one: [i for i, (of_, _) in zip(ids, expected, strict=True) if of_ == one] for one in of}
+        by_incident = {id_: [i for i, (of_, _) in zip(ids, expected, strict=True) if of_ == id_] for id_ in of}
         for wanted in by_incident.values():
             assert [i for i in heard if i in wanted] == wanted
         undo.rollback()
