@@ -1,4 +1,4 @@
-"""Alembic's entrance: runs the migrations on the connection that `monitor.store.migrate` passes, in its transaction."""
+"""Alembic's entry point: run the migrations on the connection that `monitor.store.migrate` passes, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Use by day and hour, kept as balances arrive; which daemon leads; which older programs may run beside this schema."""
+"""Rollups by day and hour; the lease of the leader; which older programs may run beside this schema."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,7 +13,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-OLDEST = "0002"  # 0001 knows nothing of use by day and would leave gaps in it
+OLDEST = "0002"  # a program of 0001 writes no rollups and would leave gaps in them
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Instant = sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql")
@@ -44,7 +44,7 @@ def upgrade() -> None:
         " (SELECT max(s.taken_at) FROM snapshots AS s WHERE s.organization_id = organizations.id)"
     )
     for (organization_id,) in op.get_bind().execute(sa.text("SELECT id FROM organizations ORDER BY id")).all():
-        _fold(organization_id)
+        _roll_up(organization_id)
     _replace_daily_view("0002_views")
 
 
@@ -101,19 +101,19 @@ def _create_leader_tables() -> None:
     op.execute(compatibility.insert().values(schema=revision, oldest=OLDEST))
 
 
-# --- the history so far, in whole microseconds and millionths ---------------------------------------------------------
+# --- rolling up the history, in whole microseconds and millionths ------------------------------------------------------
 
 
-def _fold(organization_id: int) -> None:
-    """Fill `balance_days` of one organization, many days at a time, in constant memory."""
+def _roll_up(organization_id: int) -> None:
+    """Insert the daily rollups of one organization, many days at a time, in constant memory."""
     days: dict[int, list[Any]] = {}
     before: tuple[int, int] | None = None
     for point in _points(organization_id):
         today = point[0] // DAY * DAY
         if before and len(days) > DAYS_AT_ONCE:
-            begun = before[0] // DAY * DAY  # has its part of the change to this point still to come
+            begun = before[0] // DAY * DAY  # its share of the change to this point is still to be added
             _write(organization_id, {start: days.pop(start) for start in list(days) if start < begun})
-        _see(days.setdefault(today, _empty()), *point)
+        _add_point(days.setdefault(today, _empty()), *point)
         for start, change in _shared(before, point) if before else ():
             day = days.setdefault(start, _empty())
             day[0 if change < 0 else 1] += abs(change)
@@ -136,7 +136,7 @@ def _empty() -> list[Any]:
     return [0, 0, 0, *[None] * 6]  # used, topped_up, snapshots, first, first_at, last, last_at, lowest, highest
 
 
-def _see(day: list[Any], at: int, amount: int) -> None:
+def _add_point(day: list[Any], at: int, amount: int) -> None:
     if day[2] == 0:
         day[3:5] = (amount, at)
         day[7:9] = (amount, amount)
@@ -146,7 +146,7 @@ def _see(day: list[Any], at: int, amount: int) -> None:
 
 
 def _shared(before: tuple[int, int], after: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """The change between two points in each UTC day between them: in proportion, running totals cut off towards zero."""
+    """Yield the change between two points prorated to UTC days: differences of running totals, rounded towards zero."""
     (begin, old), (end, new) = before, after
     change = new - old
     edges = [begin, *range(begin // DAY * DAY + DAY, end, DAY), end]

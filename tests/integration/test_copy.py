@@ -33,9 +33,9 @@ def image(url: str) -> dict[str, list[Any]]:
     """Every row of every table that is carried along."""
     engine = open_writer(url)
     with transaction(engine) as tx:
-        found = {one.name: tx.execute(sa.select(one).order_by(*one.primary_key)).all() for one in CARRIED}
+        by_table = {table.name: tx.execute(sa.select(table).order_by(*table.primary_key)).all() for table in CARRIED}
     engine.dispose()
-    return {name: [tuple(row) for row in rows] for name, rows in found.items()}
+    return {name: [tuple(row) for row in rows] for name, rows in by_table.items()}
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def filled(shell, engine, database_url) -> Shell:
     fill(engine)
     with transaction(engine) as tx:
         points = [Snapshot(NOON + timedelta(minutes=5 * n, microseconds=n), Decimal("-9e11") + n) for n in range(7000)]
-        insert_snapshots(tx, [(2, one) for one in points])
+        insert_snapshots(tx, [(2, snapshot) for snapshot in points])
         tx.execute(organizations.update().where(organizations.c.id == 2).values(title="Ünïcode 試 'quoted'\t\\N\n"))
     shell.write(FILE, url=database_url, vendor=DEAD)
     return shell
@@ -92,8 +92,8 @@ def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp
         minutes = 100_000
         while not stopped.is_set():
             minutes += 1
-            one = Snapshot(NOON + timedelta(minutes=minutes), Decimal(minutes))
-            opened.write_now(lambda tx, one=one: insert_snapshots(tx, [(1, one), (3, one)]))
+            snapshot = Snapshot(NOON + timedelta(minutes=minutes), Decimal(minutes))
+            opened.write_now(lambda tx, snapshot=snapshot: insert_snapshots(tx, [(1, snapshot), (3, snapshot)]))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -101,12 +101,12 @@ def test_a_backup_is_of_one_instant_while_others_write(filled, database_url, tmp
     stopped.set()
     writer.join()
     opened.close()
-    assert [one.code for one in done] == [0, 0, 0], done
+    assert [result.code for result in done] == [0, 0, 0], done
     for n in range(3):
         with closing(sqlite3.connect(tmp_path / f"{n}.db")) as connection:
             late = "SELECT count(*) FROM snapshots WHERE organization_id = ? AND credits >= 100000000000"
-            (one,), (other,) = (connection.execute(late, (id_,)).fetchone() for id_ in (1, 3))
-            assert one == other - 1  # which had a balance before
+            (first,), (third,) = (connection.execute(late, (id_,)).fetchone() for id_ in (1, 3))
+            assert first == third - 1  # which had a balance before
 
 
 # --- copy -------------------------------------------------------------------------------------------------------------

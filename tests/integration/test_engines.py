@@ -157,8 +157,8 @@ def test_a_directory_that_is_not_ours_to_write():
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o555)
         command = [sys.executable, "-c", WITHOUT_RIGHTS, f"sqlite:///{directory}/x.db"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LONG).stdout
-    assert said.endswith("permission denied\n")
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LONG).stdout
+    assert output.endswith("permission denied\n")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://me@host/x", f"postgres{SECRET}", ""])
@@ -215,5 +215,5 @@ def test_our_own_errors_pass_as_they_are(engine):
 
 
 def test_every_other_error_of_sqlalchemy_has_a_sentence():
-    said = explain(sa.exc.InvalidRequestError(f"about {SECRET}"), sa.make_url(f"postgresql://me:{SECRET}@db:1/x"))
-    assert str(said) == "PostgreSQL database x at db:1: InvalidRequestError"
+    error = explain(sa.exc.InvalidRequestError(f"about {SECRET}"), sa.make_url(f"postgresql://me:{SECRET}@db:1/x"))
+    assert str(error) == "PostgreSQL database x at db:1: InvalidRequestError"

@@ -19,8 +19,8 @@ def test_postgres_connections_are_ours_in_utc_and_patient_for_a_while_only(postg
     engine = open_writer(postgres_url)
     with engine.connect() as connection:
         names = ("application_name", "TimeZone", "statement_timeout", "lock_timeout")
-        found = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
-    assert found == ["credit-monitor", "UTC", "1min", "10s"]
+        settings = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
+    assert settings == ["credit-monitor", "UTC", "1min", "10s"]
     engine.dispose()
 
 

@@ -96,10 +96,10 @@ def test_what_history_exports_another_database_takes(filled, engine, database_ur
     assert sorted(same[0], key=str) == sorted(same[1], key=str)
     engine_of_other = open_writer(other)
     with transaction(engine_of_other) as tx:
-        found = {one.vendor_id: (one.name, one.account, one.watched) for one in organization_rows(tx)}
+        rows = {row.vendor_id: (row.name, row.account, row.watched) for row in organization_rows(tx)}
     engine_of_other.dispose()
     # "old" is not in the file, and of an account that does not watch all
-    assert found == {"org-1": ("render-farm", "studio", True), "org-3": ("old", "studio", False)}
+    assert rows == {"org-1": ("render-farm", "studio", True), "org-3": ("old", "studio", False)}
 
 
 def test_one_name_for_all(filled):
@@ -126,7 +126,7 @@ SOON = "2999-01-01T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "1: there is no column taken_at in the first line"),
         ("taken_at,credits\n", "1: there is no column organization in the first line; it has taken_at, credits"),
@@ -156,11 +156,11 @@ SOON = "2999-01-01T00:00:00+00:00"
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_nothing_is_written(filled, engine, text, told):
+def test_a_mistake_is_told_with_its_line_and_nothing_is_written(filled, engine, text, message):
     before = image(engine)
     done = imports(filled, text + "\n" if text else "")
     assert done.code == 64
-    assert done.err.startswith(f"{filled.home / 'h.csv'}:{told}")
+    assert done.err.startswith(f"{filled.home / 'h.csv'}:{message}")
     assert done.err.endswith("\nnothing was imported\n")
     assert image(engine) == before
 
@@ -236,12 +236,12 @@ def test_broken_off_at_any_statement_nothing_of_it_is_there(filled, engine, data
     settings = load(filled.home / "config.toml", HOME)
     reader = open_reader(database_url)
     text = HEAD + "".join(f"video,2026-11-{n:02}T10:00:00Z,{n}\n" for n in range(1, 6)) + "render-farm,2026-11-01,5\n"
-    found = importer.prepare(text.splitlines(), "x", settings, reader, organization=None, now=NOON)
+    prepared = importer.prepare(text.splitlines(), "x", settings, reader, organization=None, now=NOON)
     opened, before = Store(database_url), image(engine)
     for at in range(1, 200):
         with broken(opened.engine, at) as here:
             try:
-                importer.insert(opened, settings, found, lambda _: None)
+                importer.insert(opened, settings, prepared, lambda _: None)
             except DatabaseError:
                 assert image(engine) == before
         if here.seen < at:
@@ -273,14 +273,14 @@ def test_the_next_check_forecasts_with_the_history(filled, engine):
 @given(st.text(alphabet=st.sampled_from('taken_at,credits\n\r"2026-11:T+.eZ\x00é')), st.booleans())
 def test_any_text_gives_rows_or_mistakes(text, naive):
     head = "taken_at,credits\n"
-    for one in read_rows(io.StringIO(head + text, newline=""), naive_is_utc=naive):
-        assert one.line >= 2
+    for row in read_rows(io.StringIO(head + text, newline=""), naive_is_utc=naive):
+        assert row.line >= 2
 
 
 def test_a_field_without_end_is_one_mistake_and_the_rest_is_read():
     text = "taken_at,credits\n2026-11-20,1\n" + "9" * 200_000 + ",1\n2026-11-21,2\n"
-    found = list(read_rows(io.StringIO(text), naive_is_utc=True))
-    assert [type(one).__name__ for one in found] == ["Row", "Problem", "Row"]
+    rows = list(read_rows(io.StringIO(text), naive_is_utc=True))
+    assert [type(row).__name__ for row in rows] == ["Row", "Problem", "Row"]
 
 
 def test_problems_stay_few_in_memory():

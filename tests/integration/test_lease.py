@@ -24,23 +24,23 @@ from monitor.store.writer import Store
 
 @pytest.fixture
 def lead(postgres_url) -> Iterator[Lease]:
-    one = Lease(postgres_url)
-    yield one
-    one.release()
+    claim = Lease(postgres_url)
+    yield claim
+    claim.release()
 
 
 @pytest.fixture
 def other(postgres_url) -> Iterator[Lease]:
-    one = Lease(postgres_url)
-    yield one
-    one.release()
+    claim = Lease(postgres_url)
+    yield claim
+    claim.release()
 
 
 @pytest.fixture
 def opened(postgres_url) -> Iterator[Store]:
-    one = Store(postgres_url)
-    yield one
-    one.close()
+    opened = Store(postgres_url)
+    yield opened
+    opened.close()
 
 
 def run_out(opened: Store) -> None:
@@ -138,8 +138,8 @@ def test_nobody_renews_in_the_name_of_a_process_that_hangs(postgres_url, monkeyp
 def test_what_is_done_as_the_leader_is_to_be_done_before_the_database_thinks_it_over(lead, opened):
     lead.acquire()
     left = sa.type_coerce(leases.c.expires_at - sa.func.clock_timestamp(), sa.Interval)
-    found = opened.write_now(lambda tx: tx.execute(sa.select(left)).scalar_one())
-    assert 0 < lead.until - boot_clock() < found.total_seconds()
+    remaining = opened.write_now(lambda tx: tx.execute(sa.select(left)).scalar_one())
+    assert 0 < lead.until - boot_clock() < remaining.total_seconds()
 
 
 def test_a_leader_that_steps_back_is_followed_at_once_and_may_lead_again_itself(lead, other):
@@ -309,7 +309,7 @@ def test_everybody_sees_who_leads_and_who_stands_by(lead, other, postgres_url, o
     assert (first.pid, first.leads_since is not None, second.leads_since) == (os.getpid(), True, None)
     assert (lead.others, other.others) == (0, 1)
     run_out(opened)
-    assert [one.leads_since for one in query.daemons(reader) or []] == [None, None]
+    assert [daemon.leads_since for daemon in query.daemons(reader) or []] == [None, None]
     lead.release()
     other.release()
     assert query.daemons(reader) == []
@@ -326,7 +326,7 @@ def test_daemons_that_were_not_seen_for_a_week_are_forgotten(lead, opened):
 
 
 def test_a_lease_on_a_server_that_is_not_there_is_an_error_of_ours(tmp_path):
-    one = Lease(f"postgresql://nobody@/none?host={tmp_path}")
+    unreachable = Lease(f"postgresql://nobody@/none?host={tmp_path}")
     with pytest.raises(DatabaseError):
-        one.acquire()
-    one.release()
+        unreachable.acquire()
+    unreachable.release()

@@ -113,8 +113,8 @@ def structure(engine: sa.Engine) -> list[tuple[str, ...]]:
               WHERE schemaname = 'public')"""
     sqlite = "SELECT tbl_name, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('table', 'index')"
     with transaction(engine) as connection:
-        found = connection.exec_driver_sql(sqlite if engine.dialect.name == "sqlite" else postgres)
-        kept = [tuple(row) for row in found if row[0] != "alembic_version"]
+        rows = connection.exec_driver_sql(sqlite if engine.dialect.name == "sqlite" else postgres)
+        kept = [tuple(row) for row in rows if row[0] != "alembic_version"]
     if engine.dialect.name == "sqlite":  # it keeps the text of the statement, and puts an added column last
         kept = [(*row[:2], " ".join(sorted(re.split(r"[\s(),]+", row[2])))) for row in kept]
     return sorted(kept)
@@ -195,7 +195,7 @@ def test_many_days_and_then_a_gap_are_migrated(engine, gap):
     fill(engine)
     with transaction(engine) as connection:
         far = [Snapshot(NOON + days * 24 * HOUR, Decimal(5000 - days)) for days in (*range(1, 1003), 1002 + gap)]
-        insert_snapshots(connection, [(2, one) for one in far])
+        insert_snapshots(connection, [(2, snapshot) for snapshot in far])
     before = rows(engine)["balance_days"]
     step(engine, "0001")
     migrate.upgrade(engine)
@@ -257,9 +257,9 @@ print(migrate.upgrade(open_writer(sys.argv[1])).before)
 def test_of_four_processes_one_migrates_and_all_succeed(empty_database_url):
     run = [sys.executable, "-c", UPGRADE, empty_database_url]
     children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [child.communicate(timeout=LONG)[0].strip() for child in children]
+    outputs = [child.communicate(timeout=LONG)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0, 0]
-    assert sorted(said) == ["0003", "0003", "0003", "None"]
+    assert sorted(outputs) == ["0003", "0003", "0003", "None"]
 
 
 def test_alembic_is_imported_only_when_there_is_something_to_migrate(sqlite_url):
@@ -272,8 +272,8 @@ def test_what_goes_in_comes_out_exactly(engine):
     fill(engine)
     with transaction(engine) as connection:
         connection.execute(sa.insert(tables.snapshots).values(organization_id=2, taken_at=at, credits=amount))
-        found = connection.execute(sa.select(tables.snapshots).where(tables.snapshots.c.organization_id == 2)).one()
-    assert tuple(found) == (2, at, amount)
+        row = connection.execute(sa.select(tables.snapshots).where(tables.snapshots.c.organization_id == 2)).one()
+    assert tuple(row) == (2, at, amount)
 
 
 def test_only_one_incident_of_a_rule_is_open_for_a_subject(engine):

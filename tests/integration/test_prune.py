@@ -25,7 +25,7 @@ def aged(shell, engine, database_url):
     today = floor(datetime.now(UTC), DAY)
     with transaction(engine) as tx:
         points = [Snapshot(today - timedelta(days=40 - n, hours=-1), Decimal(100 - n)) for n in range(41)]
-        insert_snapshots(tx, [(VIDEO, one) for one in points])
+        insert_snapshots(tx, [(VIDEO, snapshot) for snapshot in points])
     shell.write(FILE + RETENTION, url=database_url, vendor=DEAD)
     return shell
 

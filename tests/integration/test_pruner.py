@@ -52,9 +52,9 @@ def opened(engine, database_url):
     fill(engine)
     with transaction(engine) as tx:
         insert_snapshots(tx, [taken(n * 720, 10_000 - n) for n in range(730)])
-    one = Store(database_url)
-    yield one
-    one.close()
+    opened = Store(database_url)
+    yield opened
+    opened.close()
 
 
 NOW = NOON + timedelta(days=365)
@@ -164,7 +164,7 @@ async def test_two_that_remove_at_the_same_time_remove_each_row_once(opened, eng
     other = Store(database_url)
     kept = Kept(database_url, hourly=10_000)
     await asyncio.gather(
-        *(asyncio.to_thread(lambda one=one: list(retention.prune(one, kept, NOW))) for one in (opened, other))
+        *(asyncio.to_thread(lambda store=store: list(retention.prune(store, kept, NOW))) for store in (opened, other))
     )
     other.close()
     with transaction(engine) as tx:

@@ -24,7 +24,7 @@ def test_status_gives_the_current_row_and_what_is_open(filled):
     render_farm, video = query.status(filled)
     assert (render_farm.name, render_farm.credits, render_farm.taken_at) == ("render-farm", Decimal("148.200001"), NOON)
     assert (render_farm.change, render_farm.state) == (Decimal("-101.799999"), "critical")
-    assert [(one.rule, one.severity) for one in render_farm.incidents] == [
+    assert [(incident.rule, incident.severity) for incident in render_farm.incidents] == [
         (Rule.CREDITS, Severity.CRITICAL),
         (Rule.STALE, Severity.WARNING),
     ]
@@ -34,24 +34,24 @@ def test_status_gives_the_current_row_and_what_is_open(filled):
 
 
 def test_status_of_a_removed_organization_is_told_on_request(filled):
-    assert [one.name for one in query.status(filled, watched_only=False)] == ["old", "render-farm", "video"]
+    assert [row.name for row in query.status(filled, watched_only=False)] == ["old", "render-farm", "video"]
 
 
 def test_a_snapshot_followed_by_a_failed_check_is_unknown_and_keeps_its_figure(engine, filled):
     change = sa.update(tables.organizations).where(tables.organizations.c.id == 2)
     with transaction(engine) as connection:
         connection.execute(change.values(credits=Decimal(5), taken_at=NOON))
-    (video,) = [one for one in query.status(filled) if one.name == "video"]
+    (video,) = [row for row in query.status(filled) if row.name == "video"]
     assert (video.state, video.credits) == ("unknown", Decimal(5))
     with transaction(engine) as connection:
         connection.execute(change.values(failure=None))
-    (video,) = [one for one in query.status(filled) if one.name == "video"]
+    (video,) = [row for row in query.status(filled) if row.name == "video"]
     assert (video.state, video.change) == ("ok", None)
 
 
 def test_an_account_s_own_incidents_are_apart(filled):
-    (found,) = query.account_incidents(filled)
-    assert (found.account, found.incident.rule, found.incident.opened_at) == ("lab", Rule.CREDENTIAL, NOON)
+    (row,) = query.account_incidents(filled)
+    assert (row.account, row.incident.rule, row.incident.opened_at) == ("lab", Rule.CREDENTIAL, NOON)
 
 
 def test_a_channel_in_trouble_is_told_with_its_queue(filled):
@@ -65,8 +65,8 @@ def test_what_was_given_up_long_ago_is_no_news(filled):
 
 
 def test_organizations_are_all_that_were_ever_watched(filled):
-    found = [(row.name, row.watched) for row in query.organizations(filled)]
-    assert found == [("old", False), ("render-farm", True), ("video", True)]
+    rows = [(row.name, row.watched) for row in query.organizations(filled)]
+    assert rows == [("old", False), ("render-farm", True), ("video", True)]
 
 
 @pytest.mark.parametrize("name", ["render-farm", "org-1"])
@@ -129,8 +129,8 @@ def test_history_with_a_limit_keeps_the_newest_of_each(filled):
 
 
 def test_history_in_buckets_has_the_last_balance_and_the_extremes(filled):
-    found = list(query.history_buckets(filled, "render-farm", every=timedelta(days=1)))
-    assert [(one.starts_at.isoformat(), one.credits, one.lowest, one.highest, one.snapshots) for one in found] == [
+    buckets = list(query.history_buckets(filled, "render-farm", every=timedelta(days=1)))
+    assert [(row.starts_at.isoformat(), row.credits, row.lowest, row.highest, row.snapshots) for row in buckets] == [
         ("2026-11-21T00:00:00+00:00", Decimal(300), Decimal(300), Decimal(300), 1),
         ("2026-11-22T00:00:00+00:00", Decimal("200.5"), Decimal("200.5"), Decimal("200.5"), 1),
         ("2026-11-23T00:00:00+00:00", Decimal("148.200001"), Decimal("100.25"), Decimal(250), 3),
@@ -138,8 +138,8 @@ def test_history_in_buckets_has_the_last_balance_and_the_extremes(filled):
 
 
 def test_buckets_of_two_organizations_do_not_mix(filled):
-    found = list(query.history_buckets(filled, every=timedelta(days=365)))
-    assert [(one.organization, one.snapshots) for one in found] == [("old", 1), ("render-farm", 5)]
+    buckets = list(query.history_buckets(filled, every=timedelta(days=365)))
+    assert [(bucket.organization, bucket.snapshots) for bucket in buckets] == [("old", 1), ("render-farm", 5)]
 
 
 def test_a_long_history_passes_in_constant_memory(engine, reader):
@@ -184,8 +184,8 @@ def test_incidents_are_told_with_their_end_and_their_deliveries(filled):
 
 
 def test_incidents_can_be_narrowed(filled):
-    assert [one.id for one in query.incidents(filled, open_only=True)] == [2, 3, 4]
-    assert [one.id for one in query.incidents(filled, organization="org-1")] == [1, 2, 3]
+    assert [row.id for row in query.incidents(filled, open_only=True)] == [2, 3, 4]
+    assert [row.id for row in query.incidents(filled, organization="org-1")] == [1, 2, 3]
     assert query.incidents(filled, organization="video", open_only=True) == []
     with pytest.raises(UsageError):
         query.incidents(filled, organization="vidio")

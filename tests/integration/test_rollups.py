@@ -43,17 +43,17 @@ def test_days_are_exact_whatever_the_order_of_arrival(engine, steps, batch):
             insert_snapshots(tx, arrived[start : start + batch])  # the outcome of a commit was not known
         assert days(tx) == expected(tx)
         newest = tx.execute(sa.select(organizations.c.newest_at).where(organizations.c.id == VIDEO)).scalar_one()
-        assert newest == max(one.taken_at for _, one in arrived)
+        assert newest == max(snapshot.taken_at for _, snapshot in arrived)
 
 
 def test_a_day_without_a_snapshot_is_a_gap_with_its_share_of_the_use(engine):
     fill(engine)
     with transaction(engine) as tx:
         insert_snapshots(tx, [(VIDEO, taken(0, 100)), (VIDEO, taken(4 * 1440, 60))])
-        found = [(row[4], row[2], row[5]) for row in days(tx)]
-    assert [count for count, *_ in found] == [1, 0, 0, 0, 1]
-    assert sum(used for _, used, _ in found) == 40
-    assert found[1][1:] == (10, None)
+        rows = [(row[4], row[2], row[5]) for row in days(tx)]
+    assert [count for count, *_ in rows] == [1, 0, 0, 0, 1]
+    assert sum(used for _, used, _ in rows) == 40
+    assert rows[1][1:] == (10, None)
 
 
 def test_the_first_of_two_balances_of_one_instant_stays(engine):
@@ -77,5 +77,7 @@ def test_what_is_older_than_all_that_retention_has_left_is_dropped(engine, late,
         tx.execute(snapshots.delete().where(snapshots.c.organization_id == VIDEO, snapshots.c.taken_at < NOON))
         assert pruned_before(tx, VIDEO) == NOON
         insert_snapshots(tx, [(VIDEO, taken(late, 40))])
-        found = tx.execute(sa.select(snapshots.c.credits).where(snapshots.c.organization_id == VIDEO)).scalars().all()
-    assert (40 in found) is kept
+        balances = (
+            tx.execute(sa.select(snapshots.c.credits).where(snapshots.c.organization_id == VIDEO)).scalars().all()
+        )
+    assert (40 in balances) is kept

@@ -62,11 +62,11 @@ def test_an_organization_is_its_base_url_and_vendor_id_whatever_it_is_called(eng
 
 def test_an_unknown_title_keeps_the_one_that_is_known(engine):
     with transaction(engine) as tx:
-        one = place(tx, title="Render Farm GmbH")
+        row = place(tx, title="Render Farm GmbH")
         place(tx, title=None)
-        assert current_rows(tx, [one.id])[one.id].title == "Render Farm GmbH"
+        assert current_rows(tx, [row.id])[row.id].title == "Render Farm GmbH"
         place(tx, title="Render Farm AG")
-        assert current_rows(tx, [one.id])[one.id].title == "Render Farm AG"
+        assert current_rows(tx, [row.id])[row.id].title == "Render Farm AG"
 
 
 def test_an_account_is_its_name_and_keeps_when_it_was_polled(engine):
@@ -84,7 +84,7 @@ def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches
         account, farm = known(tx)
         record_checks(tx, [Check(account, farm, NOON, Snapshot(NOON, Decimal(5)))])
         set_placement(tx, farm, name="farm", account="studio", watched=False)
-        assert [one.watched for one in organization_rows(tx)] == [False]
+        assert [row.watched for row in organization_rows(tx)] == [False]
         assert place(tx).watched
         assert len(all_rows(tx, snapshots)) == 1
 
@@ -92,8 +92,8 @@ def test_removing_an_organization_keeps_its_history_and_placing_it_again_watches
 @pytest.mark.parametrize("name", ["Ünïcödé 🎨", "'; DROP TABLE snapshots; --", "a" * 2000, "%", "\\"])
 def test_any_name_and_title_come_back_as_they_were(engine, name):
     with transaction(engine) as tx:
-        one = place(tx, vendor_id=name, name=name, title=name)
-        row = current_rows(tx, [one.id])[one.id]
+        organization = place(tx, vendor_id=name, name=name, title=name)
+        row = current_rows(tx, [organization.id])[organization.id]
         assert (row.vendor_id, row.name, row.title) == (name, name, name)
 
 
@@ -134,9 +134,9 @@ def test_instants_are_exact_to_the_microsecond_and_come_back_as_utc(engine, at):
     with transaction(engine) as tx:
         account, farm = known(tx)
         record_checks(tx, [Check(account, farm, at, Snapshot(at, Decimal(1)))])
-        found = snapshot_before(tx, farm, at)
-        assert found == Snapshot(at, Decimal(1))
-        assert found.taken_at.utcoffset() == timedelta(0)
+        snapshot = snapshot_before(tx, farm, at)
+        assert snapshot == Snapshot(at, Decimal(1))
+        assert snapshot.taken_at.utcoffset() == timedelta(0)
 
 
 def test_the_same_snapshots_twice_are_kept_once(engine):
@@ -180,8 +180,8 @@ def test_the_snapshot_before_an_instant_is_the_last_one_else_the_first_ever(engi
         account, farm = known(tx)
         assert snapshot_before(tx, farm, NOON) is None
         record_checks(tx, [Check(account, farm, at, Snapshot(at, Decimal(n))) for n, at in enumerate(hours)])
-        for asked, found in [(-1, 0), (0, 0), (0.5, 0), (1, 1), (99, 2)]:
-            assert snapshot_before(tx, farm, NOON + asked * timedelta(hours=1)).taken_at == hours[found]
+        for asked, expected in [(-1, 0), (0, 0), (0.5, 0), (1, 1), (99, 2)]:
+            assert snapshot_before(tx, farm, NOON + asked * timedelta(hours=1)).taken_at == hours[expected]
 
 
 # --- the current row --------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def keep(engine: sa.Engine, *taken: Snapshot, id_: int = 1, name: str = "a", **m
     """An organization that has these snapshots."""
     with transaction(engine) as tx:
         tx.execute(organizations.insert(), organization(id_, name, **more))
-        insert_snapshots(tx, [(id_, one) for one in taken])
+        insert_snapshots(tx, [(id_, snapshot) for snapshot in taken])
 
 
 def ask(
@@ -61,12 +61,12 @@ def plainly(
     """The same, one bucket after the other, from all snapshots."""
     ends = borders(by, zone, max(since, taken[0].taken_at), until)
     for starts_at, ends_at in pairwise(ends):
-        count = sum(starts_at <= one.taken_at < ends_at for one in taken)
+        count = sum(starts_at <= snapshot.taken_at < ends_at for snapshot in taken)
         if starts_at > taken[-1].taken_at:
             yield starts_at, ends_at, None, None, 0
             continue
         changes = [share(before, after, starts_at, ends_at) for before, after in pairwise(taken)]
-        used, topped_up = -sum(min(one, 0) for one in changes), sum(max(one, 0) for one in changes)
+        used, topped_up = -sum(min(change, 0) for change in changes), sum(max(change, 0) for change in changes)
         yield starts_at, ends_at, used, topped_up, count
 
 
@@ -274,7 +274,7 @@ def test_an_unknown_organization_names_the_nearest(engine, reader):
 
 
 @pytest.mark.parametrize(
-    ("by", "zone", "hours", "told"),
+    ("by", "zone", "hours", "message"),
     [
         ("hour", "UTC", 3, "known from 2026-03-23 00:00Z on; of what is older only use by UTC day is kept"),
         ("hour", "UTC", 3, "--since 2026-03-23 or --by day --tz UTC works"),
@@ -283,12 +283,12 @@ def test_an_unknown_organization_names_the_nearest(engine, reader):
         ("hour", "Asia/Kolkata", 0, "or --tz UTC works"),
     ],
 )
-def test_what_is_no_longer_kept_so_finely_is_refused_with_what_works(engine, reader, by, zone, hours, told):
+def test_what_is_no_longer_kept_so_finely_is_refused_with_what_works(engine, reader, by, zone, hours, message):
     keep(engine, *(at(n * 7, 1000 - n) for n in range(40)))
     remove(engine, START + 5 * DAY, hours_before=START + hours * DAY)
     with pytest.raises(UsageError) as refused:
         ask(reader, by, zone)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 # --- what digests ask -------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_balance_latest_and_status_agree_on_the_state(filled, reader):
     }
     assert (
         states
-        == {one.name: one.state for one in query.status(reader)}
+        == {row.name: row.state for row in query.status(reader)}
         == {"render-farm": "critical", "video": "unknown"}
     )
     ask_nothing = "UPDATE incidents SET resolved_at = opened_at WHERE severity = 'critical' AND resolved_at IS NULL"
@@ -85,24 +85,24 @@ def test_balance_latest_and_status_agree_on_the_state(filled, reader):
     ):
         with transaction(filled) as connection:
             connection.exec_driver_sql(change)
-        (found,) = ask(filled, "SELECT state FROM balance_latest WHERE organization = 'render-farm'")
-        assert found["state"] == query.status(reader)[0].state == state
+        (row,) = ask(filled, "SELECT state FROM balance_latest WHERE organization = 'render-farm'")
+        assert row["state"] == query.status(reader)[0].state == state
 
 
 def test_usage_is_shared_out_over_the_utc_days_it_spans(filled):
     rows = ask(filled, "SELECT * FROM balance_usage_daily WHERE organization = 'render-farm' ORDER BY day")
     keys = ("used", "topped_up", "first", "last", "min", "max", "snapshots")
-    found = [(str(row["day"]), *(Decimal(str(row[key])) for key in keys)) for row in rows]
+    days = [(str(row["day"]), *(Decimal(str(row[key])) for key in keys)) for row in rows]
     d = Decimal
-    assert [(day, first, last, low, high, count) for day, _, _, first, last, low, high, count in found] == [
+    assert [(day, first, last, low, high, count) for day, _, _, first, last, low, high, count in days] == [
         ("2026-11-21", d(300), d(300), d(300), d(300), 1),
         ("2026-11-22", d("200.5"), d("200.5"), d("200.5"), d("200.5"), 1),
         ("2026-11-23", d("100.25"), d("148.200001"), d("100.25"), d(250), 3),
     ]
-    used = [use for _, use, *_ in found]
+    used = [use for _, use, *_ in days]
     assert sum(used) == d("99.5") + d("100.25") + d("101.799999")
     assert used[0] == d("4.145691")  # of 99.5 in 24 hours, the last 59 min 59.876544 s of the 21st
-    assert [topped_up for _, _, topped_up, *_ in found] == [d(0), d(0), d("149.75")]
+    assert [topped_up for _, _, topped_up, *_ in days] == [d(0), d(0), d("149.75")]
 
 
 def test_a_day_begins_at_midnight_utc_whatever_the_session_says(filled):
@@ -111,10 +111,10 @@ def test_a_day_begins_at_midnight_utc_whatever_the_session_says(filled):
         take(connection, [snapshot(2, midnight, "10"), snapshot(2, midnight - 0.001, "20")])
         if filled.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL TIME ZONE 'Asia/Tokyo'")
-        found = connection.exec_driver_sql(
+        rows = connection.exec_driver_sql(
             "SELECT day FROM balance_usage_daily WHERE organization = 'video' ORDER BY day"
         )
-        assert [str(day) for (day,) in found] == [str(date(2026, 11, 30)), str(date(2026, 12, 1))]
+        assert [str(day) for (day,) in rows] == [str(date(2026, 11, 30)), str(date(2026, 12, 1))]
 
 
 def test_two_organizations_of_one_name_stay_apart(filled):
@@ -146,11 +146,11 @@ def test_deliveries_read_by_name(filled):
 
 def test_both_databases_have_the_same_columns(engine):
     with engine.connect() as connection:
-        found = {view: [column["name"] for column in sa.inspect(connection).get_columns(view)] for view in VIEWS}
+        columns = {view: [column["name"] for column in sa.inspect(connection).get_columns(view)] for view in VIEWS}
     documented = {view: documented_columns(view) for view in VIEWS}
     if engine.dialect.name == "sqlite":
-        assert found["balance_history"].pop() == "taken_us"
-    assert found == documented
+        assert columns["balance_history"].pop() == "taken_us"
+    assert columns == documented
 
 
 @pytest.mark.parametrize("view", ["balance_history", "balance_usage_daily"])
@@ -173,13 +173,13 @@ def documented_columns(view: str) -> list[str]:
 
 def examples(kind: str) -> list[str]:
     """The statements of the document's `sql` blocks for one database; those marked with neither run on both."""
-    found = []
+    statements = []
     for marks, block in re.findall(
         r"^```sql ?(.*?)\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     ):
         if marks in {"", kind}:
-            found += [statement for statement in re.split(r";\s*(?:--[^\n]*)?\n", block) if statement.strip()]
-    return found
+            statements += [statement for statement in re.split(r";\s*(?:--[^\n]*)?\n", block) if statement.strip()]
+    return statements
 
 
 def test_every_example_of_the_documentation_runs_and_finds_something(filled):
@@ -192,7 +192,7 @@ def test_every_example_of_the_documentation_runs_and_finds_something(filled):
 def test_the_documentation_names_every_table_column():
     text = DOCS.read_text(encoding="utf-8")
     lines = {table: re.findall(rf"^\| `{table}` \| (.*?) \|", text, re.MULTILINE) for table in tables.metadata.tables}
-    documented = {table: re.findall(r"`(\w+)`", found[0]) if found else [] for table, found in lines.items()}
+    documented = {table: re.findall(r"`(\w+)`", names[0]) if names else [] for table, names in lines.items()}
     assert documented == {name: list(table.columns.keys()) for name, table in tables.metadata.tables.items()}
 
 

@@ -45,7 +45,7 @@ def test_a_day_begins_with_the_first_instant_of_its_date(zone, since, length):
 
 
 @pytest.mark.parametrize(
-    ("zone", "day", "found"),
+    ("zone", "day", "expected"),
     [
         ("Europe/Berlin", "2026-03-29", "2026-03-29T00:00:00+01:00"),
         ("Africa/Cairo", "2026-04-24", "2026-04-24T01:00:00+03:00"),  # midnight is skipped
@@ -54,8 +54,8 @@ def test_a_day_begins_with_the_first_instant_of_its_date(zone, since, length):
         ("Asia/Kathmandu", "2026-01-01", "2026-01-01T00:00:00+05:45"),
     ],
 )
-def test_days_begin_where_their_zone_says(zone, day, found):
-    assert begin(date.fromisoformat(day), ZoneInfo(zone)).astimezone(ZoneInfo(zone)).isoformat() == found
+def test_days_begin_where_their_zone_says(zone, day, expected):
+    assert begin(date.fromisoformat(day), ZoneInfo(zone)).astimezone(ZoneInfo(zone)).isoformat() == expected
 
 
 def test_an_hour_cut_by_half_an_hour_of_daylight_saving_is_two():

@@ -14,8 +14,8 @@ amounts = st.decimals(-(10**9), 10**9, places=6)
 instants = st.integers(0, 40 * 86_400_000_000).map(lambda micros: MIDNIGHT + timedelta(microseconds=micros))
 pairs = (
     st.tuples(instants, amounts, instants, amounts)
-    .filter(lambda one: one[0] != one[2])
-    .map(lambda one: tuple(sorted((Snapshot(one[0], one[1]), Snapshot(one[2], one[3])), key=lambda s: s.taken_at)))
+    .filter(lambda pair: pair[0] != pair[2])
+    .map(lambda pair: tuple(sorted((Snapshot(pair[0], pair[1]), Snapshot(pair[2], pair[3])), key=lambda s: s.taken_at)))
 )
 
 
@@ -28,13 +28,13 @@ def test_a_change_within_one_hour_stays_in_it():
 
 
 def test_a_change_is_shared_out_by_time():
-    found = list(prorate(at(22, "100"), at(30, "20"), DAY))
-    assert found == [(MIDNIGHT, Decimal(20), 0), (MIDNIGHT + DAY, Decimal(60), 0)]
+    shares = list(prorate(at(22, "100"), at(30, "20"), DAY))
+    assert shares == [(MIDNIGHT, Decimal(20), 0), (MIDNIGHT + DAY, Decimal(60), 0)]
 
 
 def test_what_cannot_be_divided_is_never_lost():
-    found = list(prorate(at(0, "0.000001"), at(3, "0"), HOUR))
-    assert [used for _, used, _ in found] == [0, 0, Decimal("0.000001")]
+    shares = list(prorate(at(0, "0.000001"), at(3, "0"), HOUR))
+    assert [used for _, used, _ in shares] == [0, 0, Decimal("0.000001")]
 
 
 def test_a_snapshot_at_midnight_ends_the_day_before():
@@ -48,10 +48,10 @@ def test_a_top_up_is_no_negative_use():
 @given(pairs, st.sampled_from([HOUR, DAY]))
 def test_the_parts_add_up_to_the_change_and_have_one_sign(pair, step):
     before, after = pair
-    found = list(prorate(before, after, step))
-    assert sum(topped_up - used for _, used, topped_up in found) == after.credits - before.credits
-    assert all(used >= 0 and topped_up >= 0 and not (used and topped_up) for _, used, topped_up in found)
-    assert [start for start, *_ in found] == [found[0].starts_at + n * step for n in range(len(found))]
+    shares = list(prorate(before, after, step))
+    assert sum(topped_up - used for _, used, topped_up in shares) == after.credits - before.credits
+    assert all(used >= 0 and topped_up >= 0 and not (used and topped_up) for _, used, topped_up in shares)
+    assert [start for start, *_ in shares] == [shares[0].starts_at + n * step for n in range(len(shares))]
 
 
 @given(pairs)

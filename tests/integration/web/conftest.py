@@ -17,5 +17,5 @@ def enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def site(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Site]:
     """A monitor that has polled nothing yet."""
-    async with Site(settings_of(tmp_path, sqlite_url)).serve() as one:
-        yield one
+    async with Site(settings_of(tmp_path, sqlite_url)).serve() as site:
+        yield site

@@ -26,8 +26,8 @@ CANARY = "canary-uuid-0d9e"
 @pytest.fixture
 async def vendor() -> AsyncIterator[Vendor]:
     listed = [SandboxOrganization(f"org-{n}", f"Organization {n}", Decimal(5000)) for n in (1, 2)]
-    async with Vendor({KEY: ["org-1", "org-2"]}, listed) as one:
-        yield one
+    async with Vendor({KEY: ["org-1", "org-2"]}, listed) as vendor:
+        yield vendor
 
 
 @pytest.fixture

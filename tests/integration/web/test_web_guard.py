@@ -106,9 +106,9 @@ async def test_heads_that_are_too_long_and_requests_that_are_none_are_refused(
 
 
 async def test_what_follows_the_first_request_of_a_connection_is_not_answered(site: Site) -> None:
-    one = f"GET /healthz HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode()
-    for rest in (one, b"garbage", b"\r\n\r\n\r\n", one[:20]):
-        assert (await site.send(one + rest)).count(b"HTTP/1.1") == 1
+    request = f"GET /healthz HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode()
+    for rest in (request, b"garbage", b"\r\n\r\n\r\n", request[:20]):
+        assert (await site.send(request + rest)).count(b"HTTP/1.1") == 1
 
 
 async def test_an_upgrade_is_an_ordinary_request(site: Site) -> None:

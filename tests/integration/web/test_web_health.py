@@ -32,8 +32,8 @@ LIMIT = timedelta(minutes=15, seconds=15)
     ],
 )
 def test_an_account_is_late_after_three_intervals_and_a_deadline(polled, late) -> None:
-    said = [f"polls: {late} of {len(polled)} account(s) without a completed poll within 15m15s"] if late else []
-    assert late_polls(polled, POLL, now=NOON) == said
+    reasons = [f"polls: {late} of {len(polled)} account(s) without a completed poll within 15m15s"] if late else []
+    assert late_polls(polled, POLL, now=NOON) == reasons
 
 
 async def test_the_daemon_is_alive_until_what_the_watchdog_sees_hangs(site: Site) -> None:

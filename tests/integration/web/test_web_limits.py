@@ -38,10 +38,10 @@ async def settled_descriptors() -> int:
 
 
 @asynccontextmanager
-async def crowd(site: Site, size: int, said: str = "") -> AsyncIterator[None]:
+async def crowd(site: Site, size: int, sent: str = "") -> AsyncIterator[None]:
     """Another process with so many connections, on each of which it said this and waits."""
     holder = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CROWD, str(site.port), str(size), said),
+        *(sys.executable, "-c", CROWD, str(site.port), str(size), sent),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -55,10 +55,10 @@ async def crowd(site: Site, size: int, said: str = "") -> AsyncIterator[None]:
         await holder.wait()
 
 
-@pytest.mark.parametrize("said", ["", "GET /healthz HTTP/1.1\r\nX-Never-Ending: "])
-async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descriptors(site: Site, said: str) -> None:
+@pytest.mark.parametrize("sent", ["", "GET /healthz HTTP/1.1\r\nX-Never-Ending: "])
+async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descriptors(site: Site, sent: str) -> None:
     before = descriptors()
-    async with crowd(site, IDLE, said):
+    async with crowd(site, IDLE, sent):
         for _ in range(20):
             assert (await site.ask("/healthz")).status == 200
             assert descriptors() <= before + CONNECTIONS + BACKLOG
@@ -67,9 +67,9 @@ async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descripto
 
 async def test_who_asks_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.2)
-    for said in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):
+    for sent in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-        writer.write(said)
+        writer.write(sent)
         async with asyncio.timeout(LONG):
             assert await read_to_the_end(reader) == b""
         writer.close()

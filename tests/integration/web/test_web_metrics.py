@@ -27,11 +27,11 @@ Figure = dict[tuple[str, ...], float]
 
 def read(body: str, parse=plain_text) -> dict[str, Figure]:
     """Every sample: name -> values of its labels (in the order of their names) -> figure."""
-    found: dict[str, Figure] = {}
+    figures: dict[str, Figure] = {}
     for family in parse(body):
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
-    return found
+            figures.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return figures
 
 
 async def scraped(site: Site) -> dict[str, Figure]:
@@ -52,20 +52,20 @@ async def test_the_figures_say_how_everything_stands(tmp_path: Path, story: Stor
     await story.parts.batch.flush()
     site = Site(settings_of(tmp_path, story.url, base=RUNWAY), now=story.now + timedelta(minutes=2))
     async with site.serve():
-        found = await scraped(site)
+        figures = await scraped(site)
     farm = ("studio", "farm")
-    assert found["credit_monitor_balance_credits"] == {farm: 150.25}
-    assert found["credit_monitor_last_snapshot_timestamp_seconds"] == {farm: story.now.timestamp()}
-    assert found["credit_monitor_last_poll_timestamp_seconds"] == {("studio",): story.now.timestamp()}
-    assert 0 < found["credit_monitor_runway_seconds"][farm] < 30 * 86400
-    assert found["credit_monitor_incidents_open"]["credits", "critical"] == 1
-    assert sum(found["credit_monitor_incidents_open"].values()) >= 1
-    assert found["credit_monitor_outbox_pending"]["boss",] >= 1
-    assert found["credit_monitor_outbox_oldest_age_seconds"]["boss",] == pytest.approx(120)
-    assert found["credit_monitor_leader"] == {(): 1}
-    assert found["credit_monitor_database_up"] == {(): 1}
-    assert ("0.1.0",) in found["credit_monitor_build_info"]
-    assert len(found["credit_monitor_schema_info"]) == 1
+    assert figures["credit_monitor_balance_credits"] == {farm: 150.25}
+    assert figures["credit_monitor_last_snapshot_timestamp_seconds"] == {farm: story.now.timestamp()}
+    assert figures["credit_monitor_last_poll_timestamp_seconds"] == {("studio",): story.now.timestamp()}
+    assert 0 < figures["credit_monitor_runway_seconds"][farm] < 30 * 86400
+    assert figures["credit_monitor_incidents_open"]["credits", "critical"] == 1
+    assert sum(figures["credit_monitor_incidents_open"].values()) >= 1
+    assert figures["credit_monitor_outbox_pending"]["boss",] >= 1
+    assert figures["credit_monitor_outbox_oldest_age_seconds"]["boss",] == pytest.approx(120)
+    assert figures["credit_monitor_leader"] == {(): 1}
+    assert figures["credit_monitor_database_up"] == {(): 1}
+    assert ("0.1.0",) in figures["credit_monitor_build_info"]
+    assert len(figures["credit_monitor_schema_info"]) == 1
 
 
 async def test_forecasts_that_there_was_no_time_for_are_made_by_a_later_answer(
@@ -88,9 +88,9 @@ async def test_forecasts_that_there_was_no_time_for_are_made_by_a_later_answer(
 async def test_what_is_not_known_is_left_out_and_never_a_zero(tmp_path: Path, story: Story) -> None:
     await story.check(DOWN)
     async with Site(settings_of(tmp_path, story.url)).serve() as site:
-        found = await scraped(site)
+        figures = await scraped(site)
     for name in ("balance_credits", "runway_seconds", "last_snapshot_timestamp_seconds", "last_poll_timestamp_seconds"):
-        assert f"credit_monitor_{name}" not in found
+        assert f"credit_monitor_{name}" not in figures
 
 
 async def test_an_organization_that_is_no_longer_watched_vanishes(tmp_path: Path, story: Story) -> None:
@@ -112,14 +112,14 @@ async def test_what_happened_is_counted_from_zero_on(site: Site) -> None:
     site.counters.polled("studio", 0.2)
     site.counters.polled("studio", 7000)
     site.counters.attempted("ops", "failed")
-    found = await scraped(site)
-    assert found["credit_monitor_checks_total"]["studio", "success"] == 1
-    assert found["credit_monitor_checks_total"]["studio", "unavailable"] == 1
-    assert found["credit_monitor_checks_total"].keys() == before["credit_monitor_checks_total"].keys()
-    assert found["credit_monitor_deliveries_total"]["ops", "failed"] == 1
-    buckets = found["credit_monitor_poll_duration_seconds_bucket"]
+    figures = await scraped(site)
+    assert figures["credit_monitor_checks_total"]["studio", "success"] == 1
+    assert figures["credit_monitor_checks_total"]["studio", "unavailable"] == 1
+    assert figures["credit_monitor_checks_total"].keys() == before["credit_monitor_checks_total"].keys()
+    assert figures["credit_monitor_deliveries_total"]["ops", "failed"] == 1
+    buckets = figures["credit_monitor_poll_duration_seconds_bucket"]
     assert (buckets["studio", "0.1"], buckets["studio", "0.25"], buckets["studio", "+Inf"]) == (0, 1, 2)
-    assert found["credit_monitor_poll_duration_seconds_sum"] == {("studio",): 7000.2}
+    assert figures["credit_monitor_poll_duration_seconds_sum"] == {("studio",): 7000.2}
 
 
 async def test_what_quiet_hours_hold_waits_and_does_not_age(tmp_path: Path, story: Story) -> None:
@@ -128,9 +128,9 @@ async def test_what_quiet_hours_hold_waits_and_does_not_age(tmp_path: Path, stor
     await story.check("900")
     site = Site(settings_of(tmp_path, story.url, base=base), now=story.now + timedelta(hours=2))
     async with site.serve():
-        found = await scraped(site)
-    assert found["credit_monitor_outbox_pending"]["ops",] == 1
-    assert found["credit_monitor_outbox_oldest_age_seconds"]["ops",] == 0
+        figures = await scraped(site)
+    assert figures["credit_monitor_outbox_pending"]["ops",] == 1
+    assert figures["credit_monitor_outbox_oldest_age_seconds"]["ops",] == 0
 
 
 async def test_who_stands_by_says_so(site: Site) -> None:

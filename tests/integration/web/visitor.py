@@ -85,9 +85,9 @@ def parsed(answer: bytes) -> Answer:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 def web_toml(more: str = "", base: str = TOML) -> str:
