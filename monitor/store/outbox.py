@@ -25,7 +25,8 @@ NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 BETTER: Final = (Reason.EASED, Reason.RESOLVED)
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _FOLDED: Final = deliveries.c.state == DeliveryState.FOLDED.value
-_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER))
+# That it eased tells somebody who heard nothing before (a stand-in) that something is open.
+_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER, Reason.EASED))
 _UNTOLD: Final = (DeliveryState.GIVEN_UP.value, DeliveryState.WITHDRAWN.value)
 _TOLD: Final = (DeliveryState.DELIVERED.value, DeliveryState.UNKNOWN.value)
 

@@ -6,7 +6,7 @@ Receivers are simulated; everything else is the monitor's own.
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from story import START, Story
 
 from monitor.channels import Outgoing
-from monitor.model import Attempt, Reason, Severity
+from monitor.config import Settings
+from monitor.model import Attempt, Reason, Severity, Subject
 from monitor.notify import delivery
+from monitor.notify.fallback import stand_in
+from monitor.notify.routing import channels_of
 from monitor.store import tables
 from monitor.store.tables import deliveries, incidents
 
@@ -107,8 +110,10 @@ class Receivers:
 class World:
     """A monitor, its receivers, and what happens to them."""
 
-    def __init__(self, folder: Path, url: str, toml: str) -> None:
+    def __init__(self, folder: Path, url: str, toml: str, dead: dict[str, str]) -> None:
+        """The `dead` channels stay so in the end, each in its way."""
         self.toml = toml
+        self.dead = dead
         self.receivers = Receivers()
         self.story = Story(folder, url, START)
 
@@ -118,7 +123,7 @@ class World:
             for what, value in steps:
                 note(f"{self.story.now} {what} {value}")
                 await getattr(self, what)(value)
-            self.receivers.behaviours = dict.fromkeys(CHANNELS, "take")
+            self.receivers.behaviours = dict.fromkeys(CHANNELS, "take") | self.dead
             for _ in range(32):  # until quiet hours, pauses and windows of flapping are over
                 await self.wait(30)
                 await self.balances({"a": 5000, "b": 5000})
@@ -170,17 +175,23 @@ class Record:
     severity_of: dict[str, Severity]
     reason_of: dict[str, Reason]
     states: dict[str, list[str]]
+    rows: list[dict[str, Any]]  # deliveries
     received: list[Reception]
+    settings: Settings
+    names: dict[int, str]  # of the organization of each incident
+    dead: Collection[str]
 
     @classmethod
     def of(cls, world: World) -> "Record":
         story = world.story.begin(world.toml)
         try:
-            rows, states = story.notifications(), defaultdict(list)
-            for row in story.rows(deliveries):
+            rows, states, of_deliveries = story.notifications(), defaultdict(list), story.rows(deliveries)
+            for row in of_deliveries:
                 states[row["notification_id"]].append(row["state"])
-            open_ones = story.rows(incidents, incidents.c.resolved_at.is_(None))
-            assert open_ones == []
+            of_subject = {number: name for name, number in story.ids.items()}
+            names = {row["id"]: of_subject[row["subject_id"]] for row in story.rows(incidents)}
+            assert story.rows(incidents, incidents.c.resolved_at.is_(None)) == []
+            configured = story.settings
         finally:
             asyncio.run(story.end())
         return cls(
@@ -189,28 +200,49 @@ class Record:
             {row["id"]: Severity.of(row["severity"]) for row in rows},
             {row["id"]: Reason(row["reason"]) for row in rows},
             states,
+            of_deliveries,
             world.receivers.received,
+            configured,
+            names,
+            world.dead,
         )
 
     def check(self) -> None:
-        self.the_worst_of_every_incident_reaches_somebody()
+        self.the_worst_of_every_incident_and_its_end_reach_somebody()
+        self.what_is_kept_as_told_arrived_and_the_reverse()
         self.whoever_was_told_hears_the_end_last()
         self.nothing_arrives_twice()
         self.nothing_older_follows_something_newer()
 
-    def the_worst_of_every_incident_reaches_somebody(self) -> None:
-        worst: dict[int, Severity] = {}
-        for key, incident in self.incident_of.items():
-            if self.reason_of[key] in TELLING:
-                worst[incident] = max(worst.get(incident, Severity.INFO), self.severity_of[key])
+    def the_worst_of_every_incident_and_its_end_reach_somebody(self) -> None:
         told = {key for reception in self.received for family in reception.told for key in family}
-        heard = {(self.incident_of[key], self.severity_of[key]) for key in told if self.reason_of[key] in TELLING}
-        for incident, severity in worst.items():
-            of_this = [key for key, other in self.incident_of.items() if other == incident]
-            held = severity < Severity.CRITICAL and all(
-                state == "withdrawn" for key in of_this for state in self.states[key]
-            )
-            assert held or (incident, severity) in heard, f"incident {incident} at {severity}"
+        for incident, name in self.names.items():
+            keys = [key for key, other in self.incident_of.items() if other == incident and self.states[key]]
+            telling = [key for key in keys if self.reason_of[key] in TELLING]
+            worst = max((self.severity_of[key] for key in telling), default=Severity.INFO)
+            held = worst < Severity.CRITICAL and {state for key in keys for state in self.states[key]} <= {"withdrawn"}
+            if not telling or held or not self.somebody_listens(name, worst):
+                continue
+            assert any(self.severity_of[key] is worst for key in telling if key in told), f"{incident} at {worst}"
+            assert any(self.reason_of[key] is Reason.RESOLVED for key in keys if key in told), f"the end of {incident}"
+
+    def somebody_listens(self, organization: str, severity: Severity) -> bool:
+        """Whether one that is up, or stands in, hears of such a severity."""
+        audience = channels_of(self.settings, Subject.ORGANIZATION, organization)
+        hearing_ = [name for name in audience if self.settings.channels[name].min_severity <= severity]
+        up = {stand_in(self.settings, name, self.dead) if name in self.dead else name for name in hearing_}
+        return any(name and self.settings.channels[name].min_severity <= severity for name in up)
+
+    def what_is_kept_as_told_arrived_and_the_reverse(self) -> None:
+        arrived = {(one.channel, key) for one in self.received for family in one.told for key in family}
+        certain = {(one.channel, key) for one in self.received if one.certain for family in one.told for key in family}
+        kept = {(row["channel"], row["notification_id"]) for row in self.rows if row["state"] == "delivered"}
+        kept |= {
+            (row["channel"], row["notification_id"])
+            for row in self.rows
+            if row["state"] == "folded" and (row["channel"], row["folded_into"]) in kept
+        }
+        assert certain <= kept <= arrived
 
     def whoever_was_told_hears_the_end_last(self) -> None:
         last: dict[tuple[str, int], str] = {}
@@ -218,6 +250,8 @@ class Record:
             for newest, *_ in reception.told:
                 last[reception.channel, self.incident_of[newest]] = newest
         for (channel, incident), key in last.items():
+            if channel in self.dead:
+                continue
             assert self.reason_of[key] is Reason.RESOLVED, f"{channel} of incident {incident}"
 
     def nothing_arrives_twice(self) -> None:
@@ -258,19 +292,24 @@ configurations = st.builds(
     TOML.format, main=options, second=options, third=options, after_second=st.sampled_from(["third", "main"])
 )
 
+dying = st.sampled_from(["fail", "refuse"])
+deaths = st.one_of(
+    st.just({}), st.fixed_dictionaries({"main": dying}), st.fixed_dictionaries({"main": dying, "second": dying})
+)
+
 
 @settings(
     max_examples=int(__import__("os").environ.get("EX", "25")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(toml=configurations, story=st.lists(steps, min_size=3, max_size=14))
-def test_whatever_happens_the_laws_of_delivery_hold(database_url, engine, tmp_path, caplog, toml, story):
+@given(toml=configurations, story=st.lists(steps, min_size=3, max_size=14), dead=deaths)
+def test_whatever_happens_the_laws_of_delivery_hold(database_url, engine, tmp_path, caplog, toml, story, dead):
     with engine.begin() as tx:
         for table in reversed(tables.metadata.sorted_tables):
             if table is not tables.compatibility:
                 tx.execute(table.delete())
-    world = World(tmp_path, database_url, toml)
+    world = World(tmp_path, database_url, toml, dead)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivery.channels, "send", world.receivers.send)
         asyncio.run(world.run(story))
