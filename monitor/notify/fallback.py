@@ -4,7 +4,7 @@ A channel is down when it refuses everything, or has taken nothing for `fallback
 """
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -51,19 +51,9 @@ def is_overdue(state: ChannelState, *, at: datetime, fallback_after: timedelta) 
 # --- who stands in ----------------------------------------------------------------------------------------------------
 
 
-def fallbacks_of(settings: Settings, channel: str) -> Iterator[str]:
-    """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
-    seen = {channel}
-    name = settings.channels[channel].fallback
-    while name is not None and name not in seen:
-        yield name
-        seen.add(name)
-        name = settings.channels[name].fallback
-
-
 def stand_in(settings: Settings, channel: str, down: Collection[str]) -> str | None:
     """Return the first fallback of a channel that is up; None where there is none."""
-    return next((name for name in fallbacks_of(settings, channel) if name not in down), None)
+    return next((name for name in settings.fallbacks(channel) if name not in down), None)
 
 
 def cover(
@@ -100,7 +90,7 @@ def _cover_channel(
     name = stand_in(settings, channel, down)
     if name is None:
         return False
-    others = list(fallbacks_of(settings, channel))
+    others = list(settings.fallbacks(channel))
     rows = outbox.waiting(tx, channel, at=at, stand_in=name, others=others, notification_ids=notification_ids)
     given = [_hand_over(tx, settings, row, name, at=at) for row in rows]
     return any(given)
@@ -213,7 +203,7 @@ def take_success(tx: Transaction, settings: Settings, channel: str, *, at: datet
 
 def _come_up(tx: Transaction, settings: Settings, channel: str, *, at: datetime) -> bool:
     """What waits is due at once, and joined; what ended in the hearing of those who stood in is not told."""
-    outbox.withdraw_ends(tx, channel, list(fallbacks_of(settings, channel)), at=at)
+    outbox.withdraw_ends(tx, channel, list(settings.fallbacks(channel)), at=at)
     deliveries.expedite(tx, channel, at=at, joined=True)
     return cover(tx, settings, at=at)  # it may stand in for others
 

@@ -25,7 +25,8 @@ NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 BETTER: Final = (Reason.EASED, Reason.RESOLVED)
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _FOLDED: Final = deliveries.c.state == DeliveryState.FOLDED.value
-_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER))
+# That it eased tells somebody who heard nothing before (a stand-in) that something is open.
+_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER, Reason.EASED))
 _UNTOLD: Final = (DeliveryState.GIVEN_UP.value, DeliveryState.WITHDRAWN.value)
 _TOLD: Final = (DeliveryState.DELIVERED.value, DeliveryState.UNKNOWN.value)
 
@@ -351,22 +352,37 @@ def _insert_folded(
 
 
 def withdraw_ends(tx: Transaction, channel: str, stand_ins: Collection[str], *, at: datetime) -> None:
-    """Take back the ends that a channel has pending, of incidents that only those who stood in for it heard of."""
-    there, mine = deliveries.alias(), deliveries.alias()
-    heard = sa.exists().where(
-        there.c.notification_id == deliveries.c.notification_id,
-        there.c.channel.in_(stand_ins),
-        there.c.state.in_(_TOLD),
+    """Take back the ends that a channel has pending, of incidents that only those who stood in for it heard of.
+
+    They must have heard of all that the channel would be told with the end.
+    """
+    ends = (
+        sa.select(deliveries.c.id, deliveries.c.notification_id, deliveries.c.incident_id)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(_PENDING, deliveries.c.channel == channel, notifications.c.reason == Reason.RESOLVED.value)
     )
-    was_told = sa.exists().where(
-        mine.c.incident_id == deliveries.c.incident_id,
-        mine.c.channel == channel,
-        mine.c.state.in_(_TOLD) | (mine.c.unknowns > 0),
-    )
-    ends = sa.select(notifications.c.id).where(notifications.c.reason == Reason.RESOLVED.value)
+    rows = tx.execute(ends).all()
+    folded = folded_into(tx, channel, [row.notification_id for row in rows])
+    heard_elsewhere = [
+        row.id
+        for row in rows
+        if not _heard(tx, row.incident_id, [channel])
+        and {row.notification_id, *(older.id for older in folded.get(row.notification_id, ()))}
+        <= _heard(tx, row.incident_id, stand_ins)
+    ]
     gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
-    pending = _PENDING & (deliveries.c.channel == channel) & deliveries.c.notification_id.in_(ends)
-    tx.execute(deliveries.update().where(pending, heard, ~was_told).values(gone))
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_(heard_elsewhere)).values(gone))
+
+
+def _heard(tx: Transaction, incident_id: int, channels: Collection[str]) -> set[str]:
+    """Return the notifications of an incident that arrived, or may have, at any of these channels."""
+    question = (
+        sa.select(deliveries.c.notification_id)
+        .select_from(_WITH_SUCCESSOR)
+        .where(deliveries.c.incident_id == incident_id, deliveries.c.channel.in_(channels))
+        .where(_STANDS_AS.in_(_TOLD) | (deliveries.c.unknowns > 0))
+    )
+    return set(tx.execute(question).scalars())
 
 
 # --- channels that are gone, digests ----------------------------------------------------------------------------------

@@ -406,7 +406,7 @@ def test_told_is_who_heard_of_something_bad_with_the_worst_of_it(engine):
         say(tx, one, "ops", "boss", reason=Reason.ESCALATED, severity=CRITICAL)
         say(tx, one, "ops", "boss", "late", reason=Reason.EASED)
         say(tx, incident(tx, 2), "elsewhere")
-        assert outbox.told_severities(tx, one) == {"ops": CRITICAL, "boss": CRITICAL}
+        assert outbox.told_severities(tx, one) == {"ops": CRITICAL, "boss": CRITICAL, "late": WARNING}
 
 
 @pytest.mark.parametrize(("state", "counts"), [(PENDING, True), (DELIVERED, True), (GIVEN_UP, False)])
