@@ -101,7 +101,7 @@ def _create_leader_tables() -> None:
     op.execute(compatibility.insert().values(schema=revision, oldest=OLDEST))
 
 
-# --- rolling up the history, in whole microseconds and millionths ------------------------------------------------------
+# --- rolling up the history, in whole microseconds and millionths -----------------------------------------------------
 
 
 def _roll_up(organization_id: int) -> None:

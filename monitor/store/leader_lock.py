@@ -36,7 +36,7 @@ class LeaderLock(Protocol):
 
     @property
     def others(self) -> int:
-        """How many other daemons are there."""
+        """How many other daemons run on this database."""
 
     @property
     def leader(self) -> str | None:
