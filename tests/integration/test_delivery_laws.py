@@ -23,7 +23,7 @@ from monitor.model import Attempt, Reason, Severity, Subject
 from monitor.notify import delivery
 from monitor.notify.fallback import stand_in
 from monitor.notify.routing import channels_of
-from monitor.store import tables
+from monitor.store import channels, tables
 from monitor.store.tables import deliveries, incidents
 
 MINUTE = timedelta(minutes=1)
@@ -180,6 +180,7 @@ class Record:
     settings: Settings
     names: dict[int, str]  # of the organization of each incident
     dead: Collection[str]
+    down: Collection[str]  # as the monitor has it
 
     @classmethod
     def of(cls, world: World) -> "Record":
@@ -191,7 +192,7 @@ class Record:
             of_subject = {number: name for name, number in story.ids.items()}
             names = {row["id"]: of_subject[row["subject_id"]] for row in story.rows(incidents)}
             assert story.rows(incidents, incidents.c.resolved_at.is_(None)) == []
-            configured = story.settings
+            configured, down = story.settings, story.write(channels.load_down)
         finally:
             asyncio.run(story.end())
         return cls(
@@ -205,6 +206,7 @@ class Record:
             configured,
             names,
             world.dead,
+            down,
         )
 
     def check(self) -> None:
@@ -227,11 +229,12 @@ class Record:
             assert any(self.reason_of[key] is Reason.RESOLVED for key in keys if key in told), f"the end of {incident}"
 
     def somebody_listens(self, organization: str, severity: Severity) -> bool:
-        """Whether one that is up, or stands in, hears of such a severity."""
+        """Whether one that is up, or stands in, hears of such a severity; only what was tried is known to be down."""
         audience = channels_of(self.settings, Subject.ORGANIZATION, organization)
         hearing_ = [name for name in audience if self.settings.channels[name].min_severity <= severity]
-        up = {stand_in(self.settings, name, self.dead) if name in self.dead else name for name in hearing_}
-        return any(name and self.settings.channels[name].min_severity <= severity for name in up)
+        able = {stand_in(self.settings, name, self.down) if name in self.down else name for name in hearing_}
+        up = [name for name in able if name is not None and name not in self.dead]
+        return any(self.settings.channels[name].min_severity <= severity for name in up)
 
     def what_is_kept_as_told_arrived_and_the_reverse(self) -> None:
         arrived = {(one.channel, key) for one in self.received for family in one.told for key in family}
