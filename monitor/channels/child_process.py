@@ -27,12 +27,7 @@ EXCEPTION: Final = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b"
 
 
 class ChildEnded(Exception):
-    """The child gives no more answers; says why, in words that hold nothing of what was asked.
-
-    `asked`: it had been asked something, and may have done it.
-    """
-
-    asked = False
+    """The child gives no more answers; says why, in words that hold nothing of what was asked."""
 
 
 async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> AsyncGenerator[dict[str, Any], None]:
@@ -48,12 +43,7 @@ async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> A
         late = f"no answer within {within.total_seconds():g} s"
         for question in questions:
             await _put(process, question)
-            try:
-                answer = await _answer(process, late=late, within=within)
-            except ChildEnded as ended:
-                ended.asked = True
-                raise
-            yield answer
+            yield await _answer(process, late=late, within=within)
     finally:
         await _kill(process)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from monitor.config.schema import FileSettings, PollTable
 from monitor.config.secrets import exposure
-from monitor.config.settings import Account, Organization, Secret, Settings
+from monitor.config.settings import Account, Organization, Secret
 from monitor.config.sources import Key, Origin
 
 
@@ -53,21 +53,6 @@ def has_password(url: str | None) -> bool:
     """Whether a password stands in a URL."""
     parts = urlsplit(url or "")
     return ":" in parts.netloc.rpartition("@")[0] or "password" in parts.query.lower()
-
-
-def deaf_fallbacks(settings: Settings) -> list[str]:
-    """A warning where a channel that stands in for another one would not hear what that one hears."""
-    return [warning for name in settings.channels for warning in _deaf(settings, name)]
-
-
-def _deaf(settings: Settings, name: str) -> Iterator[str]:
-    channel, place = settings.channels[name], f"channels.{name}.fallback"
-    for fallback in (settings.channels[other] for other in settings.fallbacks(name)):
-        if fallback.min_severity > channel.min_severity:
-            least = fallback.min_severity.label
-            yield f"{place}: while {fallback.name} stands in, nobody hears of what is below {least} (its min_severity)"
-        elif fallback.quiet_hours not in (None, channel.quiet_hours):
-            yield f"{place}: while {fallback.name} stands in, nobody hears of a warning in its quiet_hours"
 
 
 def slow_checks(poll: PollTable) -> list[str]:

@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 from decimal import Decimal
@@ -226,15 +226,6 @@ class Settings:
     def channel_url(self, channel: str) -> str:
         """The Apprise URL of a channel, read now; `ConfigError` when it cannot be had."""
         return self.urls[channel].read()
-
-    def fallbacks(self, channel: str) -> Iterator[str]:
-        """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
-        seen = {channel}
-        name = self.channels[channel].fallback
-        while name is not None and name not in seen:
-            yield name
-            seen.add(name)
-            name = self.channels[name].fallback
 
     def heartbeat_url(self) -> str | None:
         """The URL that hears of every poll, read now; None when there is none, `ConfigError` when it cannot be had."""

@@ -8,7 +8,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 ROWS = re.findall(r"^\| ([^|]+) \| ", (REPOSITORY / "docs/glossary.md").read_text(), re.MULTILINE)[1:]
 # Words of people about the whole, which no single name of the code stands for.
-OF_PEOPLE = {"acknowledgement", "dead man's switch", "no credits", "clear level", "standby", "burn rate", "daily", "carried over"}
+OF_PEOPLE = {
+    *("acknowledgement", "dead man's switch", "no credits", "clear level", "standby", "burn rate", "daily"),
+    "carried over",
+}
 REPLACED = {"Teller", "Ledger", "Wish", "Term", "Complaints", "Watch", "Unseen", "Pulse", "Places", "Hold", "Stretch"}
 
 
