@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +24,9 @@ from monitor.store.outbox import GATHERING, Fallback
 from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
-CHILDREN: Final = 16
+CHILDREN: Final = 52  # at once; with 8 MiB each, a template of 35 MiB and the daemon they fit into 512 MiB
+SLOW_CHILDREN: Final = 40  # of these for channels whose last message took long: they cannot hold up the others
+SLOW: Final = 5.0  # seconds
 LONGEST_WAIT: Final = 5.0  # seconds between looks, for what another process put into the outbox
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,10 @@ class Deliverer:
         self._counters = counters
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
+        self._template = channels.Template()
         self._children = asyncio.Semaphore(CHILDREN)
+        self._slow_children = asyncio.Semaphore(SLOW_CHILDREN)
+        self._slow: set[str] = set()  # channels
         self._woken = asyncio.Event()
         self._finishing = False
         self._ahead = timedelta(0)  # what comes due so soon is due
@@ -66,21 +71,26 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver until cancelled; then children under way are killed."""
+        woken = False
         try:
             while True:
                 self.turned_at = time.monotonic()
                 self._woken.clear()
                 await self._start_due()
-                await self._wait()
+                # What is new is due when it has been gathered.
+                woken = await self._wait(GATHERING.total_seconds() if woken else LONGEST_WAIT)
+                if woken:
+                    self._template.warm_up()
         finally:
             await self._stop()
 
     async def drain(self) -> None:
         """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
         self._ahead = GATHERING
-        while await self._start_due():
-            if not any(await asyncio.gather(*self._busy.values())):
-                return
+        async with self._template:
+            while await self._start_due():
+                if not any(await asyncio.gather(*self._busy.values())):
+                    return
 
     @property
     def is_sending(self) -> bool:
@@ -104,7 +114,7 @@ class Deliverer:
             log.debug("the outbox cannot be read: %s", error)
             return False
         starting = [name for name in self._urls if name in waiting and name not in self._busy]
-        for name in starting:
+        for name in sorted(starting, key=lambda channel: channel in self._slow):
             task = asyncio.create_task(self._send(name), name=f"deliver {name}")
             self._busy[name] = task
             task.add_done_callback(partial(self._finished, name))
@@ -115,18 +125,20 @@ class Deliverer:
         if not task.cancelled() and task.exception() is None and task.result():
             self.wake()
 
-    async def _wait(self) -> None:
+    async def _wait(self, seconds: float) -> bool:
+        """Wait for the next look into the outbox; return whether there may be something new before that."""
         try:
-            async with asyncio.timeout(LONGEST_WAIT):
-                await self._woken.wait()
+            async with asyncio.timeout(seconds):
+                return await self._woken.wait()
         except TimeoutError:
-            return
+            return False
 
     async def _stop(self) -> None:
         under_way = list(self._busy.values())
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await self._template.aclose()
 
     # --- one channel --------------------------------------------------------------------------------------------------
 
@@ -140,13 +152,18 @@ class Deliverer:
 
     async def _send_due(self, channel: str) -> bool:
         delivered = False
-        async with self._children:
+        async with self._slow_children if channel in self._slow else nullcontext(), self._children:
             groups = {group[0].id: group for group in await self._claim(channel)}
             outgoing = [self._outgoing(group) for group in groups.values()]
-            url, until = self._urls[channel], self._until
-            async with aclosing(channels.send(channel, url, outgoing, until=until)) as attempts:
+            sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+            async with aclosing(sending) as attempts:
+                began = time.monotonic()
                 async for attempt in attempts:
+                    self._slow.discard(channel)
+                    if time.monotonic() - began > SLOW:
+                        self._slow.add(channel)
                     delivered |= await self._mark(groups[attempt.delivery_id], attempt)
+                    began = time.monotonic()
         return delivered
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
