@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from monitor.config import Settings
 from monitor.counters import Counters
@@ -153,7 +154,7 @@ def access(settings: Settings, account: str) -> Access:
         rate_limit=configured.rate_limit,
         deadline=settings.poll.deadline,
         proxy=configured.proxy,
-        ca_file=configured.ca_file,
+        ca_file=Path(configured.ca_file) if configured.ca_file else None,
     )
 
 

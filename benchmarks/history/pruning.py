@@ -4,7 +4,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -37,7 +36,7 @@ def print_pruning(stage: Stage, newest: datetime) -> None:
 async def _measure(stage: Stage, url: str, newest: datetime) -> tuple[list[tuple[str, ...]], int, float]:
     now = newest + timedelta(minutes=52)
     kept = Retention(raw=now - BEGIN - MONTH, hourly=None, daily=None)
-    settings = replace(configuration.load(config(stage.folder, url), {}), retention=kept)
+    settings = configuration.load(config(stage.folder, url), {}).model_copy(update={"retention": kept})
     opened = Store(url)
     batches = Batches(opened, settings, now)
     await batches.settle(WARM)

@@ -124,7 +124,7 @@ class Zone(click.ParamType["ZoneInfo"]):
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "ZoneInfo":
-        from monitor.config.units import zone  # noqa: PLC0415
+        from monitor.config.fields import zone  # noqa: PLC0415
 
         try:
             return zone(value) if isinstance(value, str) else value

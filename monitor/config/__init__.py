@@ -5,25 +5,15 @@ Secrets are not read here but by the methods of `Settings`.
 
 from pathlib import Path
 
+from monitor.config.fields import Address, DigestTime, QuietHours, database_url
 from monitor.config.loader import effective_settings, load, load_sound
-from monitor.config.settings import (
-    Account,
-    Channel,
-    Database,
-    DigestTime,
-    Effective,
-    Organization,
-    Poll,
-    QuietHours,
-    Retention,
-    Settings,
-    Web,
-)
+from monitor.config.schema import Account, Channel, Database, Organization, Poll, Retention, Settings, Web
+from monitor.config.show import Effective
 from monitor.config.sources import find_file
-from monitor.config.units import database_url
 
 __all__ = [
     "Account",
+    "Address",
     "Channel",
     "Database",
     "DigestTime",
@@ -44,7 +34,7 @@ __all__ = [
 
 
 def example() -> str:
-    """The example configuration: inside the package when installed, beside it in the repository."""
+    """Return the example configuration: inside the package when installed, beside it in the repository."""
     package = Path(__file__).parents[1]
     installed = package / "config.example.toml"
     return (installed if installed.is_file() else package.parent / "config.example.toml").read_text(encoding="utf-8")

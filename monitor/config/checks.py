@@ -1,31 +1,246 @@
-"""Whether a configuration can be used: somebody to ask, secrets that can be read, certificates and URLs that are some.
+"""Whether a configuration can be used: settings against each other, files open to others, secrets that can be read.
 
-Refuses to ask a vendor and to tell a channel.
+No vendor is asked and no channel is told.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
 
-from monitor import channels
-from monitor.config import Settings
+from monitor import durations
+from monitor.config.fields import NAME, DigestTime, has_password, is_open_http
+from monitor.config.problems import Mistakes, hint
+from monitor.config.rules import mistakes_in as mistakes_in_rules
+from monitor.config.schema import (
+    BY_NAME,
+    NO_RULES,
+    FileSettings,
+    Key,
+    Organization,
+    Poll,
+    Retention,
+    RulesTable,
+    Settings,
+)
+from monitor.config.secrets import Secret, exposure
+from monitor.config.sources import Origin, variable_part
 from monitor.errors import ConfigError, Mistake
+from monitor.model import Rules
+
+DAY: Final = timedelta(days=1)
+NOWHERE: Final = "sqlite:////nonexistent/credit-monitor.db"  # where no folder for the database is known
+LAYERS: Final = ("raw", "hourly", "daily")  # each is made of the one before it
 
 log = logging.getLogger(__name__)
 
+# --- settings as written ----------------------------------------------------------------------------------------------
+
+
+def check_written(written: FileSettings, mistakes: Mistakes) -> None:
+    """Keep the mistakes that can be seen before anything is derived."""
+    _check_names(written, mistakes)
+    _check_rules(("rules",), written.written_rules, written, mistakes)
+    for name, account in written.accounts.items():
+        if is_open_http(account.base_url) and not account.allow_http:
+            problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
+            mistakes.add(("accounts", name, "base_url"), problem)
+    for name, organization in written.organizations.items():
+        _check_organization(("organizations", name), organization, written, mistakes)
+
+
+def _check_names(written: FileSettings, mistakes: Mistakes) -> None:
+    for table in BY_NAME:
+        names: dict[str, str] = {}
+        for name in getattr(written, table):
+            if not NAME.fullmatch(name):
+                expected = "letters and digits with single - _ . between them, 64 at most"
+                mistakes.add((table, name), f"is not a name; expected {expected}")
+            other = names.setdefault(variable_part(name), name)
+            if other != name:
+                problem = f"differs from {other} only in case or in - _ . and a variable could not tell them apart"
+                mistakes.add((table, name), problem)
+
+
+def _check_rules(place: Key, table: RulesTable, written: FileSettings, mistakes: Mistakes) -> None:
+    if table is NO_RULES:
+        return
+    every = written.poll.every if mistakes.is_sound(("poll",)) else None
+    for key, problem in mistakes_in_rules(table, every):
+        mistakes.add((*place, *key), problem)
+
+
+def _check_organization(place: Key, organization: Organization, written: FileSettings, mistakes: Mistakes) -> None:
+    for number, channel in enumerate(organization.notify or (), start=1):
+        _check_reference((*place, "notify", str(number)), channel, written, mistakes)
+    _check_rules((*place, "rules"), organization.written_rules, written, mistakes)
+    if organization.account or len(written.accounts) != 1:
+        _check_reference((*place, "account"), organization.account, written, mistakes)
+
+
+def _check_reference(key: Key, name: str, written: FileSettings, mistakes: Mistakes) -> None:
+    """Keep a mistake when a name is missing (empty), or is none of the accounts or channels."""
+    table = "accounts" if key[-1] == "account" else "channels"
+    if name in getattr(written, table):
+        return
+    known = sorted(getattr(written, table))
+    if not known and mistakes.is_table_wrong:
+        return  # it follows from that: [account.studio] for [accounts.studio]
+    what = f"names no {table[:-1]} that is configured" if name else "is missing"
+    where = hint(name, known) if known else f"there is none: add [{table}.NAME]"
+    mistakes.add(key, f"{what}; {where}")
+
+
+# --- settings in force ------------------------------------------------------------------------------------------------
+
+
+def check_in_force(written: FileSettings, settings: Settings, mistakes: Mistakes) -> None:
+    """Keep the mistakes of settings against each other."""
+    _check_doubles(settings, mistakes)
+    rules = [settings.rules, *(organization.rules for organization in settings.organizations.values())]
+    digests = [channel.digest for channel in settings.channels.values() if channel.digest]
+    for name, problem in _retention_mistakes(settings.retention, rules, digests):
+        mistakes.add(("retention", name), problem)
+    if not written.database.url and settings.database.url == NOWHERE:
+        where = "without $STATE_DIRECTORY, $XDG_STATE_HOME and $HOME there is no place for a default"
+        mistakes.add(("database", "url"), f"is missing, and {where}")
+    for name, channel in settings.channels.items():
+        key = ("channels", name, "fallback")
+        if channel.fallback == name:
+            mistakes.add(key, "is the channel itself; expected another one")
+        elif channel.fallback is not None:
+            _check_reference(key, channel.fallback, written, mistakes)
+    is_open = settings.web and not settings.web.is_loopback
+    if is_open and not settings.token.is_given and mistakes.is_sound(("web", "token")):
+        problem = "can be reached from other machines and needs web.token_file; or listen on 127.0.0.1"
+        mistakes.add(("web", "listen"), problem)
+
+
+def _check_doubles(settings: Settings, mistakes: Mistakes) -> None:
+    names: dict[tuple[str, str | None], str] = {}
+    for name, organization in settings.organizations.items():
+        place = ("organizations", name)
+        account = settings.accounts.get(organization.account)
+        if account is None or not mistakes.is_sound(place):
+            continue
+        vendor = account.base_url if organization.id else account.name
+        if (other := names.setdefault((vendor, organization.id), name)) != name:
+            mistakes.add(place, f"is the same organization as {other}; remove one")
+
+
+def _retention_mistakes(
+    retention: Retention, every: Iterable[Rules], digests: Iterable[DigestTime]
+) -> Iterator[tuple[str, str]]:
+    """Yield the mistakes in the retention: setting, problem.  `every` are all rules that are in force anywhere."""
+    for finer, coarser in pairwise(LAYERS):
+        if _is_shorter(getattr(retention, coarser), getattr(retention, finer)):
+            yield coarser, f"must be at least retention.{finer}, from which it is made"
+    shortest, why = max(_needs(every, digests), key=lambda need: need[0])
+    if _is_shorter(retention.raw, shortest):
+        yield "raw", f"must be at least {durations.write(shortest)}{why}"
+
+
+def _is_shorter(age: timedelta | None, least: timedelta | None) -> bool:
+    """Return whether an age is shorter than another; None is the longest."""
+    return age is not None and (least is None or age < least)
+
+
+def _needs(every: Iterable[Rules], digests: Iterable[DigestTime]) -> Iterator[tuple[timedelta, str]]:
+    """Yield how far back single balances are read, and what for."""
+    yield DAY, ""
+    for rules in every:
+        if rules.spend:
+            yield rules.spend.window, ", the window of a spend rule"
+        if rules.stale_after:
+            yield rules.stale_after, ", as stale_after is"
+    for digest in digests:
+        if digest.weekday is None:
+            yield 2 * DAY, ", for a daily digest tells what was used since the last one"
+        else:
+            yield 8 * DAY, ", for a weekly digest tells what was used since the last one"
+
+
+# --- what works but should not stay so: warnings that every command repeats ------------------------------------------
+
+
+def cautions(written: FileSettings, settings: Settings, mistakes: Mistakes) -> tuple[str, ...]:
+    """Return a warning for everything that should be changed although it works."""
+    return (
+        *_open_secrets([*settings.keys.values(), *settings.urls.values(), settings.heartbeat, settings.token]),
+        *_open_file(settings.file, written, mistakes.origin),
+        *_idle_accounts(settings),
+        *_slow_checks(settings.poll, mistakes),
+    )
+
+
+def _open_secrets(secrets: Iterable[Secret]) -> Iterator[str]:
+    """Yield a warning for every secret that stands in the file."""
+    for secret in secrets:
+        if secret.value is not None and secret.line:
+            where = f"{secret.place}:{secret.line}: {secret.key}"
+            yield f"{where}: the secret itself stands in this file; a file of its own is safer"
+
+
+def _open_file(file: Path | None, written: FileSettings, origin: Callable[[Key], Origin | None]) -> Iterator[str]:
+    """Yield a warning when everybody may change the file, or read the secrets in it."""
+    if file is None:
+        return
+    secrets = [".".join(key) for key in _secret_keys(written) if (where := origin(key)) and where.line]
+    with suppress(OSError):
+        problem = exposure(file, file.stat().st_mode, writable_only=not secrets)
+        if problem:
+            holds = f"holds {', '.join(secrets)} and " if secrets else ""
+            yield f"{file}: {holds}{problem}"
+
+
+def _secret_keys(written: FileSettings) -> Iterator[Key]:
+    """Yield the settings whose values are secret, or hold a password."""
+    if has_password(written.database.url):
+        yield "database", "url"
+    for name, account in written.accounts.items():
+        yield "accounts", name, "api_key"
+        if has_password(account.proxy):
+            yield "accounts", name, "proxy"
+    for name in written.channels:
+        yield "channels", name, "url"
+    yield ("heartbeat_url",)
+    yield "web", "token"
+
+
+def _idle_accounts(settings: Settings) -> Iterator[str]:
+    """Yield a warning for every account that watches nothing."""
+    used = {organization.account for organization in settings.organizations.values()}
+    for name, account in settings.accounts.items():
+        if not account.organizations_all and name not in used:
+            hint = f'set organizations = "all", or add an organization with account = "{name}"'
+            yield f"accounts.{name}: watches nothing; {hint}"
+
+
+def _slow_checks(poll: Poll, mistakes: Mistakes) -> Iterator[str]:
+    """Yield a warning where one organization that does not answer delays the next poll of its siblings."""
+    key = ("poll", "deadline")
+    if poll.deadline >= poll.every and mistakes.origin(key) and mistakes.is_sound(key):
+        yield "poll.deadline: is not shorter than poll.every; a check that hangs delays the account's next poll"
+
+
+# --- before it is used ------------------------------------------------------------------------------------------------
+
 
 async def mistakes_in(settings: Settings) -> list[Mistake]:
-    """Everything that would keep a daemon of this configuration from working."""
+    """Return everything that would keep a daemon of this configuration from working."""
     require_accounts(settings)
     return [*secret_mistakes(settings), *certificate_mistakes(settings), *await channel_mistakes(settings)]
 
 
 async def replacement(reread: Callable[[], Settings], current: Settings) -> Settings:
-    """What a daemon that runs with `current` is to go on with, its secrets read; `ConfigError` when it cannot."""
+    """Return what a daemon that runs with `current` is to go on with, its secrets read; raise `ConfigError`."""
     settings = await asyncio.to_thread(reread)
     if mistakes := [*_fixed(current, settings), *await mistakes_in(settings)]:
         raise ConfigError(mistakes)
@@ -35,41 +250,46 @@ async def replacement(reread: Callable[[], Settings], current: Settings) -> Sett
 
 
 def _fixed(current: Settings, settings: Settings) -> list[Mistake]:
-    """What a daemon cannot change while it holds its database."""
+    """Return what a daemon cannot change while it holds its database."""
     names = ("url", "migrate")
-    changed = [one for one in names if getattr(current.database, one) != getattr(settings.database, one)]
+    changed = [name for name in names if getattr(current.database, name) != getattr(settings.database, name)]
     file = str(settings.file) if settings.file else None
-    return [Mistake(f"database.{one}", "cannot change in a reload; restart the daemon", file) for one in changed]
+    return [Mistake(f"database.{name}", "cannot change in a reload; restart the daemon", file) for name in changed]
 
 
 def with_secrets(settings: Settings) -> Settings:
-    """The same with every key and URL read, so that none is missing later; `ConfigError` names each that is."""
+    """Return the same with every key and URL read, so that none is missing later; raise `ConfigError`."""
     if mistakes := secret_mistakes(settings):
         raise ConfigError(mistakes)
     return _with_read(settings)
 
 
 def _with_read(settings: Settings) -> Settings:
-    settings = replace(settings, keys={name: replace(one, proven=True) for name, one in settings.keys.items()})
-    keys = {name: replace(secret, value=settings.api_key(name)) for name, secret in settings.keys.items()}
-    urls = {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()}
-    heartbeat = replace(settings.heartbeat, value=settings.heartbeat_url())
-    token = replace(settings.token, value=settings.web_token())
-    return replace(settings, keys=keys, urls=urls, heartbeat=heartbeat, token=token)
+    keys = {name: replace(secret, proven=True) for name, secret in settings.keys.items()}
+    settings = settings.model_copy(update={"keys": keys})
+    return settings.model_copy(
+        update={
+            "keys": {name: replace(secret, value=settings.api_key(name)) for name, secret in keys.items()},
+            "urls": {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()},
+            "heartbeat": replace(settings.heartbeat, value=settings.heartbeat_url()),
+            "token": replace(settings.token, value=settings.web_token()),
+        }
+    )
 
 
 def require_accounts(settings: Settings) -> None:
-    """`ConfigError` when there is nobody to ask."""
-    if not settings.accounts:
-        if settings.file is None:
-            hint = "set STABILITY_API_KEY, or begin a file with `credit-monitor config init`"
-            raise ConfigError([Mistake("accounts", f"there is none: {hint}")])
-        hint = "add [accounts.NAME] with api_key_file, or set STABILITY_API_KEY"
-        raise ConfigError([Mistake("accounts", f"there is none: {hint}", str(settings.file))])
+    """Raise `ConfigError` when there is nobody to ask."""
+    if settings.accounts:
+        return
+    if settings.file is None:
+        hint = "set STABILITY_API_KEY, or begin a file with `credit-monitor config init`"
+        raise ConfigError([Mistake("accounts", f"there is none: {hint}")])
+    hint = "add [accounts.NAME] with api_key_file, or set STABILITY_API_KEY"
+    raise ConfigError([Mistake("accounts", f"there is none: {hint}", str(settings.file))])
 
 
 def secret_mistakes(settings: Settings) -> list[Mistake]:
-    """Every key, every channel's URL and every other secret that cannot be had."""
+    """Return a mistake for every key, every channel's URL and every other secret that cannot be had."""
     mistakes: list[Mistake] = []
     reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
     reads += [partial(settings.channel_url, name) for name in settings.channels]
@@ -82,7 +302,7 @@ def secret_mistakes(settings: Settings) -> list[Mistake]:
 
 
 def certificate_mistakes(settings: Settings) -> list[Mistake]:
-    """Every `ca_file` that cannot be used."""
+    """Return a mistake for every `ca_file` that cannot be used."""
     mistakes = []
     for name, account in settings.accounts.items():
         try:
@@ -95,7 +315,9 @@ def certificate_mistakes(settings: Settings) -> list[Mistake]:
 
 
 async def channel_mistakes(settings: Settings) -> list[Mistake]:
-    """Every channel whose URL Apprise does not take; one that cannot be read is among the `secret_mistakes`."""
+    """Return a mistake for every URL that Apprise does not take; one that is unreadable is a secret's mistake."""
+    from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
+
     urls: dict[str, str] = {}
     for name in settings.channels:
         with suppress(ConfigError):

@@ -1,4 +1,4 @@
-"""Collects every mistake of one load, each with its place, and finds the words for it.
+"""Every mistake of one load, each with its place and its words.
 
 No message repeats a value: a key in the wrong setting is still a key.
 """
@@ -6,12 +6,16 @@ No message repeats a value: a key in the wrong setting is still a key.
 import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from pydantic import ValidationError
 
-from monitor.config.schema import ANY, known_settings, names_in
-from monitor.config.sources import PREFIX, Key, Layer, Origin, variable
+from monitor.config.schema import ANY, Key, known_settings, names_in
+from monitor.config.sources import PREFIX, Layer, Origin, variable
 from monitor.errors import ConfigError, Mistake
+
+UNKNOWN: Final = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's words, for models and dataclasses
+NO_TABLE: Final = {"model_type", "model_attributes_type", "dict_type", "mapping_type", "dataclass_type"}
 
 
 @dataclass(slots=True)
@@ -19,18 +23,18 @@ class Mistakes:
     """What is wrong, and the layers (strongest first) that tell where."""
 
     layers: Sequence[Layer]
-    found: list[Mistake] = field(default_factory=list)
-    _keys: set[Key] = field(default_factory=set)
+    _mistakes: list[Mistake] = field(default_factory=list)
+    _keys: set[Key] = field(default_factory=set)  # of the mistakes
     _holders: set[Key] = field(default_factory=set)
 
     def origin(self, key: Key) -> Origin | None:
-        """Where a setting was given, the strongest first; None for a default."""
-        return next((found for layer in self.layers if (found := layer.origin(key))), None)
+        """Return where a setting was given, in the strongest layer; None for a default."""
+        return next((origin for layer in self.layers if (origin := layer.origin(key))), None)
 
     def place(self, key: Key) -> tuple[str | None, int | None]:
-        """File (or variable) and line of a setting, else of what should hold it."""
+        """Return file (or variable) and line of a setting, else of what should hold it."""
         origins = (self.origin(key[:length]) for length in range(len(key), 0, -1))
-        origin = next((one for one in origins if one), None)
+        origin = next(filter(None, origins), None)
         return (origin.place, origin.line) if origin else (None, None)
 
     def add(self, key: Key, problem: str) -> None:
@@ -39,10 +43,10 @@ class Mistakes:
             self._keys.add(key)
             self._holders.update(key[:length] for length in range(1, len(key) + 1))
             dotted = "".join(c if c.isprintable() else "?" for c in ".".join(key))
-            self.found.append(Mistake(dotted, problem, *self.place(key)))
+            self._mistakes.append(Mistake(dotted, problem, *self.place(key)))
 
     def is_sound(self, key: Key) -> bool:
-        """Whether nothing is wrong with a setting, with what it holds and with what holds it."""
+        """Return whether nothing is wrong with a setting, with what it holds and with what holds it."""
         return key not in self._holders and not any(key[:length] in self._keys for length in range(1, len(key)))
 
     @property
@@ -51,26 +55,26 @@ class Mistakes:
         return any(len(key) == 1 for key in self._keys)
 
     def add_shapes(self, error: ValidationError) -> list[Key]:
-        """Keep what pydantic complains about; gives the keys, which are those of the merged layers."""
+        """Keep the mistakes that pydantic sees; return their keys, which are those of the merged layers."""
         keys = []
-        for one in error.errors(include_url=False, include_context=False, include_input=False):
-            keys.append(tuple(str(part) for part in one["loc"]))
-            self.add(keys[-1], self._problem(one["type"], one["msg"], keys[-1]))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            keys.append(tuple(str(part) for part in detail["loc"]))
+            self.add(keys[-1], self._problem(detail["type"], detail["msg"], keys[-1]))
         return keys
 
     def raise_if_any(self) -> None:
-        """`ConfigError` with every mistake, in the order of the file."""
-        if self.found:
+        """Raise `ConfigError` with every mistake, in the order of the file."""
+        if self._mistakes:
             raise ConfigError(self.in_order())
 
     def in_order(self) -> list[Mistake]:
-        """Every mistake, in the order of the file."""
-        return sorted(self.found, key=lambda one: (one.file or "", one.line or 0))
+        """Return every mistake, in the order of the file."""
+        return sorted(self._mistakes, key=lambda mistake: (mistake.file or "", mistake.line or 0))
 
     def _problem(self, kind: str, message: str, key: Key) -> str:
-        if kind == "extra_forbidden":
+        if kind in UNKNOWN:
             return f"unknown setting; {self._nearest(key)}"
-        if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        if kind in NO_TABLE:
             return "expected a table"
         return message.removeprefix("Value error, ")
 
@@ -82,7 +86,7 @@ class Mistakes:
 
 
 def _nearest_variables(written: str) -> Sequence[str]:
-    """The nearest known variable, if any; it may differ in any of its parts, and in the underscores between them."""
+    """Return the nearest known variable, if any; it may differ in any part, and in the underscores between."""
     parts = written.split("__")
     own = parts[1] if len(parts) > len(("TABLE", "NAME")) else "NAME"
     known = {
@@ -93,7 +97,7 @@ def _nearest_variables(written: str) -> Sequence[str]:
 
 
 def hint(name: str, known: Collection[str]) -> str:
-    """The nearest known name, else all of them."""
+    """Return the nearest known name, else all of them."""
     near = difflib.get_close_matches(name, known, 1, 0.5)
     if near:
         return f"did you mean {near[0]}?"

@@ -1,4 +1,4 @@
-"""From the tables of the file to the rules that judge: defaults, ladders, and what is wrong with them."""
+"""The rules that judge, made of those that are written: defaults, ladders, and the mistakes in them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from monitor.config.fields import Share
-from monitor.config.schema import Ladder, RulesTable, Spend
+from monitor.config.schema import Key, Ladder, RulesTable, Spend
 from monitor.model import Rules, Rung, Severity, SpendLimit
 
 BANDS: Final = {"credits": Decimal("1.05"), "runway": Decimal("1.25")}  # the clear level where none is given
@@ -17,7 +17,7 @@ WORST_FIRST: Final = sorted(Severity, reverse=True)
 
 
 def default_rules(every: timedelta) -> Rules:
-    """The rules where the file names none."""
+    """Return the rules where the file names none."""
     credits_ladder = Ladder[Decimal](warning=Decimal(1000), critical=Decimal(200))
     runway_ladder = Ladder[Decimal](warning=Decimal(7 * 24), critical=Decimal(2 * 24))
     return Rules(
@@ -28,21 +28,21 @@ def default_rules(every: timedelta) -> Rules:
 
 
 def rules_over(base: Rules, table: RulesTable) -> Rules:
-    """Others' rules with those of a table in their place, each whole."""
+    """Return rules with those that a table names in their place, each whole."""
     named: dict[str, Any] = {}
     for rule in table.model_fields_set:
         value = getattr(table, rule)
         if rule == "spend":
             named["spend"] = _limit(value)
         elif rule == "remind_every":
-            named["remind"] = {one: gaps for one in Severity if (gaps := getattr(value, one.label))}
+            named["remind"] = {severity: gaps for severity in Severity if (gaps := getattr(value, severity.label))}
         else:
             named[rule] = _rungs(value, BANDS[rule]) if rule in BANDS else value
     return replace(base, **named) if named else base  # shared: there may be thousands of organizations
 
 
-def mistakes_in(table: RulesTable, every: timedelta | None) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong with the rules of a table: key within it, problem.  `every` None is not known."""
+def mistakes_in(table: RulesTable, every: timedelta | None) -> Iterator[tuple[Key, str]]:
+    """Yield the mistakes in the rules of a table: key within it, problem.  `every` None is not known."""
     for rule in BANDS:
         if ladder := getattr(table, rule):
             for key, problem in _ladder_mistakes(ladder):
@@ -53,8 +53,10 @@ def mistakes_in(table: RulesTable, every: timedelta | None) -> Iterator[tuple[tu
         yield ("stale_after",), "must be at least twice poll.every, or one late poll would alarm"
 
 
-def _ladder_mistakes(ladder: Ladder[Decimal]) -> Iterator[tuple[tuple[str, ...], str]]:
-    levels = {one.label: level for one in WORST_FIRST if (level := getattr(ladder, one.label)) is not None}
+def _ladder_mistakes(ladder: Ladder[Decimal]) -> Iterator[tuple[Key, str]]:
+    levels = {
+        severity.label: level for severity in WORST_FIRST if (level := getattr(ladder, severity.label)) is not None
+    }
     if not levels:
         yield (), 'has no level; expected { warning = …, critical = … }, or "off"'
     for worse, milder in pairwise(levels):

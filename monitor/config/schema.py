@@ -1,118 +1,244 @@
-"""The file as pydantic sees it: every setting, its type and its default.  A new setting begins here.
+"""Every setting: its key, its type, its default.  A new setting is one line here.
 
-Refuses whatever is not named; what settings mean to each other is `assemble`'s business.
+`FileSettings` is what stands in the file; `Settings` is the same tree, checked and completed by the loader.  Tables are
+slotted dataclasses, as there may be 50,000 organizations; rules are models, which know what was named in them.
 """
 
+import ipaddress
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Final, Generic, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor import durations
-from monitor.config import fields, units
-from monitor.model import REMINDERS, Generation, RateLimit, Severity
+from monitor.config import fields
+from monitor.config.fields import Address, DigestTime, QuietHours
+from monitor.config.secrets import Secret
+from monitor.model import REMINDERS, Generation, RateLimit, Rules, Severity
 
+USUAL_KEY: Final = re.compile(r"sk-[A-Za-z0-9]{48}")
+
+log = logging.getLogger(__name__)
+
+# --- what a setting can be --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How `config show` has a setting that is not set (None: not at all), and whether its value stays hidden."""
+
+    unset: str | None = fields.OFF
+    hidden: bool = False
+
+
+def _refuse(_: object) -> None:
+    raise PydanticCustomError("extra_forbidden", "unknown setting")
+
+
+Derived = PlainValidator(_refuse)  # marks what the loader puts in, and no file
+
+Value = TypeVar("Value")
+Optional = Annotated[Value | None, Shown(unset=None)]  # shown when it is set
 Duration = Annotated[timedelta, BeforeValidator(durations.parse)]
-Text = Annotated[str, BeforeValidator(units.text)]
-Credits = Annotated[Decimal, BeforeValidator(units.credits_figure)]
+Age = Annotated[timedelta | None, BeforeValidator(fields.age), Shown(fields.FOREVER)]
+Text = Annotated[str, BeforeValidator(fields.text)]
+YesNo = Annotated[bool, BeforeValidator(fields.yes_or_no)]
+Names = Annotated[tuple[str, ...], BeforeValidator(fields.names)]
+Credits = Annotated[Decimal, BeforeValidator(fields.credits_level)]
 Level = Annotated[Decimal, PlainValidator(fields.level)]  # a share of the last top-up stays one
+Hours = Annotated[Decimal, BeforeValidator(fields.hours)]
 Gaps = Annotated[tuple[timedelta, ...], PlainValidator(fields.gaps)]
-Age = Annotated[timedelta | None, BeforeValidator(units.age)]  # None: it is kept for ever
-Hours = Annotated[Decimal, BeforeValidator(units.hours_figure)]
-Figure = TypeVar("Figure")
+
+# --- rules as written -------------------------------------------------------------------------------------------------
+
+STRICT: Final = ConfigDict(  # messages never show a value, for it may be a secret
+    extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True
+)
 
 
-class Table(BaseModel):
-    """A table of the file; its messages never show a value, for it may be a secret."""
+class RuleModel(BaseModel):
+    """A part of `rules`; `rules.rules_over` makes `model.Rules` of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
-
-
-class Levels(Table, Generic[Figure]):
-    info: Figure | None = None
-    warning: Figure | None = None
-    critical: Figure | None = None
+    model_config = STRICT
 
 
-class Ladder(Levels[Figure], Generic[Figure]):
-    clear: Levels[Figure] = Levels[Figure]()
+class Levels(RuleModel, Generic[Value]):
+    info: Value | None = None
+    warning: Value | None = None
+    critical: Value | None = None
 
 
-class Spend(Table):
+class Ladder(Levels[Value], Generic[Value]):
+    clear: Levels[Value] = Levels[Value]()
+
+
+class Spend(RuleModel):
     credits: Credits
     window: Duration
     clear: Credits | None = None
 
 
-class Remind(Table):
+class Remind(RuleModel):
     info: Gaps = ()
     warning: Gaps = REMINDERS[Severity.WARNING]
     critical: Gaps = REMINDERS[Severity.CRITICAL]
 
 
-class DatabaseTable(Table):
-    url: Annotated[str, BeforeValidator(units.database_url)] | None = None
-    migrate: Annotated[str, BeforeValidator(units.choice("auto", "manual"))] = "auto"
+class RulesTable(RuleModel):
+    credits: Annotated[Ladder[Level] | None, BeforeValidator(fields.levels)] = None
+    runway: Annotated[Ladder[Hours] | None, BeforeValidator(fields.levels)] = None
+    stale_after: Annotated[timedelta | None, BeforeValidator(fields.duration_or_off)] = None
+    confirm_checks: Annotated[int, BeforeValidator(fields.checks)] = 1
+    spend: Annotated[Spend | None, BeforeValidator(fields.spend)] = None
+    remind_every: Annotated[Remind, BeforeValidator(fields.reminders)] = Remind()
 
 
-class PollTable(Table):
+NO_RULES: Final = RulesTable()  # both are shared, as there may be thousands of organizations
+ALL_OFF: Final = Rules()
+WrittenRules = Annotated[RulesTable, Field(validation_alias="rules")]
+RulesInForce = Annotated[Rules, Derived, Field(validation_alias="rules in force")]
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+HALF_OF_THE_VENDORS: Final = RateLimit(75, timedelta(seconds=10))  # others use the key, too
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the file."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Database(Table):
+    """Where the database is; `url` may hold a password, `shown_url` never does."""
+
+    url: Annotated[str, BeforeValidator(fields.database_url)] = field(default="", repr=False)  # "": in the state folder
+    migrate: Annotated[str, BeforeValidator(fields.choice("auto", "manual"))] = "auto"
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password; what follows `?` goes too when it may hold one."""
+        parts = urlsplit(self.url)
+        has_password_option = "password" in parts.query.lower()
+        if "@" not in parts.netloc and not has_password_option:
+            return self.url
+        login, at, host = parts.netloc.rpartition("@")
+        user = f"{login.partition(':')[0]}:***" if ":" in login else login
+        query = "***" if has_password_option else parts.query
+        return f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{query}" if query else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Poll(Table):
     every: Duration = timedelta(minutes=5)
     deadline: Duration = timedelta(seconds=15)
 
 
-class RetentionTable(Table):
+@dataclass(frozen=True, slots=True)
+class Retention(Table):
+    """How old balances may get as they were taken, by the hour and by the day; None is for ever."""
+
     raw: Age = timedelta(days=400)
     hourly: Age = timedelta(days=5 * 365)
     daily: Age = None
 
 
-class RulesTable(Table):
-    credits: Annotated[Ladder[Level] | None, BeforeValidator(units.levels)] = None
-    runway: Annotated[Ladder[Hours] | None, BeforeValidator(units.levels)] = None
-    stale_after: Annotated[timedelta | None, BeforeValidator(units.duration_or_off)] = None
-    confirm_checks: Annotated[int, BeforeValidator(units.checks)] = 1
-    spend: Annotated[Spend | None, BeforeValidator(fields.spend)] = None
-    remind_every: Annotated[Remind, BeforeValidator(fields.reminders)] = Remind()
+@dataclass(frozen=True, slots=True)
+class Web(Table):
+    """Where the daemon answers HTTP, and under which names besides addresses it may be asked."""
 
-
-class AccountTable(Table):
-    api_key: Text | None = None
-    api_key_file: Text | None = None
-    generation: Annotated[Generation, BeforeValidator(units.generation)] = Generation.V1
-    base_url: Annotated[str, BeforeValidator(units.base_url)] = "https://api.stability.ai"
-    allow_http: Annotated[bool, BeforeValidator(fields.yes_or_no)] = False
-    rate_limit: Annotated[RateLimit | None, BeforeValidator(units.rate_limit)] = RateLimit(75, timedelta(seconds=10))
-    organizations: Annotated[str, BeforeValidator(units.choice("all"))] | None = None
-    proxy: Annotated[str, BeforeValidator(units.proxy)] | None = None
-    ca_file: Text | None = None
-
-
-class OrganizationTable(Table):
-    account: Text | None = None
-    id: Text | None = None
-    notify: Annotated[tuple[str, ...], BeforeValidator(units.names)] | None = None
-    paused: Annotated[bool, BeforeValidator(fields.yes_or_no)] = False
-    rules: RulesTable = RulesTable()
-
-
-class ChannelTable(Table):
-    url: Text | None = None
-    url_file: Text | None = None
-    min_severity: Annotated[Severity, BeforeValidator(units.severity)] = Severity.WARNING
-    quiet_hours: Annotated[fields.Quiet | None, PlainValidator(fields.quiet_hours)] = None
-    fallback: Text | None = None
-    fallback_after: Duration = timedelta(minutes=15)
-    digest: Annotated[fields.DigestAt | None, PlainValidator(fields.digest)] = None
-
-
-class WebTable(Table):
-    listen: Annotated[tuple[str, int] | None, PlainValidator(units.listen)] = None
-    token: Text | None = None
+    listen: Annotated[Address | None, PlainValidator(fields.listen)] = None
+    token: Optional[Text] = field(default=None, repr=False)
     token_file: Text | None = None
-    hosts: Annotated[tuple[str, ...], BeforeValidator(units.hosts)] = ()
+    hosts: Annotated[tuple[str, ...], BeforeValidator(fields.hosts)] = ()
+
+    @property
+    def host(self) -> str:
+        """The host to listen on; empty when that is off."""
+        return self.listen.host if self.listen else ""
+
+    @property
+    def port(self) -> int:
+        """The port to listen on; 0 when that is off."""
+        return self.listen.port if self.listen else 0
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody but this machine reaches it; a name other than localhost may mean any address."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return str(self.listen or fields.OFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Account(Table):
+    """One API key; `ca_file` begins at the root once the loader knows where the file is."""
+
+    api_key: Text | None = field(default=None, repr=False)
+    api_key_file: Text | None = None
+    generation: Annotated[Generation, BeforeValidator(fields.generation)] = Generation.V1
+    base_url: Annotated[str, BeforeValidator(fields.base_url)] = "https://api.stability.ai"
+    allow_http: YesNo = False
+    rate_limit: Annotated[RateLimit | None, BeforeValidator(fields.rate_limit)] = HALF_OF_THE_VENDORS
+    organizations: Annotated[
+        Annotated[str, BeforeValidator(fields.choice("all"))] | None, Shown("only those listed")
+    ] = None
+    proxy: Annotated[Annotated[str, BeforeValidator(fields.proxy)] | None, Shown(unset=None, hidden=True)] = field(
+        default=None, repr=False
+    )
+    ca_file: Optional[Text] = None
+    name: Annotated[str, Derived] = ""
+
+    @property
+    def organizations_all(self) -> bool:
+        """Whether every organization that the key sees is watched."""
+        return self.organizations == "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Organization(Table):
+    """An organization that the file lists; `notify` None means every channel."""
+
+    account: Text = ""  # "": the only one there is
+    id: Annotated[Text | None, Shown("the key's default")] = None
+    notify: Annotated[Names | None, Shown("every channel")] = None
+    paused: YesNo = False
+    written_rules: WrittenRules = NO_RULES  # none are left when `rules` is made of them, for they are large
+    rules: RulesInForce = field(default_factory=lambda: ALL_OFF)
+    name: Annotated[str, Derived] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel(Table):
+    """Where messages go; `fallback` names the channel that stands in when delivery has failed for `fallback_after`."""
+
+    url: Text | None = field(default=None, repr=False)
+    url_file: Text | None = None
+    min_severity: Annotated[Severity, BeforeValidator(fields.severity)] = Severity.WARNING
+    quiet_hours: Annotated[QuietHours | None, PlainValidator(fields.quiet_hours), Shown(unset=None)] = None
+    fallback: Optional[Text] = None
+    fallback_after: Duration = timedelta(minutes=15)
+    digest: Annotated[DigestTime | None, PlainValidator(fields.digest), Shown(unset=None)] = None
+    name: Annotated[str, Derived] = ""
 
 
 class FileSettings(BaseSettings):
@@ -122,18 +248,18 @@ class FileSettings(BaseSettings):
         extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True, validate_default=False
     )
 
-    timezone: Annotated[ZoneInfo, BeforeValidator(units.zone)] = ZoneInfo("UTC")
-    price_per_credit: Annotated[Decimal, BeforeValidator(units.price)] = Decimal("0.01")
-    heartbeat_url: Text | None = None
+    timezone: Annotated[ZoneInfo, BeforeValidator(fields.zone)] = ZoneInfo("UTC")
+    price_per_credit: Annotated[Decimal, BeforeValidator(fields.price)] = Decimal("0.01")  # in any currency
+    written_heartbeat_url: Annotated[Optional[Text], Field(validation_alias="heartbeat_url", repr=False)] = None
     heartbeat_url_file: Text | None = None
-    database: DatabaseTable = DatabaseTable()
-    poll: PollTable = PollTable()
-    retention: RetentionTable = RetentionTable()
-    web: WebTable = WebTable()
-    rules: RulesTable = RulesTable()
-    accounts: dict[str, AccountTable] = Field(default_factory=dict)
-    organizations: dict[str, OrganizationTable] = Field(default_factory=dict)
-    channels: dict[str, ChannelTable] = Field(default_factory=dict)
+    database: Database = Database()
+    poll: Poll = Poll()
+    retention: Retention = Retention()
+    web: Web | None = Web()
+    written_rules: WrittenRules = NO_RULES
+    accounts: Mapping[str, Account] = Field(default_factory=dict)
+    organizations: Mapping[str, Organization] = Field(default_factory=dict)
+    channels: Mapping[str, Channel] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -144,46 +270,157 @@ class FileSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `layers` found: it knows names with dashes, credentials, and the line of each setting."""
+        """Return only what `sources` reads: it knows names with dashes, credentials, and the line of each setting."""
         return (init_settings,)
 
+    def value(self, key: "Key") -> Any:
+        """Return the value of a setting; None when there is none."""
+        here: Any = self
+        for part in key:
+            here = here[part] if isinstance(here, Mapping) else getattr(here, entries(type(here))[part].attribute)
+        return here
 
+
+class Settings(FileSettings):
+    """Everything configured, in force.  Secrets are read by its methods, by those commands that need them."""
+
+    model_config = SettingsConfigDict(defer_build=True)  # the loader makes it of parts that are valid
+
+    file: Path | None
+    rules: Rules
+    warnings: tuple[str, ...]
+    keys: Mapping[str, Secret] = Field(repr=False)
+    urls: Mapping[str, Secret] = Field(repr=False)
+    heartbeat: Secret = Field(repr=False)
+    token: Secret = Field(repr=False)
+
+    def api_key(self, account: str) -> str:
+        """Return the key of an account, read now; raise `ConfigError` when it cannot be had."""
+        secret = self.keys[account]
+        key = secret.read()
+        if not key.isascii() or " " in key:
+            raise secret.wrong("is not a key: expected letters and digits without spaces")
+        if not secret.proven and not USUAL_KEY.fullmatch(key):
+            log.warning("%s: does not look like a usual key (sk- and 48 letters or digits); trying it", secret.key)
+        return key
+
+    def secret(self, key: "Key") -> Secret:
+        """Return the secret of a key such as `accounts.NAME.api_key`, unread."""
+        table, name = key[0], key[-2:-1]
+        named = {"accounts": self.keys, "channels": self.urls}
+        return named[table][name[0]] if table in named else self.token if table == "web" else self.heartbeat
+
+    def channel_url(self, channel: str) -> str:
+        """Return the Apprise URL of a channel, read now; raise `ConfigError` when it cannot be had."""
+        return self.urls[channel].read()
+
+    def heartbeat_url(self) -> str | None:
+        """Return the URL that is called after every poll, read now, or None; raise `ConfigError` as above."""
+        if not self.heartbeat.is_given:
+            return None
+        url = self.heartbeat.read()
+        try:
+            parts = urlsplit(url)
+            sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and " " not in url
+        except ValueError:
+            sound = False
+        if not sound:
+            raise self.heartbeat.wrong('is not a URL; expected one such as "https://hc-ping.com/…"')
+        return url
+
+    def web_token(self) -> str | None:
+        """Return what a reader of figures has to show, read now, or None; raise `ConfigError` as above."""
+        if not self.token.is_given:
+            return None
+        token = self.token.read()
+        if not token.isascii() or " " in token:
+            raise self.token.wrong("is not a token: expected letters, digits and signs without spaces")
+        return token
+
+
+# --- the keys of the tree ---------------------------------------------------------------------------------------------
+
+Key = tuple[str, ...]
+AnyTable = type[BaseModel | Table]
 ANY: Final = "*"  # stands for a name of one's own
 
-TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
-    (): FileSettings,
-    ("database",): DatabaseTable,
-    ("poll",): PollTable,
-    ("retention",): RetentionTable,
-    ("web",): WebTable,
-    ("rules",): RulesTable,
-    ("accounts", ANY): AccountTable,
-    ("organizations", ANY): OrganizationTable,
-    ("organizations", ANY, "rules"): RulesTable,
-    ("channels", ANY): ChannelTable,
+
+class Entry(NamedTuple):
+    """One key of a table: the attribute it becomes, how it is shown, and the table it holds, perhaps many by name."""
+
+    attribute: str
+    shown: Shown
+    table: AnyTable | None
+    by_name: bool
+
+
+_ENTRIES: Final[dict[AnyTable, Mapping[str, Entry]]] = {}
+
+
+def entries(table: AnyTable) -> Mapping[str, Entry]:
+    """Return what a table may hold, by key, in order."""
+    if table not in _ENTRIES:
+        _ENTRIES[table] = _entries_of(table)
+    return _ENTRIES[table]
+
+
+def _entries_of(table: AnyTable) -> Mapping[str, Entry]:
+    if issubclass(table, BaseModel):
+        infos = dict(table.model_fields)
+    else:
+        hints = get_type_hints(table, include_extras=True)
+        infos = {each.name: FieldInfo.from_annotation(hints[each.name]) for each in fields_of(table)}
+    written = ((name, info) for name, info in infos.items() if not any(mark is Derived for mark in info.metadata))
+    return {str(info.validation_alias or name): _entry(name, info) for name, info in written}
+
+
+def _entry(name: str, info: FieldInfo) -> Entry:
+    shown = next((mark for mark in info.metadata if isinstance(mark, Shown)), Shown())
+    return Entry(name, shown, *_table_in(info.annotation))
+
+
+def _table_in(hint: Any) -> tuple[AnyTable | None, bool]:
+    """Return the table that a type is, or None; and whether it holds many by name."""
+    if get_origin(hint) is Mapping:
+        return _table_in(get_args(hint)[1])[0], True
+    if isinstance(hint, type):
+        return (hint if issubclass(hint, Table | RuleModel) else None), False
+    return next((inner for arg in get_args(hint) if (inner := _table_in(arg))[0]), (None, False))
+
+
+def _tables_below(place: Key, table: AnyTable) -> dict[Key, AnyTable]:
+    tables = {place: table}
+    for key, entry in entries(table).items():
+        if entry.table:
+            tables |= _tables_below((*place, key, ANY) if entry.by_name else (*place, key), entry.table)
+    return tables
+
+
+TABLES: Final = _tables_below((), FileSettings)
+BY_NAME: Final = tuple(key for key, entry in entries(FileSettings).items() if entry.by_name)
+SECRETS: Final = {  # the first and the last part of the keys that may also be given as KEY_file
+    ((*place, key)[0], key)
+    for place, table in TABLES.items()
+    for key in entries(table)
+    if f"{key}_file" in entries(table)
 }
-for _rules in (("rules",), ("organizations", ANY, "rules")):
-    for _rule in ("credits", "runway"):
-        TABLES[*_rules, _rule] = Ladder
-        TABLES[*_rules, _rule, "clear"] = Levels
-    TABLES[*_rules, "spend"] = Spend
-    TABLES[*_rules, "remind_every"] = Remind
 
 
-def place_of(key: tuple[str, ...]) -> tuple[str, ...]:
-    """A key with `ANY` for the names that people choose."""
-    named = ("accounts", "organizations", "channels")
-    return (key[0], ANY, *key[2:]) if len(key) > 1 and key[0] in named else key
+def place_of(key: Key) -> Key:
+    """Return a key with `ANY` for the names that people choose."""
+    return (key[0], ANY, *key[2:]) if len(key) > 1 and key[0] in BY_NAME else key
 
 
-def names_in(table: tuple[str, ...]) -> list[str]:
-    """The names that a table may hold, by its key; none when it is no table of ours."""
-    found = TABLES.get(place_of(table))
-    return list(found.model_fields) if found else []
+def names_in(table: Key) -> list[str]:
+    """Return the keys that a table may hold, by its own key; none when it is no table of ours."""
+    return list(entries(TABLES[place])) if (place := place_of(table)) in TABLES else []
 
 
-def known_settings() -> list[tuple[str, ...]]:
-    """The key of every setting, without those of whole tables."""
-    keys = [(*table, name) for table, model in TABLES.items() for name in model.model_fields]
-    tables = {place[:length] for place in TABLES for length in range(1, len(place) + 1)}
-    return [key for key in keys if key not in tables or TABLES.get(key) in {Ladder, Spend, Remind}]
+def known_settings() -> list[Key]:
+    """Return the key of every setting; a table is one only where rules may be given whole."""
+    return [
+        (*place, key)
+        for place, table in TABLES.items()
+        for key, entry in entries(table).items()
+        if entry.table is None or place[-1:] == ("rules",)
+    ]

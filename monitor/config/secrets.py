@@ -1,15 +1,72 @@
+"""Secrets: where each comes from, and who else could read it; none is read before somebody needs it."""
+
+import logging
+import os
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-# --- who may read a file ----------------------------------------------------------------------------------------------
+from monitor.errors import ConfigError, Mistake
+
+CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+LARGEST_SECRET: Final = 64 * 1024  # bytes
+MOUNTED: Final = ("/run/credentials/", "/run/secrets/")  # systemd and Docker say who may read these
+
+log = logging.getLogger(__name__)
 
 
-MOUNTED: Final = ("/run/credentials/", "/run/secrets/")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """Where a secret comes from: a value at hand, a file that is read only when somebody needs it, or nowhere."""
+
+    key: str  # of the setting, for messages
+    place: str | None  # where it was given, or should have been
+    line: int | None
+    variable: str  # that would give it, too
+    value: str | None = field(default=None, repr=False)
+    path: Path | None = None
+    proven: bool = False  # read before: what is odd about it was logged
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is anything to read."""
+        return self.value is not None or self.path is not None
+
+    def read(self) -> str:
+        """Return the secret; raise `ConfigError` when there is none, or its file cannot be read."""
+        if self.value is not None:
+            return self.value
+        if self.path is None:
+            setting = self.key.rpartition(".")[2]
+            hint = f"set {setting}_file, or give it as the environment variable or credential {self.variable}"
+            raise self.wrong(f"is missing; {hint}")
+        content = self._from_file(self.path).strip()
+        if not content:
+            raise self.wrong(f"{self.path}: is empty")
+        if not content.isprintable():
+            raise self.wrong(f"{self.path}: is not one line of text")
+        return content
+
+    def wrong(self, problem: str) -> ConfigError:
+        """Return the error of a mistake about this setting, with its place."""
+        return ConfigError([Mistake(self.key, problem, self.place, self.line)])
+
+    def _from_file(self, path: Path) -> str:
+        try:
+            with path.open("rb") as source:
+                problem = exposure(path, os.fstat(source.fileno()).st_mode)
+                if problem and not (self.place or "").startswith(f"${CREDENTIALS}"):
+                    log.warning("%s: %s %s", self.key, path, problem)
+                return source.read(LARGEST_SECRET).decode("utf-8-sig")
+        except OSError as error:
+            raise self.wrong(f"{path}: {unreadable(error)}") from None
+        except UnicodeDecodeError:
+            raise self.wrong(f"{path}: is not one line of text") from None
 
 
 def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | None:
-    """What everybody here may do with a file of this mode, and how to end it; None when nothing."""
+    """Return what everybody here may do with a file of this mode, and how to end it; None when nothing."""
     if str(path).startswith(MOUNTED):
         return None
     if mode & stat.S_IWOTH:
@@ -17,3 +74,8 @@ def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | Non
     if mode & stat.S_IROTH and not writable_only:
         return f"can be read by everybody here; chmod 600 {path}"
     return None
+
+
+def unreadable(error: OSError) -> str:
+    """Return why a file cannot be read."""
+    return f"cannot be read: {(error.strerror or type(error).__name__).lower()}"

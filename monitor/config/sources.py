@@ -1,6 +1,6 @@
 """Where settings come from: the file, the credentials directory, the environment; each a layer of plain values.
 
-Reads the file once.  Secrets among the credentials stay unread: who needs one reads it.
+The file is read once.  Secrets among the credentials stay unread until somebody needs them.
 """
 
 import os
@@ -12,55 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from monitor.config.schema import BY_NAME, SECRETS, Key
+from monitor.config.secrets import CREDENTIALS, unreadable
 from monitor.errors import ConfigError, Mistake
 
 DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing known lies deeper
-
-_PART: Final = r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'"""
-_KEY: Final = rf"(?:{_PART})(?:\s*\.\s*(?:{_PART}))*"
-_TABLE: Final = re.compile(rf"\s*\[\[?\s*({_KEY})\s*\]\]?")
-_SETTING: Final = re.compile(rf"\s*({_KEY})\s*=")
-
-Key = tuple[str, ...]
-
-
-def lines_of(text: str) -> dict[Key, int]:
-    """The first line of every table and setting, and of whatever holds them, by path."""
-    found: dict[Key, int] = {}
-    table: Key = ()
-    for number, line in enumerate(text.split("\n"), start=1):
-        if header := _TABLE.match(line):
-            table = _parts(header[1])
-            found.setdefault(table[:DEEPEST], number)
-        elif setting := _SETTING.match(line):
-            found.setdefault((table + _parts(setting[1]))[:DEEPEST], number)
-    for key, number in list(found.items()):
-        for length in range(1, len(key)):
-            found.setdefault(key[:length], number)
-    return found
-
-
-def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
-    """The line of a setting, else of what holds it (an inline table); None when nothing of it is there."""
-    return next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
-
-
-def _parts(key: str) -> Key:
-    return tuple(part.strip("\"'") for part in re.findall(_PART, key))
-
-
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"
-CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-BY_NAME: Final = ("accounts", "organizations", "channels")
-SECRETS: Final = {  # the first and the last part of their keys
-    ("accounts", "api_key"),
-    ("channels", "url"),
-    ("heartbeat_url", "heartbeat_url"),
-    ("web", "token"),
-}
-NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)  # what tomllib and Decimal raise over a stranger's text
+NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)  # what tomllib and Decimal raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +49,16 @@ class Layer:
     variables: dict[Key, str] = field(default_factory=dict)
     file: str | None = None
     lines: Mapping[Key, int] = field(default_factory=dict)
+    folder: Path | None = None  # of `file`
 
     def origin(self, key: Key) -> Origin | None:
-        """Where a setting or a table was given in this layer; None when it was not."""
+        """Return where a setting or a table was given in this layer; None when it was not."""
         if not self._has(key):
             return None
         if self.file is not None:
-            return Origin(self.rank, self.file, line_of(key, self.lines), Path(self.file).absolute().parent)
-        holding = (self.variables[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.variables)
+            return Origin(self.rank, self.file, line_of(key, self.lines), self.folder)
+        prefixes = (key[:length] for length in range(len(key), 0, -1))
+        holding = (self.variables[prefix] for prefix in prefixes if prefix in self.variables)
         within = (name for given, name in self.variables.items() if given[: len(key)] == key)
         return Origin(self.rank, next(holding, None) or next(within))
 
@@ -120,7 +82,7 @@ class Layer:
 
 
 def merged(layers: Sequence[Layer]) -> dict[str, Any]:
-    """The values of layers, the strongest first, laid over each other; a rule given whole replaces all of it."""
+    """Return the values of layers, the strongest first, laid over each other; a rule given whole replaces all of it."""
     result: dict[str, Any] = {}
     for layer in reversed(layers):
         _lay_over(result, layer.values, (), layer.variables)
@@ -139,11 +101,27 @@ def _lay_over(below: dict[str, Any], above: Mapping[str, Any], place: Key, whole
         _lay_over(below[name], value, key, whole)
 
 
+def read_layers(file: Path | None, environ: Mapping[str, str]) -> list[Layer]:
+    """Return every layer, the strongest first; raise `ConfigError` when one cannot be read."""
+    layers = [file_layer(file)] if file else []
+    layers.insert(0, credentials_layer(environ, layers))
+    layers.insert(0, environment_layer(environ, layers))
+    if (key := environ.get(KEY_VARIABLE)) and _is_without_account(layers):
+        layers.append(key_alone(key))
+    return layers
+
+
+def _is_without_account(layers: Sequence[Layer]) -> bool:
+    """Return whether no file names an account, and variables none but `default`, which they may refine."""
+    named = [(layer.file, layer.values.get("accounts") or {}) for layer in layers]
+    return not any(accounts if file else set(accounts) - {"default"} for file, accounts in named)
+
+
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
 def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The configuration file: the one named, else the first of the usual places that is there."""
+    """Return the configuration file: the one named, else the first of the usual places that is there."""
     if path is not None:
         return path
     if named := environ.get(CONFIG_VARIABLE):
@@ -151,18 +129,18 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     usual = [Path("/etc/credit-monitor/config.toml")]
     if base := base_directory(environ, "XDG_CONFIG_HOME", ".config"):
         usual.insert(0, base / "credit-monitor/config.toml")
-    return next((one for one in usual if os.path.lexists(one)), None)
+    return next((path for path in usual if os.path.lexists(path)), None)
 
 
 def base_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
-    """A directory as the XDG specification has it, which ignores relative ones."""
+    """Return a directory as the XDG specification has it, which ignores relative ones."""
     if (named := Path(environ.get(variable, ""))).is_absolute():
         return named
     return Path(home) / below_home if (home := environ.get("HOME")) else None
 
 
 def file_layer(path: Path) -> Layer:
-    """The values of a TOML file; `ConfigError` when it cannot be read or is no TOML."""
+    """Return the values of a TOML file; raise `ConfigError` when it cannot be read or is no TOML."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -176,16 +154,11 @@ def file_layer(path: Path) -> Layer:
         values = tomllib.loads(text, parse_float=Decimal)
     except NOT_TOML as error:
         raise ConfigError([_no_toml(path, error, last=len(text.splitlines()))]) from None
-    return Layer(1, values, file=str(path), lines=lines_of(text))
-
-
-def unreadable(error: OSError) -> str:
-    """Why a file cannot be read."""
-    return f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+    return Layer(1, values, file=str(path), lines=lines_of(text), folder=path.absolute().parent)
 
 
 def _no_toml(path: Path, error: Exception, *, last: int) -> Mistake:
-    """The parser's complaint with its line in front; what stands there may be a secret and is not repeated."""
+    """Return the parser's error with its line; what stands there may be a secret and is not repeated."""
     place = re.search(r"\(at (?:line (\d+), column \d+|end of document)\)", str(error))
     if place is None:
         return Mistake("", "is not TOML: a value is too large or too deep", str(path))
@@ -194,11 +167,42 @@ def _no_toml(path: Path, error: Exception, *, last: int) -> Mistake:
     return Mistake("", f"is not TOML: {what[:1].lower()}{what[1:]}", str(path), int(place[1] or last))
 
 
+_PART: Final = r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'"""
+_KEY: Final = rf"(?:{_PART})(?:\s*\.\s*(?:{_PART}))*"
+_TABLE: Final = re.compile(rf"\s*\[\[?\s*({_KEY})\s*\]\]?")
+_SETTING: Final = re.compile(rf"\s*({_KEY})\s*=")
+
+
+def lines_of(text: str) -> dict[Key, int]:
+    """Return the first line of every table and setting, and of whatever holds them, by key."""
+    lines: dict[Key, int] = {}
+    table: Key = ()
+    for number, line in enumerate(text.split("\n"), start=1):
+        if header := _TABLE.match(line):
+            table = _parts(header[1])
+            lines.setdefault(table[:DEEPEST], number)
+        elif setting := _SETTING.match(line):
+            lines.setdefault((table + _parts(setting[1]))[:DEEPEST], number)
+    for key, number in list(lines.items()):
+        for length in range(1, len(key)):
+            lines.setdefault(key[:length], number)
+    return lines
+
+
+def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
+    """Return the line of a setting, else of what holds it (an inline table); None when nothing of it is there."""
+    return next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
+
+
+def _parts(key: str) -> Key:
+    return tuple(part.strip("\"'") for part in re.findall(_PART, key))
+
+
 # --- credentials and environment --------------------------------------------------------------------------------------
 
 
 def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Layer:
-    """`CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY` and the like, in any case."""
+    """Return the values of `CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY` and the like, in any case."""
     layer = Layer(3)
     taken = _names(lower)
     for name in sorted(environ):
@@ -208,7 +212,7 @@ def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
 
 
 def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Layer:
-    """The files of `$CREDENTIALS_DIRECTORY` that are named like settings; secrets as paths, unread."""
+    """Return what the files of `$CREDENTIALS_DIRECTORY` named like settings hold; secrets as paths, unread."""
     layer = Layer(2)
     folder = environ.get(CREDENTIALS)
     if not folder:
@@ -238,7 +242,7 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
 
 
 def key_alone(key: str) -> Layer:
-    """The working configuration that is nothing but a key."""
+    """Return the working configuration that is nothing but a key."""
     layer = Layer(0)
     layer.put(("accounts", "default", "api_key"), key, f"environment {KEY_VARIABLE}")
     layer.put(("accounts", "default", "organizations"), "all", f"environment {KEY_VARIABLE}")
@@ -246,7 +250,7 @@ def key_alone(key: str) -> Layer:
 
 
 def _names(layers: Iterable[Layer]) -> dict[tuple[str, str], str]:
-    """(table, name as a variable writes it) → the name as the file writes it."""
+    """Return (table, name as a variable writes it) → the name as the file writes it."""
     return {
         (table, variable_part(name)): name
         for layer in layers
@@ -257,12 +261,12 @@ def _names(layers: Iterable[Layer]) -> dict[tuple[str, str], str]:
 
 
 def variable_part(name: str) -> str:
-    """A name as it stands in an environment variable, in lower case."""
+    """Return a name as it stands in an environment variable, in lower case."""
     return re.sub(r"[-.]", "_", name).lower()
 
 
 def variable(key: Key) -> str:
-    """The environment variable (and credential) of a setting."""
+    """Return the environment variable (and credential) of a setting."""
     return PREFIX + "__".join(map(variable_part, key)).upper()
 
 
@@ -274,7 +278,7 @@ def _path(name: str, taken: Mapping[tuple[str, str], str]) -> Key:
 
 
 def _value(written: str) -> Any:
-    """The value of a variable: tables and lists as TOML writes them, everything else as it stands."""
+    """Return the value of a variable: tables and lists as TOML writes them, everything else as it stands."""
     if written.strip()[:1] in {"{", "["}:
         try:
             return tomllib.loads(f"value = {_decodable(written)}", parse_float=Decimal)["value"]
@@ -284,5 +288,5 @@ def _value(written: str) -> Any:
 
 
 def _decodable(text: str) -> str:
-    """Text of the environment without bytes that are no UTF-8, which Python keeps as surrogates."""
+    """Return text of the environment without bytes that are no UTF-8, which Python keeps as surrogates."""
     return text.encode(errors="replace").decode()

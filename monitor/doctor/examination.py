@@ -5,7 +5,6 @@ Refuses to stop at a configuration with mistakes: what they do not touch is look
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -66,13 +65,17 @@ def _sound(settings: Settings, wrong: Collection[str]) -> Settings:
     accounts = untouched("accounts", settings.accounts)
     listed = untouched("organizations", settings.organizations)
     channels = untouched("channels", settings.channels)
-    return replace(
-        settings,
-        accounts={name: one for name, one in settings.accounts.items() if name in accounts},
-        organizations={
-            name: one for name, one in settings.organizations.items() if name in listed and one.account in accounts
-        },
-        channels={name: one for name, one in settings.channels.items() if name in channels},
+    organizations = {
+        name: organization
+        for name, organization in settings.organizations.items()
+        if name in listed and organization.account in accounts
+    }
+    return settings.model_copy(
+        update={
+            "accounts": {name: account for name, account in settings.accounts.items() if name in accounts},
+            "organizations": organizations,
+            "channels": {name: channel for name, channel in settings.channels.items() if name in channels},
+        }
     )
 
 

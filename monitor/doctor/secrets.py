@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from monitor.config import Settings
-from monitor.config.secrets import exposure
-from monitor.config.settings import Secret
+from monitor.config.secrets import Secret, exposure
 from monitor.doctor.findings import Finding, ok, problem, warning
 from monitor.errors import ConfigError
 

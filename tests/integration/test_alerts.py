@@ -153,7 +153,9 @@ def test_a_rejected_key_is_silenced_only_by_name(desk):
 
 def test_of_a_paused_organization_nothing_is_said_until_it_goes_on(desk):
     organizations = dict(desk.settings.organizations)
-    paused = replace(desk.settings, organizations=organizations | {"a": replace(organizations["a"], paused=True)})
+    paused = desk.settings.model_copy(
+        update={"organizations": organizations | {"a": replace(organizations["a"], paused=True)}}
+    )
     running, desk.settings = desk.settings, paused
     desk.settle(a=5)
     assert desk.deliver() == desk.deliver("pager") == []
@@ -169,7 +171,7 @@ def quiet(desk: Story) -> None:
     """Quiet from 22:00 to 07:00 in Berlin: until 06:00 UTC in November."""
     hours = QuietHours(time(22), time(7), ZoneInfo("Europe/Berlin"))
     ops = replace(desk.settings.channels["ops"], quiet_hours=hours)
-    desk.settings = replace(desk.settings, channels={**desk.settings.channels, "ops": ops})
+    desk.settings = desk.settings.model_copy(update={"channels": {**desk.settings.channels, "ops": ops}})
     desk.now = datetime(2026, 11, 2, 23, 0, tzinfo=UTC)
 
 
@@ -255,7 +257,7 @@ def test_a_delivery_is_given_up_after_a_day_of_attempts_and_the_resolved_goes_on
 def test_spend_sees_through_a_top_up_and_over_a_restart(desk):
     rules = replace(desk.settings.rules, spend=SpendLimit(Decimal(500), timedelta(hours=1), Decimal(400)))
     organizations = {name: replace(one, rules=rules) for name, one in desk.settings.organizations.items()}
-    desk.settings = replace(desk.settings, organizations=organizations)
+    desk.settings = desk.settings.model_copy(update={"organizations": organizations})
     desk.settle(a=5000)
     desk.settle(10, a=4700)
     desk.settle(10, a=9700)
@@ -267,7 +269,7 @@ def test_spend_sees_through_a_top_up_and_over_a_restart(desk):
 def test_runway_is_judged_the_same_over_restarts_at_any_instant(desk):
     rules = replace(desk.settings.rules, credits=(), runway=(Rung(Severity.WARNING, Decimal(72), Decimal(90)),))
     organizations = {name: replace(one, rules=rules) for name, one in desk.settings.organizations.items()}
-    desk.settings = replace(desk.settings, organizations=organizations)
+    desk.settings = desk.settings.model_copy(update={"organizations": organizations})
     said = []
     for step in range(14 * 24):  # 40 credits an hour each, from 12,000 on: empty after 300 hours
         if step % 7 == 0:
@@ -289,7 +291,7 @@ def test_a_rejected_key_elsewhere_is_no_part_of_an_outage(desk):
 
 def test_an_account_whose_list_never_came_is_told(desk):
     nobody = {name: one for name, one in desk.settings.organizations.items() if one.account == "studio"}
-    desk.settings = replace(desk.settings, organizations=nobody)
+    desk.settings = desk.settings.model_copy(update={"organizations": nobody})
     desk.reconcile()
     other = desk.account_of["c"]
 

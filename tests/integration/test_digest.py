@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from story import START, THREE, Story
 
-from monitor.config import DigestTime
+from monitor.config import Database, DigestTime
 from monitor.model import Failure, FailureKind, OpenLine, Rule, Severity
 from monitor.notify.digest import Digests, gather, last_due
 from monitor.store import engines
@@ -69,7 +69,7 @@ class Digesting(Story):
 
     def configure(self, **digests: DigestTime) -> None:
         changed = {name: replace(self.settings.channels[name], digest=when) for name, when in digests.items()}
-        self.settings = replace(self.settings, channels={**self.settings.channels, **changed})
+        self.settings = self.settings.model_copy(update={"channels": {**self.settings.channels, **changed}})
 
     def start(self) -> None:
         self.digests = Digests(self.store, self.settings, started_at=self.now)
@@ -145,11 +145,11 @@ async def test_a_digest_that_another_channel_stood_in_for_is_not_its_own(desk):
 
 async def test_a_database_that_is_away_makes_it_late_not_lost(desk, caplog):
     url = desk.settings.database.url
-    away = replace(desk.settings, database=replace(desk.settings.database, url="sqlite:////nowhere/at/all.db"))
+    away = desk.settings.model_copy(update={"database": Database("sqlite:////nowhere/at/all.db")})
     desk.digests._settings = away
     assert await desk.tick(DAY) == 0
     assert "ops: the digest has to wait" in caplog.text
-    desk.digests._settings = replace(away, database=replace(away.database, url=url))
+    desk.digests._settings = away.model_copy(update={"database": Database(url)})
     assert await desk.tick(timedelta(minutes=1)) == 1
 
 
@@ -197,7 +197,7 @@ def test_it_is_of_the_channel_s_organizations_that_are_not_paused(desk):
     desk.settle(a=1, b=1, c=1)
     a, b = (desk.settings.organizations[name] for name in "ab")
     changed = {"a": replace(a, notify=("pager",)), "b": replace(b, paused=True)}
-    desk.settings = replace(desk.settings, organizations={**desk.settings.organizations, **changed})
+    desk.settings = desk.settings.model_copy(update={"organizations": {**desk.settings.organizations, **changed}})
     found = {channel: desk.gather(START, channel) for channel in ("ops", "pager")}
     assert {channel: [line.name for line in one.organizations] for channel, one in found.items()} == {
         "ops": ["c"],

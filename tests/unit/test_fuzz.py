@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from monitor import durations
 from monitor.backtest import read_snapshots
 from monitor.cli.options import Duration, When
-from monitor.config import fields, units
+from monitor.config import fields
 from monitor.errors import FetchError, UsageError
 from monitor.model import FailureKind
 from monitor.providers.answers import read_credits, read_date, read_error, read_organizations
@@ -145,18 +145,10 @@ def test_any_length_of_time_is_taken_or_refused(text: str) -> None:
 
 
 READERS = (
-    *(durations.parse, units.duration_or_off, units.text, units.names, units.checks, units.generation, units.severity),
-    *(
-        units.zone,
-        units.credits_figure,
-        units.hours_figure,
-        units.levels,
-        units.rate_limit,
-        units.base_url,
-        units.proxy,
-    ),
-    *(units.database_url, fields.level, fields.spend, fields.reminders, fields.gaps, fields.quiet_hours),
-    *(fields.digest, fields.yes_or_no),
+    *(durations.parse, fields.duration_or_off, fields.text, fields.names, fields.checks, fields.generation),
+    *(fields.severity, fields.zone, fields.credits_level, fields.hours, fields.levels, fields.rate_limit),
+    *(fields.base_url, fields.proxy, fields.listen, fields.hosts, fields.price, fields.age, fields.database_url),
+    *(fields.level, fields.spend, fields.reminders, fields.gaps, fields.quiet_hours, fields.digest, fields.yes_or_no),
 )
 MADE = (
     "22:00-07:00 {}",
@@ -192,7 +184,7 @@ def test_any_value_of_a_setting_is_taken_or_refused_as_a_mistake(read: object, v
 @example("http://[::1%lo]/")
 def test_a_base_url_that_is_taken_is_plain_or_not(text: str) -> None:
     with suppress(ValueError):
-        assert units.is_open_http(units.base_url(text)) in {True, False}
+        assert fields.is_open_http(fields.base_url(text)) in {True, False}
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -5,19 +5,18 @@ import logging
 import random
 import socket
 import time
-from dataclasses import replace
 
 import pytest
 from visitor import Site, parsed, settings_of
 from wait import STOP
 
-from monitor.config import Web
+from monitor.config import Address, Web
 from monitor.errors import ListenError
 from monitor.web import guard, serving
 from monitor.web.guard import is_ours
 
-LOOPBACK = Web("127.0.0.1", 9464)
-EVERYWHERE = Web("0.0.0.0", 9464, ("monitor.example.org",))
+LOOPBACK = Web(Address("127.0.0.1", 9464))
+EVERYWHERE = Web(Address("0.0.0.0", 9464), hosts=("monitor.example.org",))
 PATHS = ("/healthz", "/readyz", "/metrics", "/", "/nothing", "/healthz/")
 
 
@@ -40,8 +39,8 @@ PATHS = ("/healthz", "/readyz", "/metrics", "/", "/nothing", "/healthz/")
         ("monitor.example.org:9464", EVERYWHERE, True),
         ("Monitor.Example.org", EVERYWHERE, True),
         ("other.example.org", EVERYWHERE, False),
-        ("monitor", Web("monitor", 9464), True),
-        ("monitor:80:80", Web("monitor", 9464), False),
+        ("monitor", Web(Address("monitor", 9464)), True),
+        ("monitor:80:80", Web(Address("monitor", 9464)), False),
         ("::", LOOPBACK, False),
     ],
 )
@@ -148,7 +147,7 @@ async def test_a_port_in_use_is_an_error_of_one_line(site: Site) -> None:
     [("192.0.2.1", "cannot assign requested address"), ("no-such-host.invalid", "there is no such host")],
 )
 async def test_an_address_that_is_not_ours_is_an_error_of_one_line(site: Site, host: str, problem: str) -> None:
-    elsewhere = replace(site.settings, web=Web(host, site.port))
+    elsewhere = site.settings.model_copy(update={"web": Web(Address(host, site.port))})
     with pytest.raises(ListenError, match=problem):
         async with serving(elsewhere, site.counters, clock=lambda: site.now):
             pass
@@ -169,7 +168,7 @@ async def test_ipv6_is_listened_on_where_it_is_said(tmp_path, sqlite_url) -> Non
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     site = Site(settings_of(tmp_path, sqlite_url))
-    site.settings = replace(site.settings, web=Web("::1", site.port))
+    site.settings = site.settings.model_copy(update={"web": Web(Address("::1", site.port))})
     async with site.serve():
         reader, writer = await asyncio.open_connection("::1", site.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\n\r\n")
@@ -179,7 +178,7 @@ async def test_ipv6_is_listened_on_where_it_is_said(tmp_path, sqlite_url) -> Non
 
 async def test_nothing_is_served_and_nothing_loaded_where_it_is_off(tmp_path, sqlite_url) -> None:
     site = Site(settings_of(tmp_path, sqlite_url))
-    port, site.settings = site.port, replace(site.settings, web=None)
+    port, site.settings = site.port, site.settings.model_copy(update={"web": None})
     async with site.serve():
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
