@@ -94,8 +94,8 @@ def test_the_environment_is_stronger_than_credentials_and_those_than_the_file(
     assert given.sources(FILE)[key][1].startswith("config.toml:")
     credentials = given.credentials(**{variable: in_credential + "\n"})
     assert given.sources(FILE, **credentials)[key] == (in_credential.strip('["]'), f"$CREDENTIALS_DIRECTORY/{variable}")
-    found = given.sources(FILE, **credentials, **{variable: in_environment})
-    assert found[key] == (in_environment, f"environment {variable}")
+    rows = given.sources(FILE, **credentials, **{variable: in_environment})
+    assert rows[key] == (in_environment, f"environment {variable}")
 
 
 @pytest.mark.parametrize("secret", ["accounts.Render-Farm.api_key", "channels.ops.url"])

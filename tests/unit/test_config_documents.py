@@ -62,7 +62,7 @@ def test_every_setting_is_in_the_document(key: tuple[str, ...]) -> None:
     sections = re.split(r"(?m)^### ", DOCUMENT)
     heading = {"rules": "`[rules]`", "web": "`[web]`"}.get(key[0], f"`[{key[0]}.NAME]`") if len(key) > 1 else "General"
     heading = "General" if key[0] in {"database", "poll", "retention"} else heading
-    (section,) = (one for one in sections if one.startswith(heading))
+    (section,) = (section for section in sections if section.startswith(heading))
     name = ".".join(key) if heading == "General" else ".".join(key[2:] if ANY in key else key[1:])
     assert re.search(rf"`{re.escape(name)}\b", section)
 
@@ -84,9 +84,9 @@ def test_variables_in_the_document_are_taken(tmp_path: Path) -> None:
 
 
 def test_toml_in_the_document_is_toml() -> None:
-    inline = [one for one in re.findall(r"`(\{ [^`]+\}|[a-z_.]+ = [^`]+)`", DOCUMENT) if "…" not in one]
-    for one in inline:
-        tomllib.loads(one if not one.startswith("{") else f"x = {one}")
+    inline = [toml for toml in re.findall(r"`(\{ [^`]+\}|[a-z_.]+ = [^`]+)`", DOCUMENT) if "…" not in toml]
+    for toml in inline:
+        tomllib.loads(toml if not toml.startswith("{") else f"x = {toml}")
     assert len(inline) >= 4
 
 

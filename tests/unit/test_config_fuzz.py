@@ -55,18 +55,19 @@ lines = st.one_of(
 def is_answered(path: Path | None, environ: dict[str, str]) -> None:
     """Settings that can be shown, or one `ConfigError`."""
     try:
-        found = load(path, environ)
+        settings_in_force = load(path, environ)
     except ConfigError:
         return
     assert effective_settings(path, environ)
-    for name in found.accounts:
+    for name in settings_in_force.accounts:
         with suppress(ConfigError):
-            found.api_key(name)
+            settings_in_force.api_key(name)
 
 
 @quick
 @given(
-    st.binary(max_size=200) | st.lists(lines, max_size=8).map(lambda some: "\n".join(some).encode("utf-8", "replace"))
+    st.binary(max_size=200)
+    | st.lists(lines, max_size=8).map(lambda written: "\n".join(written).encode("utf-8", "replace"))
 )
 def test_any_file_is_answered(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "c.toml"

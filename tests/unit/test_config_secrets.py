@@ -79,7 +79,7 @@ def test_a_file_with_secrets_that_is_open_to_all_is_warned_about(
 ) -> None:
     given.file.touch()
     given.file.chmod(mode)
-    about = [one for one in given.load(text).warnings if "everybody here" in one]
+    about = [warning for warning in given.load(text).warnings if "everybody here" in warning]
     assert bool(about) is bool(warned)
     if warned:
         assert about[0].startswith(f"{given.file}: ")
@@ -124,10 +124,10 @@ def test_a_key_file_without_a_key_is_a_mistake(given: Given, content: bytes, pro
     (given.folder / "studio.key").write_bytes(content)
     (given.folder / "studio.key").chmod(0o600)
     settings = given.load('[accounts.studio]\napi_key_file = "studio.key"')
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(ConfigError) as error:
         settings.api_key("studio")
-    assert str(found.value).endswith(problem)
-    assert CANARY not in str(found.value)
+    assert str(error.value).endswith(problem)
+    assert CANARY not in str(error.value)
 
 
 def test_a_key_that_everybody_can_read_is_warned_about(given: Given, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,9 +168,9 @@ def test_a_newcomer_begins_validates_and_sees_what_is_missing(tmp_path: Path) ->
     assert (begun.returncode, "config.toml: written" in begun.stdout) == (0, True)
     assert (tmp_path / "config.toml").stat().st_mode & 0o777 == 0o600
     assert credit_monitor(tmp_path, "init").returncode == 64
-    found = credit_monitor(tmp_path, "validate", "--config", "config.toml")
-    assert (found.returncode, found.stdout) == (78, "")
-    keys = [line.split(": ")[1] for line in found.stderr.splitlines()]
+    process = credit_monitor(tmp_path, "validate", "--config", "config.toml")
+    assert (process.returncode, process.stdout) == (78, "")
+    keys = [line.split(": ")[1] for line in process.stderr.splitlines()]
     assert keys == ["accounts.studio.api_key_file", "channels.ops.url_file"]
 
 
@@ -178,14 +178,14 @@ def test_a_valid_configuration_is_called_valid(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "c.toml").write_text('accounts.a = { api_key_file = "key", organizations = "all" }')
-    found = credit_monitor(tmp_path, "validate", "--config", "c.toml", CREDIT_MONITOR_CHANNELS__X__URL="json://host/")
-    assert (found.returncode, found.stdout, found.stderr) == (0, "c.toml: valid (1 account, 1 channel)\n", "")
+    process = credit_monitor(tmp_path, "validate", "--config", "c.toml", CREDIT_MONITOR_CHANNELS__X__URL="json://host/")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "c.toml: valid (1 account, 1 channel)\n", "")
 
 
 def test_a_mistake_ends_every_part_of_the_command_with_78(tmp_path: Path) -> None:
     for part in ("validate", "show"):
-        found = credit_monitor(tmp_path, part, "--config", "gone.toml")
-        assert (found.returncode, found.stdout) == (78, "")
-        assert found.stderr == "gone.toml: cannot be read: no such file or directory\n"
+        process = credit_monitor(tmp_path, part, "--config", "gone.toml")
+        assert (process.returncode, process.stdout) == (78, "")
+        assert process.stderr == "gone.toml: cannot be read: no such file or directory\n"
     nothing = credit_monitor(tmp_path, "validate")
     assert (nothing.returncode, "STABILITY_API_KEY" in nothing.stderr) == (78, True)

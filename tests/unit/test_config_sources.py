@@ -74,17 +74,17 @@ def test_what_is_not_toml_is_told_with_its_line_and_without_its_text(
 )
 def test_a_mistake_in_a_variable_names_the_variable(variable: str, value: str, expected: str) -> None:
     name = f"CREDIT_MONITOR_{variable}"
-    found = mistakes(None, {name: value, "STABILITY_API_KEY": KEY})
-    assert found == [f"environment {name}: {expected}"]
+    errors = mistakes(None, {name: value, "STABILITY_API_KEY": KEY})
+    assert errors == [f"environment {name}: {expected}"]
 
 
 def test_a_mistake_in_a_credential_names_the_credential(tmp_path: Path) -> None:
     (tmp_path / "credit_monitor_poll__every").write_text("often")
-    found = mistakes(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert found == [f"$CREDENTIALS_DIRECTORY/credit_monitor_poll__every: poll.every: {LENGTH}"]
+    errors = mistakes(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert errors == [f"$CREDENTIALS_DIRECTORY/credit_monitor_poll__every: poll.every: {LENGTH}"]
     (tmp_path / "credit_monitor_poll__every").write_bytes(b"\xff")
-    found = mistakes(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert found == ["$CREDENTIALS_DIRECTORY/credit_monitor_poll__every: poll.every: is not UTF-8 text"]
+    errors = mistakes(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert errors == ["$CREDENTIALS_DIRECTORY/credit_monitor_poll__every: poll.every: is not UTF-8 text"]
 
 
 def test_a_broken_key_of_the_environment_is_a_mistake() -> None:
@@ -143,8 +143,8 @@ stale_aftr = "5m"
 url = "x"
 url_file = "y"
 """
-    found = in_file(tmp_path, text, {"CREDIT_MONITOR_XYZ": "1"})
-    assert [line.split(": ")[:2] for line in found] == [
+    errors = in_file(tmp_path, text, {"CREDIT_MONITOR_XYZ": "1"})
+    assert [line.split(": ")[:2] for line in errors] == [
         [":1", "timezon"],
         [":3", "poll.every"],
         [":5", "rules.credits.critical"],

@@ -103,10 +103,10 @@ def test_without_them_there_is_no_heartbeat_and_no_token(given: Given) -> None:
 def test_what_is_no_url_or_no_token_is_not_repeated(given: Given, url: str) -> None:
     settings = given.load("", CREDIT_MONITOR_HEARTBEAT_URL=url, CREDIT_MONITOR_WEB__TOKEN=f"{CANARY} ü")
     for read in (settings.heartbeat_url, settings.web_token):
-        with pytest.raises(ConfigError) as found:
+        with pytest.raises(ConfigError) as error:
             read()
-        assert CANARY not in str(found.value)
-        assert "environment CREDIT_MONITOR_" in str(found.value)
+        assert CANARY not in str(error.value)
+        assert "environment CREDIT_MONITOR_" in str(error.value)
 
 
 def test_neither_is_shown_and_both_are_warned_about_in_the_file(given: Given, caplog: pytest.LogCaptureFixture) -> None:
@@ -116,7 +116,7 @@ def test_neither_is_shown_and_both_are_warned_about_in_the_file(given: Given, ca
     assert CANARY not in f"{settings!r}{sources}{settings.warnings}{caplog.text}"
     assert sources["heartbeat_url"] == ("***", "config.toml:1")
     assert sources["web.token"] == ("***", "config.toml:2")
-    assert [one for one in settings.warnings if "can be read by everybody" not in one] == [
+    assert [warning for warning in settings.warnings if "can be read by everybody" not in warning] == [
         warning for warning in settings.warnings if "the secret itself stands in this file" in warning
     ]
-    assert sum("the secret itself stands in this file" in one for one in settings.warnings) == 2
+    assert sum("the secret itself stands in this file" in warning for warning in settings.warnings) == 2

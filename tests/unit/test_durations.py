@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import durations
+from monitor.cli import cli
 from monitor.cli.options import Duration, When
 from monitor.config import load
 
@@ -33,6 +34,22 @@ def test_what_is_none_is_refused_everywhere(text):
         durations.parse(text)
     with pytest.raises(click.UsageError, match="is not a length of time"):
         Duration().convert(text, None, None)
+
+
+def options_of(command, name=""):
+    """Every option of a command and of those below it: (name as typed, its type)."""
+    for parameter in command.params:
+        yield f"{name} {parameter.opts[0]}".strip(), parameter.type
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, f"{name} {below}".strip())
+
+
+@pytest.mark.parametrize("text", ["90s", "1h30m", "2d"])
+def test_every_option_of_the_command_line_takes_the_same_lengths(text):
+    lengths = {name: kind for name, kind in options_of(cli) if isinstance(kind, Duration | When)}
+    assert set(lengths) >= {"silence --for", "demo --for", "history --every", "history --since", "usage --until"}
+    for kind in lengths.values():
+        assert kind.convert(text, None, None)
 
 
 def test_a_time_ago_is_written_the_same_way():

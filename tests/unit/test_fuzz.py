@@ -77,22 +77,22 @@ headers = st.dictionaries(
 @example(b'{"credits": ' + b"9" * 50_000 + b"}", {})
 def test_any_answer_is_a_balance_or_an_error_of_ours(body: bytes, head: dict[str, str]) -> None:
     with suppress(FetchError):
-        found = read_credits(Answer(200, head, body))
-        assert isinstance(found, Decimal)
-        assert found.is_finite()
-        assert abs(found) < 10**12
-        assert found == found.quantize(Decimal("0.000001"))
+        balance = read_credits(Answer(200, head, body))
+        assert isinstance(balance, Decimal)
+        assert balance.is_finite()
+        assert abs(balance) < 10**12
+        assert balance == balance.quantize(Decimal("0.000001"))
 
 
 @quick
 @given(bodies, headers)
 def test_any_list_is_organizations_or_an_error_of_ours(body: bytes, head: dict[str, str]) -> None:
     with suppress(FetchError):
-        for one in read_organizations(Answer(200, head, body), secret=SECRET):
-            assert one.id.isascii()
-            assert one.id.isprintable()
-            assert one.name is None or one.name.isprintable()
-            assert SECRET not in f"{one.id}{one.name}"
+        for organization in read_organizations(Answer(200, head, body), secret=SECRET):
+            assert organization.id.isascii()
+            assert organization.id.isprintable()
+            assert organization.name is None or organization.name.isprintable()
+            assert SECRET not in f"{organization.id}{organization.name}"
 
 
 @quick
@@ -109,8 +109,8 @@ def test_any_refusal_is_one_line_of_ours_without_the_key(status: int, body: byte
 @example("Tue, 24 Nov 2026 12:00:00 -0000")
 @example("Sat, 31 Dec 9999 23:59:59 -9999")
 def test_any_date_is_an_instant_or_none(text: str) -> None:
-    found = read_date(text)
-    assert found is None or found.utcoffset() is not None
+    date = read_date(text)
+    assert date is None or date.utcoffset() is not None
 
 
 # --- what people type -------------------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ typed = st.one_of(
 @example("٣d")
 def test_any_instant_is_taken_or_refused(text: str) -> None:
     with suppress(click.BadParameter):
-        found = When().convert(text, None, None)
-        assert found.tzinfo is UTC
+        at = When().convert(text, None, None)
+        assert at.tzinfo is UTC
 
 
 @quick
@@ -212,10 +212,10 @@ files = st.one_of(
 def test_any_csv_file_is_snapshots_or_a_mistake(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "balances.csv"
     path.write_bytes(content)
-    found = []
+    snapshots = []
     with suppress(UsageError):
-        found = read_snapshots(path)
-    for one in found:
-        assert one.taken_at.tzinfo is UTC
-        assert one.taken_at <= datetime.max.replace(tzinfo=UTC)
-        assert abs(one.credits) < 10**12
+        snapshots = read_snapshots(path)
+    for snapshot in snapshots:
+        assert snapshot.taken_at.tzinfo is UTC
+        assert snapshot.taken_at <= datetime.max.replace(tzinfo=UTC)
+        assert abs(snapshot.credits) < 10**12
