@@ -25,7 +25,7 @@ from monitor.cli.silence import silence, silences
 from monitor.cli.status import status
 from monitor.cli.usage import usage
 from monitor.errors import MonitorError, UsageError
-from monitor.text import lines
+from monitor.text import escape_lines
 
 
 class Commands(click.Group):
@@ -74,7 +74,7 @@ def _exit_code() -> int:
         mistake.show()
         return UsageError.exit_code
     except MonitorError as error:
-        print(lines(str(error)), file=sys.stderr)
+        print(escape_lines(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import When, asking, load, reading, require_period
-from monitor.cli.output import Row, hours, show
+from monitor.cli.options import When, load, open_reader, require_period, row_options
+from monitor.cli.output import Row, format_hours, print_rows
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Replay = tuple[Iterator["Said"], Callable[[], int]]  # what would have been said
     help="A CSV file with the columns taken_at and credits, instead of the database.",
 )
 @click.option("--organization", "named", metavar="NAME", help="The organization; with --input, whose rules are taken.")
-@asking
+@row_options
 def backtest(
     organization: str | None,
     since: datetime | None,
@@ -65,7 +65,7 @@ def _recorded(
 ) -> Iterator[Replay]:
     from monitor import backtest  # noqa: PLC0415
 
-    with reading(settings) as engine:
+    with open_reader(settings) as engine:
         led = backtest.courses(engine, settings, name)
         said = backtest.replay(engine, led, since=since, until=until)
         yield said, lambda: sum(course.judged for course in led.values())
@@ -84,7 +84,7 @@ def _show(replay: Replay, style: str) -> None:
     said, judged = replay
     first = list(islice(said, 1))  # only then is it known whether there is any history
     empty = f"Nothing would have been said of {judged():,} checks." if judged() else NO_HISTORY
-    show(map(_row, chain(first, said)), COLUMNS, style=style, empty=empty)
+    print_rows(map(_row, chain(first, said)), COLUMNS, style=style, empty=empty)
     if not judged() and style != "table":
         click.echo(NO_HISTORY, err=True)
     elif first:
@@ -99,5 +99,5 @@ def _row(one: "Said") -> Row:
         "reason": one.reason.value,
         "severity": one.severity.label,
         "credits": one.credits,
-        "runway_hours": hours(one.runway),
+        "runway_hours": format_hours(one.runway),
     }

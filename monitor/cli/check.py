@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import asking, load
-from monitor.cli.output import Row, show
+from monitor.cli.options import load, row_options
+from monitor.cli.output import Row, print_rows
 
 if TYPE_CHECKING:
     from monitor.check import CheckReport
@@ -20,7 +20,7 @@ EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # wors
 @click.command()
 @click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...")
 @click.option("--dry-run", is_flag=True, help="Store nothing, send nothing.")
-@asking
+@row_options
 def check(organizations: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool) -> None:
     """Poll now; exit 0 ok, 1 warning, 2 critical, 3 unknown."""
     import asyncio  # noqa: PLC0415
@@ -34,7 +34,7 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     require_accounts(settings)
     report = asyncio.run(checking.check(settings, organizations, clock=process.wall_clock, dry_run=dry_run))
     columns = ("organization", "credits", "change", "state")
-    show(map(_check_row, report.checked), columns, style=style, empty="No organization was found.")
+    print_rows(map(_check_row, report.checked), columns, style=style, empty="No organization was found.")
     for line in _explanations(report):
         click.echo(line, err=True)
     raise click.exceptions.Exit(_worst(report))

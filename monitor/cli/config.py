@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.options import asking, config_option, load
-from monitor.cli.output import show as print_rows
+from monitor.cli.options import config_option, load, row_options
+from monitor.cli.output import print_rows
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _count(settings: "Settings") -> str:
 
 
 @config.command(short_help="Print every setting and its source.")
-@asking
+@row_options
 def show(config_file: Path | None, style: str) -> None:
     """Print every setting in force and where it comes from; secrets are shown as ***."""
     from monitor.config import effective_settings  # noqa: PLC0415

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
-from monitor.cli.options import asking, config_option, load, reading
-from monitor.cli.output import Row, progress, show
+from monitor.cli.options import config_option, load, open_reader, row_options
+from monitor.cli.output import Row, print_rows, progress
 
 if TYPE_CHECKING:
     from monitor.cli.db_copy import Begin, Copied
@@ -66,21 +66,21 @@ def current(config_file: Path | None) -> None:
 
 @db.command(short_help="Remove now what retention does not keep.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@asking
+@row_options
 def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
     """Remove now what [retention] does not keep; a daemon does it by itself, and may run meanwhile."""
     from monitor.daemon import retention  # noqa: PLC0415
 
     settings = load(config_file)
     now = datetime.now(UTC)
-    with reading(settings):
+    with open_reader(settings):
         portions = retention.expired_portions(settings, now)
     found: Counter[str] = Counter()
     for portion in portions:
         found[portion.kind.value] += portion.rows
     if not dry_run and found:
         found = _prune(settings, now, found.total())
-    show(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
+    print_rows(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
 
 
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
@@ -139,7 +139,7 @@ def import_(file: Path, organization: str | None, config_file: Path | None) -> N
     with csv.open_text(file) as source:
         opened = open_database(settings)
         try:
-            with reading(settings) as engine, progress("reading", _size(source)) as done:
+            with open_reader(settings) as engine, progress("reading", _size(source)) as done:
                 found = prepare(
                     _told(source, done), name, settings, engine, organization=organization, now=datetime.now(UTC)
                 )

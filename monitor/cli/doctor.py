@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import asking
-from monitor.cli.output import Row, show
-from monitor.text import masked
+from monitor.cli.options import row_options
+from monitor.cli.output import Row, print_rows
+from monitor.text import mask
 
 if TYPE_CHECKING:
     from monitor.doctor import Finding
@@ -21,7 +21,7 @@ EXIT_CODES = {"problem": 2, "warning": 1, "ok": 0}  # worst first
 
 @click.command(short_help="Look over everything, and say what to do.")
 @click.option("--send", is_flag=True, help="Send a test message to every channel.")
-@asking
+@row_options
 def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
     """Look over everything; exit 0 all is well, 1 warnings, 2 problems. Asks the vendor; sends only with --send."""
     import asyncio  # noqa: PLC0415
@@ -35,7 +35,7 @@ def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
         for finding in findings:
             click.echo(_line(finding))
     else:
-        show(map(_row, findings), COLUMNS, style=style)
+        print_rows(map(_row, findings), COLUMNS, style=style)
     states = {finding.state.value for finding in findings}
     raise click.exceptions.Exit(next(code for state, code in EXIT_CODES.items() if state in states))
 
@@ -43,7 +43,7 @@ def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
 def _line(finding: "Finding") -> str:
     """`warning  clock: 75 s behind the vendor's → set the clock`; columns would be too wide for a screen."""
     todo = f" → {finding.todo}" if finding.todo else ""
-    return masked(f"{finding.state.value:<7}  {finding.what}: {finding.found}{todo}")
+    return mask(f"{finding.state.value:<7}  {finding.what}: {finding.found}{todo}")
 
 
 def _row(finding: "Finding") -> Row:

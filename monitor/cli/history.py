@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from monitor.cli.options import Duration, When, asking, load, reading, require_period
-from monitor.cli.output import Row, hours, progress, show, shown
+from monitor.cli.options import Duration, When, load, open_reader, require_period, row_options
+from monitor.cli.output import Row, format_cell, format_hours, print_rows, progress
 from monitor.cli.sparkline import Traces
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ STEP: Final = 500  # rows between its movements
 @click.option("--until", type=When(), help="Before this instant, date or time ago.")
 @click.option("--every", type=Duration(), help="One row for each stretch of so long: last, lowest, highest.")
 @click.option("--runway", "with_runway", is_flag=True, help="With the runway as it was to be foreseen then.")
-@asking
+@row_options
 def history(
     organization: str | None,
     since: datetime | None,
@@ -40,14 +40,14 @@ def history(
     """The recorded balances, oldest first."""
     require_period(since, until)
     asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
-    with reading(load(config_file)) as engine:
+    with open_reader(load(config_file)) as engine:
         rows = _rows(engine, asked)
         if every is None or with_runway:
             _tell_removed(engine, asked)
         if style == "table":
             _show_table(rows, asked)
         else:
-            show(_watched(rows, engine, asked), asked.columns, style=style)
+            print_rows(_watched(rows, engine, asked), asked.columns, style=style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,14 @@ def _row(one: Any, asked: Asked) -> Row:
     row = {"organization": one.organization, "id": one.vendor_id, "account": one.account}
     row |= {key: getattr(one, key) for key in (asked.at, *asked.figures)}
     if asked.with_runway:
-        row["runway_hours"] = hours(getattr(one.runway, "likely", None))
+        row["runway_hours"] = format_hours(getattr(one.runway, "likely", None))
     return row
 
 
 def _show_table(rows: Iterator[Row], asked: Asked) -> None:
     """The rows, and where a person watches their picture."""
     traces = Traces.for_terminal(sys.stdout)
-    show(traces.following(rows, asked.at) if traces else rows, asked.columns, style="table")
+    print_rows(traces.following(rows, asked.at) if traces else rows, asked.columns, style="table")
     for line in traces.lines() if traces else ():
         click.echo(line)
 
@@ -112,7 +112,7 @@ def _tell_removed(engine: "Engine", asked: Asked) -> None:
     last = max(one.until for one in gone)
     of = "" if len(gone) == 1 else f" (of {len(gone)} organizations)"
     every = "1h" if all(one.hours for one in gone) else "1d"
-    name = shown(gone[0].organization) if len(gone) == 1 else "retention"
+    name = format_cell(gone[0].organization) if len(gone) == 1 else "retention"
     click.echo(
         f"{name}: balances before {last:%Y-%m-%d %H:%M}Z{of} are no longer kept one by one; --every {every} has them",
         err=True,

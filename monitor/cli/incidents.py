@@ -5,19 +5,19 @@ from typing import Any
 
 import click
 
-from monitor.cli.options import asking, load, reading
-from monitor.cli.output import Row, show
+from monitor.cli.options import load, open_reader, row_options
+from monitor.cli.output import Row, print_rows
 
 
 @click.command()
 @click.argument("organization", required=False)
 @click.option("--open", "open_only", is_flag=True, help="Only those that stand.")
-@asking
+@row_options
 def incidents(organization: str | None, config_file: Path | None, style: str, *, open_only: bool) -> None:
     """What went wrong, the newest last."""
     from monitor import query  # noqa: PLC0415
 
-    with reading(load(config_file)) as engine:
+    with open_reader(load(config_file)) as engine:
         rows = query.incidents(engine, open_only=open_only, organization=organization)
         columns = (
             "id",
@@ -30,7 +30,7 @@ def incidents(organization: str | None, config_file: Path | None, style: str, *,
             "pending",
             "given_up",
         )
-        show(map(_incident_row, rows), columns, style=style, empty="No incident.")
+        print_rows(map(_incident_row, rows), columns, style=style, empty="No incident.")
 
 
 def _incident_row(row: Any) -> Row:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from monitor.text import escaped
+from monitor.text import escape
 
 PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 JOURNAL: Final = Path("/run/systemd/journal/socket")
@@ -26,14 +26,14 @@ class LineFormatter(logging.Formatter):
     """A log record on one line, whatever its parts hold; the lines of a traceback are indented, and start no record."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
-        record.message = escaped(record.message)
+        record.message = escape(record.message)
         return super().formatMessage(record)
 
     def formatException(  # noqa: N802
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:
-        return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))
+        return "\n".join(f"  {escape(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class JournalFormatter(LineFormatter):

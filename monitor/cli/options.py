@@ -29,7 +29,7 @@ format_option = click.option(
 )
 
 
-def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that prints rows."""
     return config_option(format_option(command))
 
@@ -45,7 +45,7 @@ def load(config_file: Path | None) -> "Settings":
 
 
 @contextmanager
-def reading(settings: "Settings") -> "Iterator[Engine]":
+def open_reader(settings: "Settings") -> "Iterator[Engine]":
     """The database for reading, of the schema we know; none is made."""
     from monitor.store import engines, migrate  # noqa: PLC0415
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from monitor.cli.options import asking, load
-from monitor.cli.output import show
+from monitor.cli.options import load, row_options
+from monitor.cli.output import print_rows
 from monitor.errors import FetchError
 
 
 @click.command()
-@asking
+@row_options
 def organizations(config_file: Path | None, style: str) -> None:
     """What each account's key sees, asked of the vendor now."""
     import asyncio  # noqa: PLC0415
@@ -34,7 +34,7 @@ def organizations(config_file: Path | None, style: str) -> None:
         if not isinstance(found, FetchError)
         for one in found
     ]
-    show(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
+    print_rows(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
     failed = {account: found for account, found in seen.items() if isinstance(found, FetchError)}
     for account, error in failed.items():
         click.echo(f"account {account}: {error}", err=True)

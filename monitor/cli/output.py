@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from monitor.text import escaped, masked, no_formula
+from monitor.text import escape, mask, quote_formula
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ _encoded: Final = json.JSONEncoder(ensure_ascii=False).encode  # made once: rows
 PAGE: Final = 1000  # rows whose widths a table looks at together
 
 
-def show(rows: Iterable[Row], columns: Sequence[str], *, style: str, empty: str = "Nothing yet.") -> None:
+def print_rows(rows: Iterable[Row], columns: Sequence[str], *, style: str, empty: str = "Nothing yet.") -> None:
     """Print rows; `columns` are those of a table (JSON and CSV have every key of the rows)."""
     if style == "json":
         _json(rows)
@@ -37,7 +37,7 @@ def show(rows: Iterable[Row], columns: Sequence[str], *, style: str, empty: str 
         _table(rows, columns, empty)
 
 
-def instant(at: datetime) -> str:
+def format_instant(at: datetime) -> str:
     """ISO 8601 with Z; whole seconds where there is nothing behind them."""
     return at.isoformat(timespec="auto").replace("+00:00", "Z")
 
@@ -45,20 +45,20 @@ def instant(at: datetime) -> str:
 def _plain(value: Any) -> Any:
     """A value as JSON has it: instants as text, credits as exact numbers."""
     if isinstance(value, datetime):
-        return instant(value)
+        return format_instant(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value
 
 
-def hours(runway: float | None) -> float | str | None:
+def format_hours(runway: float | None) -> float | str | None:
     """A runway as rows have it: hours, "none" when nothing is used, None while unknown."""
     if runway is None:
         return None
     return "none" if isinf(runway) else round(runway, 2)
 
 
-def exact(value: Decimal) -> str:
+def format_exact(value: Decimal) -> str:
     """All digits that matter, never in scientific notation."""
     text = f"{value:f}"
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
@@ -70,10 +70,10 @@ def _dump(row: Row) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Decimal):
-        return exact(value)
+        return format_exact(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_dump(v) if isinstance(v, Mapping) else _value(v) for v in value) + "]"
-    return escaped(_encoded(_plain(value)))
+    return escape(_encoded(_plain(value)))
 
 
 def _json(rows: Iterable[Row]) -> None:
@@ -98,11 +98,11 @@ def _csv(rows: Iterable[Row], columns: Sequence[str]) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return exact(value)
+        return format_exact(value)
     if isinstance(value, list | tuple):
         return _value(value)
     if isinstance(value, str):
-        return no_formula(value)
+        return quote_formula(value)
     return "" if value is None else _plain(value)
 
 
@@ -122,7 +122,7 @@ def _table(rows: Iterable[Row], columns: Sequence[str], empty: str) -> None:
 
 def _lines(page: Sequence[Row], columns: Sequence[str], *, head: bool) -> Iterator[str]:
     numeric = [all(isinstance(row[c], Decimal | int | None) for row in page) for c in columns]
-    cells = [[shown(row[c]) for c in columns] for row in page]
+    cells = [[format_cell(row[c]) for c in columns] for row in page]
     if head:
         cells.insert(0, [c.replace("_", " ").upper() for c in columns])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -131,7 +131,7 @@ def _lines(page: Sequence[Row], columns: Sequence[str], *, head: bool) -> Iterat
         yield "  ".join(padded).rstrip()
 
 
-def shown(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A cell of a table: credits with two decimals, instants in whole seconds, no control characters."""
     if value is None:
         return "-"
@@ -142,10 +142,10 @@ def shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:,.2f}"
     if isinstance(value, datetime):
-        return instant(value.replace(microsecond=0))
+        return format_instant(value.replace(microsecond=0))
     if isinstance(value, list | tuple):
-        return ", ".join(map(shown, value)) or "-"
-    return masked(str(value))
+        return ", ".join(map(format_cell, value)) or "-"
+    return mask(str(value))
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

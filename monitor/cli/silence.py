@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.cli.options import Duration, SilenceId, asking, config_option, load, reading
-from monitor.cli.output import Row, instant, show
+from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
+from monitor.cli.output import Row, format_instant, print_rows
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 
@@ -28,7 +28,7 @@ def _writer(config_file: Path | None) -> "Iterator[Store]":
     from monitor.store.writer import Store  # noqa: PLC0415
 
     settings = load(config_file)
-    with reading(settings):
+    with open_reader(settings):
         opened = Store(settings.database.url)
     try:
         yield opened
@@ -84,7 +84,7 @@ def _begun(one: "Silenced") -> str:
     """What was silenced and what was not, in a line or two."""
     said = one.silence
     standing = ", ".join(f"{i.rule.value} {i.severity.label}" for i in one.incidents) or "nothing"
-    until = f"until {instant(said.until.replace(microsecond=0))}" if said.until else "until resolved or worse"
+    until = f"until {format_instant(said.until.replace(microsecond=0))}" if said.until else "until resolved or worse"
     line = f"silence {said.id}: {one.name}, {_rules(said.rule)}, up to {said.up_to.label}, {until} (open: {standing})"
     if said.up_to < Severity.CRITICAL:
         line += "\nA critical one will still be told."
@@ -100,7 +100,7 @@ def _rules(rule: Rule | None) -> str:
 @click.option(
     "--lift", type=SilenceId(), metavar="ID", help="End this one now; what still stands is said by the next check."
 )
-@asking
+@row_options
 def silences(lift: int | None, config_file: Path | None, style: str, *, ended_too: bool) -> None:
     """The silences that stand."""
     if lift is not None:
@@ -108,11 +108,11 @@ def silences(lift: int | None, config_file: Path | None, style: str, *, ended_to
         return
     from monitor import query  # noqa: PLC0415
 
-    with reading(load(config_file)) as engine:
+    with open_reader(load(config_file)) as engine:
         rows = query.silences(engine, at=datetime.now(UTC), active_only=not ended_too)
     columns = ("id", "subject", "rule", "up_to", "until", "author", "reason", "created_at")
     rows_ = (_row(row, table=style == "table") for row in rows)
-    show(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")
+    print_rows(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")
 
 
 def _lift(silence_id: int, config_file: Path | None) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, TextIO
 
-from monitor.cli.output import Row, shown
+from monitor.cli.output import Row, format_cell
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDEST: Final = 60
@@ -84,9 +84,9 @@ class Traces:
         """What to print below the rows."""
         if self.found:
             yield ""
-        names = [shown(name) for name, _ in self.found]
+        names = [format_cell(name) for name, _ in self.found]
         widest = max(map(len, names), default=0)
         for name, trace in zip(names, self.found.values(), strict=True):
-            figures = f"{shown(trace.lowest)} to {shown(trace.highest)}"
+            figures = f"{format_cell(trace.lowest)} to {format_cell(trace.highest)}"
             width = max(NARROWEST, min(WIDEST, self.columns - widest - len(figures) - 4))
             yield f"{name.ljust(widest)}  {trace.drawn(width)}  {figures}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from monitor.cli.options import asking, load, reading
-from monitor.cli.output import hours, instant, show
+from monitor.cli.options import load, open_reader, row_options
+from monitor.cli.output import format_hours, format_instant, print_rows
 from monitor.model import Rule, Subject
-from monitor.text import masked
+from monitor.text import mask
 
 if TYPE_CHECKING:
     from monitor.config import Settings
@@ -22,14 +22,14 @@ COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "st
 
 
 @click.command()
-@asking
+@row_options
 def status(config_file: Path | None, style: str) -> None:
     """How every organization stands, as last recorded."""
     from monitor import query  # noqa: PLC0415
 
     settings = load(config_file)
     now = datetime.now(UTC)
-    with reading(settings) as engine:
+    with open_reader(settings) as engine:
         organizations = query.status(engine)
         runways = query.runways(engine, [one.id for one in organizations])
         silences = query.silences(engine, at=now)
@@ -43,9 +43,9 @@ def status(config_file: Path | None, style: str) -> None:
         | {"paused": _is_paused(settings, one.name)}
         for one in organizations
     ]
-    show(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
+    print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
     for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
-        click.echo(masked(line), err=style != "table")
+        click.echo(mask(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
         click.echo(line, err=style != "table")
@@ -76,7 +76,11 @@ def _runway(runway: Any, *, table: bool) -> dict[str, Any]:
     low, likely, high = (getattr(runway, key, None) for key in ("low", "likely", "high"))
     if table:
         return {"runway": _in_words(likely, low, high, getattr(runway, "missing", None))}
-    return {"runway_hours": hours(likely), "runway_low_hours": hours(low), "runway_high_hours": hours(high)}
+    return {
+        "runway_hours": format_hours(likely),
+        "runway_low_hours": format_hours(low),
+        "runway_high_hours": format_hours(high),
+    }
 
 
 def _in_words(likely: float | None, low: float | None, high: float | None, missing: timedelta | None) -> str:
@@ -84,7 +88,7 @@ def _in_words(likely: float | None, low: float | None, high: float | None, missi
 
     if missing is not None:
         return f"unknown ({ceil(missing / timedelta(hours=1))} h more)"
-    return "none" if hours(likely) == "none" else format_runway(likely, low, high)
+    return "none" if format_hours(likely) == "none" else format_runway(likely, low, high)
 
 
 def _quiet(silences: "Sequence[SilenceRow]", one: "OrganizationStatus") -> dict[str, Any]:
@@ -121,7 +125,7 @@ def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
         if queue.given_up:
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:
-            yield f"{channel}: {queue.held} held until quiet hours end at {instant(queue.held_until)}"
+            yield f"{channel}: {queue.held} held until quiet hours end at {format_instant(queue.held_until)}"
 
 
 def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
@@ -142,7 +146,7 @@ def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Itera
         who = row.organization or f"account {row.account}"
         what = f" {row.rule.value}" if row.rule else ""
         until = f"until {row.until:%Y-%m-%d %H:%M}Z" if row.until else "until resolved or worse"
-        yield masked(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
+        yield mask(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
     for name, organization in settings.organizations.items():
         if organization.paused:
             yield f"paused in the configuration: {name}"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import When, Zone, asking, load, reading, require_period
-from monitor.cli.output import Percent, Row, show
+from monitor.cli.options import When, Zone, load, open_reader, require_period, row_options
+from monitor.cli.output import Percent, Row, print_rows
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -30,7 +30,7 @@ UNKNOWN: Final = "gap, not known"
     "--until", type=When(local=True), help="Before this instant, date or time ago; its bucket is shown whole."
 )
 @click.option("--tz", "zone", type=Zone(), metavar="ZONE", help="Whose days they are; default: `timezone`.")
-@asking
+@row_options
 def usage(
     organization: str | None,
     by: str,
@@ -54,12 +54,12 @@ def usage(
         until=_in_zone(until, zone),
     )
     require_period(question.since, question.until)
-    with reading(settings) as engine, query.usage(engine, question, organization) as answer:
+    with open_reader(settings) as engine, query.usage(engine, question, organization) as answer:
         if style == "table":
             columns = ("organization", by, "used", "topped_up", "cost", "share", "gap")
-            show(_lines(answer, question.by, zone), columns, style=style)
+            print_rows(_lines(answer, question.by, zone), columns, style=style)
         else:
-            show(map(_row, answer.rows), _KEYS, style=style)
+            print_rows(map(_row, answer.rows), _KEYS, style=style)
 
 
 def _in_zone(at: datetime | None, zone: "ZoneInfo") -> datetime | None:

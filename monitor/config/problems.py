@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from monitor.config.schema import ANY, Key, known_settings, names_in
 from monitor.config.sources import PREFIX, Layer, Origin, variable
 from monitor.errors import ConfigError, Mistake
+from monitor.text import mask
 
 UNKNOWN: Final = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's words, for models and dataclasses
 NO_TABLE: Final = {"model_type", "model_attributes_type", "dict_type", "mapping_type", "dataclass_type"}
@@ -42,8 +43,7 @@ class Mistakes:
         if self.is_sound(key):
             self._keys.add(key)
             self._holders.update(key[:length] for length in range(1, len(key) + 1))
-            dotted = "".join(c if c.isprintable() else "?" for c in ".".join(key))
-            self._mistakes.append(Mistake(dotted, problem, *self.place(key)))
+            self._mistakes.append(Mistake(mask(".".join(key)), problem, *self.place(key)))
 
     def is_sound(self, key: Key) -> bool:
         """Return whether nothing is wrong with a setting, with what it holds and with what holds it."""

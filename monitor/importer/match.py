@@ -13,6 +13,7 @@ from monitor.poll.assignment import Placement
 from monitor.store import accounts, organizations
 from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Transaction
+from monitor.text import mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,7 @@ class Matcher:
             if near
             else "add the columns id and account, of one that is configured"
         )
-        shown = "".join(c if c.isprintable() else "?" for c in wanted[:100])
-        raise UsageError(f"organization: {shown} is neither in the database nor configured; {hint}")
+        raise UsageError(f"organization: {mask(wanted[:100])} is neither in the database nor configured; {hint}")
 
 
 def ensure_match(tx: Transaction, settings: Settings, match: Match) -> int:

@@ -16,8 +16,9 @@ from monitor.message.digest import render_digest
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
 from monitor.message.status_line import away_line, leads_line, refused_line, stands_by_line, wedged_line
-from monitor.message.words import format_change, format_credits, format_duration, format_instant, harmless
+from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
+from monitor.text import harmless
 
 __all__ = [
     "away_line",
@@ -28,7 +29,6 @@ __all__ = [
     "format_duration",
     "format_instant",
     "format_runway",
-    "harmless",
     "leads_line",
     "refused_line",
     "render",

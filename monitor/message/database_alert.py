@@ -4,8 +4,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
-from monitor.message.words import format_duration, format_instant, harmless
+from monitor.message.words import format_duration, format_instant
 from monitor.model import Message, Severity
+from monitor.text import harmless
 
 
 def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: str, timezone: ZoneInfo) -> Message:

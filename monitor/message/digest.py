@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, Table, lay_out
 from monitor.message.rules import WORDING
 from monitor.message.runway import format_runway
-from monitor.message.words import CENT, format_duration, format_instant, harmless
+from monitor.message.words import CENT, format_duration, format_instant
 from monitor.model import Digest, DigestLine, Message, OpenLine, Severity
+from monitor.text import harmless
 
 
 def render_digest(digest: Digest, *, timezone: ZoneInfo) -> Message:

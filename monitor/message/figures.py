@@ -13,9 +13,9 @@ from monitor.message.words import (
     format_credits,
     format_duration,
     format_instant,
-    harmless,
 )
 from monitor.model import Facts, Notification, Reason, Rule, Subject
+from monitor.text import harmless
 
 Row = tuple[str, str]
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from monitor.message.words import LONGEST_CAUSE, format_duration, harmless
+from monitor.message.words import LONGEST_CAUSE, format_duration
 from monitor.model import Severity
+from monitor.text import harmless
 
 
 def leads_line(

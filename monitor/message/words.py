@@ -1,7 +1,5 @@
-"""Formatting of credits, durations and instants, and sanitizing of foreign text for messages."""
+"""Formatting of credits, durations and instants for messages."""
 
-import re
-import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
@@ -11,16 +9,7 @@ from monitor.amounts import rounded
 
 CENT: Final = Decimal("0.01")
 UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "", 1))  # in seconds
-LONGEST_NAME: Final = 80  # characters
-LONGEST_CAUSE: Final = 300
-
-# Brackets and backticks would end a code span, open a link or spell a mention such as <!channel>; the others are
-# emphasis, which chats see in plain text, too.
-LOOKALIKES: Final = str.maketrans("<>[]`{}*~|", "\u2039\u203a()'()\u2217\u223c\u00a6")
-EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # my_org has none
-LOW_LINE: Final = "\u02cd"
-LINKS: Final = re.compile(r"@(?=\w)|:(?=//)")  # what chats and mail clients turn into mentions and links
-ZERO_WIDTH_SPACE: Final = "\u200b"
+LONGEST_CAUSE: Final = 300  # characters
 
 
 def format_credits(credits: Decimal) -> str:
@@ -63,22 +52,3 @@ def format_instant(at: datetime, *, timezone: ZoneInfo) -> str:
         return text
     same_day = utc.date() == local.date()
     return f"{text} ({local:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} {timezone})"
-
-
-def harmless(foreign: str, *, longest: int = LONGEST_NAME) -> str:
-    """Return foreign text as one line without control characters, markup, mentions, links; `?` when nothing is left."""
-    visible = "".join(" " if _is_separator(c) else c for c in foreign if not _is_hidden(c))
-    line = EMPHASIS.sub(LOW_LINE, " ".join(visible.translate(LOOKALIKES).split()))
-    if len(line) > longest:
-        line = line[: longest - 1].rstrip() + "…"
-    return LINKS.sub(rf"\g<0>{ZERO_WIDTH_SPACE}", line) or "?"
-
-
-def _is_separator(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character) == "Cc"
-
-
-def _is_hidden(character: str) -> bool:
-    """Return whether it is a direction mark, a zero-width character, a surrogate, or unassigned."""
-    category = unicodedata.category(character)
-    return category.startswith("C") and category != "Cc"

@@ -24,7 +24,8 @@ from monitor.errors import (
 )
 from monitor.model import VendorOrganization
 from monitor.providers.http import Answer
-from monitor.providers.redaction import is_sendable, redact, sanitize
+from monitor.providers.redaction import redact, sanitize
+from monitor.text import fits_header
 
 
 def read_credits(answer: Answer) -> Decimal:
@@ -83,7 +84,7 @@ def _json_object(answer: Answer) -> dict[str, Any]:
 def _read_organization(entry: object, *, secret: str) -> VendorOrganization:
     fields = entry if isinstance(entry, dict) else {}
     id_, name = fields.get("id"), fields.get("name")
-    if not isinstance(id_, str) or not is_sendable(id_) or redact(id_, secret) != id_:
+    if not isinstance(id_, str) or not fits_header(id_) or redact(id_, secret) != id_:
         raise UnexpectedAnswer("the answer lists an organization without a usable id")
     if name is not None and not isinstance(name, str):
         raise UnexpectedAnswer("the answer lists an organization whose name is not a text")

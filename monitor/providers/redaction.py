@@ -3,10 +3,11 @@
 import re
 from urllib.parse import quote
 
+from monitor.text import print_on_one_line
+
 _MARK = "[redacted]"
 _KEY_SHAPED = re.compile(r"sk-[\w*…-]{16,}|(?<![A-Za-z0-9])sk-[\w*…-]+", re.IGNORECASE)
 _FRAGMENT = 8  # so many characters of a secret in a row are too many
-_SENDABLE = re.compile(r"[!-~]{1,200}")
 _LONGEST_INPUT = 4000  # characters of a foreign text that are looked at before it is cut short
 
 
@@ -40,13 +41,7 @@ def _fragment_length(text: str, begin: int, fragments: set[str]) -> int:
     return end - begin + _FRAGMENT - 1 if end > begin else 0
 
 
-def is_sendable(vendor_id: str) -> bool:
-    """Return whether an id fits into a header without ending it."""
-    return _SENDABLE.fullmatch(vendor_id) is not None
-
-
 def sanitize(text: str, *secrets: str, limit: int = 200) -> str:
     """Return a foreign text as one short printable line without secrets."""
-    printable = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text[:_LONGEST_INPUT])
-    line = redact(" ".join(printable.split()), *secrets)
+    line = redact(print_on_one_line(text[:_LONGEST_INPUT]), *secrets)
     return line if len(line) <= limit else line[: limit - 1] + "…"

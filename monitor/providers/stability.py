@@ -21,7 +21,7 @@ from monitor.providers.answers import read_credits, read_date, read_error, read_
 from monitor.providers.base import Access
 from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
 from monitor.providers.rate_limit import shared_limiter
-from monitor.providers.redaction import is_sendable
+from monitor.text import fits_header
 
 Result = TypeVar("Result", Decimal, tuple[VendorOrganization, ...])
 Attempt = Callable[[], Awaitable[Result | FetchError]]
@@ -72,7 +72,7 @@ class Stability:
         """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
         headers = self._headers
         if vendor_id is not None:
-            if not is_sendable(vendor_id):
+            if not fits_header(vendor_id):
                 raise UnexpectedAnswer("the organization's id is empty, too long, or no plain text")
             headers = headers.copy()
             headers["Organization"] = vendor_id

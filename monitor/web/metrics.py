@@ -20,6 +20,7 @@ from monitor import __version__
 from monitor.config import Settings
 from monitor.counters import BOUNDS, FETCHED, Counters, Durations
 from monitor.model import FailureKind, Rule, Severity
+from monitor.text import mask
 from monitor.web.reader import Figures
 
 PREFIX: Final = "credit_monitor_"
@@ -158,4 +159,4 @@ def _counter(name: str, text: str, values: Mapping[Any, int], labels: Labels) ->
 
 def _labels(key: Iterable[str]) -> list[str]:
     """Return labels without control characters: an id is the vendor's word, and may be shown in a terminal."""
-    return ["".join(c if c.isprintable() else "?" for c in part) for part in key]
+    return list(map(mask, key))

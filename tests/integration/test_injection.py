@@ -27,7 +27,7 @@ from monitor.providers.answers import read_organizations
 from monitor.providers.http import Answer
 from monitor.store.engines import transaction
 from monitor.store.tables import organizations
-from monitor.text import escaped, masked, no_formula
+from monitor.text import escape, mask, quote_formula
 
 NASTY = {
     "terminal title": "\x1b]0;owned\x07\x1b[2J\x9b31m",
@@ -193,12 +193,12 @@ def test_a_mistake_repeats_an_argument_without_its_control_characters(shell: She
 
 @given(st.text())
 def test_what_is_escaped_is_printable_and_comes_back(text):
-    assert escaped(text).isprintable()
-    dumped = escaped(json.dumps(text, ensure_ascii=False))
+    assert escape(text).isprintable()
+    dumped = escape(json.dumps(text, ensure_ascii=False))
     assert dumped.isprintable()
     assert json.loads(dumped) == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-    assert masked(text).isprintable()
-    assert not no_formula(text).startswith(("=", "+", "-", "@"))
+    assert mask(text).isprintable()
+    assert not quote_formula(text).startswith(("=", "+", "-", "@"))
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tags import Tags, vars_of
 
 from monitor import message
-from monitor.message import format_change, format_credits, format_duration, format_instant, harmless, render
+from monitor.message import format_change, format_credits, format_duration, format_instant, render
 from monitor.model import Facts, Message, Notification, Reason, Rule, Severity, Subject
+from monitor.text import harmless
 
 AT = datetime(2026, 11, 24, 23, 20, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from render_messages import AT, BERLIN, CALM, DIGEST, NOTIFICATIONS, group
 from tags import Tags, vars_of
 
-from monitor.message import harmless, render, render_digest, render_group
+from monitor.message import render, render_digest, render_group
 from monitor.message.layout import COLOURS, RESOLVED
 from monitor.model import DigestLine, OpenLine, Reason, Rule, Severity
+from monitor.text import harmless
 
 OVER = [notification for notification in NOTIFICATIONS if notification.reason is Reason.RESOLVED]
 
