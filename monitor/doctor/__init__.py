@@ -1,6 +1,6 @@
-"""Looks over everything a monitor needs, all at once, and says of each how it is and what to do about it.
+"""Examine everything a monitor needs, all at once: the state of each thing, and what to do about it.
 
-Refuses to change anything, to send unless asked, to let one look prevent or hold up another, and to show a secret.
+Changes nothing, sends only when asked, shows no secret; no look prevents or delays another.
 """
 
 from monitor.doctor.examination import examine

@@ -1,63 +1,66 @@
-"""Begins every look at the same time, and puts the findings into one order.
+"""Begin every look at the same time, and return the findings in one order.
 
-Refuses to stop at a configuration with mistakes: what they do not touch is looked at all the same.
+Mistakes in the configuration end nothing: what they do not touch is looked at all the same.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from monitor import config
 from monitor.config import Settings
-from monitor.doctor import database, files, machine, secrets, service, telling, vendor
-from monitor.doctor.findings import Finding, apart, look, ok, problem, warning
+from monitor.doctor import channels, database, machine, secrets, service, vendor
+from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
 from monitor.errors import ConfigError, Mistake
 
 Clock = Callable[[], datetime]
-MEND = "mend it; docs/configuration.md has every setting"
+MISTAKE_TODO = "mend it; docs/configuration.md has every setting"
 
 
 async def examine(path: Path | None, environ: Mapping[str, str], *, clock: Clock, send: bool) -> list[Finding]:
-    """Every finding, in the order of a reader: configuration, secrets, database, vendor, channels, machine."""
-    seen = service.as_service(path, environ)
+    """Return every finding, in this order: configuration, secrets, database, vendor, channels, machine.
+
+    `environ` is that of the caller; where it lacks what systemd gives the service, that is added.
+    """
+    used = service.service_environ(path, environ)
     try:
-        settings, mistakes = config.load_sound(path, seen)
+        settings, mistakes = config.load_sound(path, used)
     except ConfigError as error:
-        found = [*_mistaken(error.mistakes), *await _of_machine(None)]
+        findings = [*_mistake_findings(error.mistakes), *await _look_at_machine(None)]
     else:
         sound = _sound(settings, {mistake.key for mistake in mistakes})
-        found = [
-            *_configuration(settings, mistakes),
-            *_nobody_to_ask(settings),
-            *await _of_settings(sound, mistakes, clock=clock, send=send),
+        findings = [
+            *_configuration_findings(settings, mistakes),
+            *_account_findings(settings),
+            *await _look_at_settings(sound, mistakes, clock=clock, send=send),
         ]
-    return [*service.said(environ, seen), *found]
+    return [*service.look_at_environ(environ, used), *findings]
 
 
-def _configuration(settings: Settings, mistakes: tuple[Mistake, ...]) -> list[Finding]:
-    found = [*_mistaken(mistakes), *map(_caution, settings.warnings)]
-    return found or [ok("configuration", f"{settings.file or 'environment'}: valid")]
+def _configuration_findings(settings: Settings, mistakes: tuple[Mistake, ...]) -> list[Finding]:
+    findings = [*_mistake_findings(mistakes), *map(_warning_finding, settings.warnings)]
+    return findings or [ok("configuration", f"{settings.file or 'environment'}: valid")]
 
 
-def _caution(said: str) -> Finding:
-    """A warning of the configuration's, whose mend stands behind its last semicolon."""
-    what, _, mend = said.rpartition("; ")
-    return warning("configuration", what, mend)
+def _warning_finding(text: str) -> Finding:
+    """Return a warning of the configuration; what to do stands behind its last semicolon."""
+    state, _, todo = text.rpartition("; ")
+    return warning("configuration", state, todo)
 
 
-def _mistaken(mistakes: Collection[Mistake]) -> list[Finding]:
-    return [problem("configuration", str(mistake), MEND) for mistake in mistakes]
+def _mistake_findings(mistakes: Collection[Mistake]) -> list[Finding]:
+    return [problem("configuration", str(mistake), MISTAKE_TODO) for mistake in mistakes]
 
 
-def _nobody_to_ask(settings: Settings) -> list[Finding]:
+def _account_findings(settings: Settings) -> list[Finding]:
     if settings.accounts:
         return []
     return [problem("accounts", "there is none: nothing is watched", "add [accounts.NAME], or set STABILITY_API_KEY")]
 
 
 def _sound(settings: Settings, wrong: Collection[str]) -> Settings:
-    """The settings without accounts, organizations and channels that a mistake touches: no default stands in for it."""
+    """Return the settings without accounts, organizations and channels that a mistake touches."""
 
     def untouched(table: str, names: Mapping[str, object]) -> set[str]:
         return {name for name in names if not any(f"{key}.".startswith(f"{table}.{name}.") for key in wrong)}
@@ -79,22 +82,34 @@ def _sound(settings: Settings, wrong: Collection[str]) -> Settings:
     )
 
 
-async def _of_settings(settings: Settings, mistakes: tuple[Mistake, ...], *, clock: Clock, send: bool) -> list[Finding]:
-    known = not any(mistake.key.startswith("database") for mistake in mistakes)
+async def _look_at_settings(
+    settings: Settings, mistakes: tuple[Mistake, ...], *, clock: Clock, send: bool
+) -> list[Finding]:
+    has_database = not any(mistake.key.startswith("database") for mistake in mistakes)
     looks = [
-        look("secrets", apart(lambda: list(secrets.look_at_secrets(settings)))),
-        *((look("database", database.look_at_database(settings)), files.look(settings)) if known else ()),
+        look("secrets", in_thread(lambda: list(secrets.look_at_secrets(settings)))),
+        *(_look_at_database(settings) if has_database else ()),
         vendor.look_at_vendor(settings, clock=clock),
-        telling.look_at_channels(settings, clock=clock, send=send, complete=not mistakes),
-        _of_machine(settings),
+        channels.look_at_channels(settings, clock=clock, send=send, complete=not mistakes),
+        _look_at_machine(settings),
     ]
-    return [finding for found in await asyncio.gather(*looks) for finding in found]
+    return [finding for findings in await asyncio.gather(*looks) for finding in findings]
 
 
-async def _of_machine(settings: Settings | None) -> list[Finding]:
+def _look_at_database(settings: Settings) -> tuple[Awaitable[list[Finding]], ...]:
+    files = in_thread(lambda: list(database.look_at_files(settings)))
+    disk = in_thread(lambda: list(machine.look_at_disk(settings)))
+    return (
+        look("database", database.look_at_database(settings)),
+        look("database files", files),
+        look("disk", disk),
+    )
+
+
+async def _look_at_machine(settings: Settings | None) -> list[Finding]:
     looks = (
-        look("time zones", apart(lambda: list(machine.look_at_time_zones(settings)))),
-        look("bytecode", apart(lambda: list(machine.look_at_bytecode()))),
+        look("time zones", in_thread(lambda: list(machine.look_at_time_zones(settings)))),
+        look("bytecode", in_thread(lambda: list(machine.look_at_bytecode()))),
         look("systemd", service.look_at_systemd()),
     )
-    return [finding for found in await asyncio.gather(*looks) for finding in found]
+    return [finding for findings in await asyncio.gather(*looks) for finding in findings]

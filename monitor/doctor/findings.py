@@ -1,7 +1,4 @@
-"""What a look found, and how to look without waiting for ever.
-
-Refuses to know what is looked at.
-"""
+"""Findings, and how to look at something with a time limit and outside the event loop."""
 
 import asyncio
 import threading
@@ -14,7 +11,7 @@ from typing import Final, TypeVar
 from monitor.errors import MonitorError
 
 T = TypeVar("T")
-PATIENCE: Final = 40.0  # seconds for one look
+LOOK_TIMEOUT: Final = 40.0  # seconds
 REPORT: Final = "please report this as a fault of credit-monitor"
 
 
@@ -26,7 +23,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and what to do about it."""
+    """One line of `doctor`: what was looked at, its state, and what to do about it."""
 
     state: State
     what: str
@@ -47,9 +44,9 @@ def problem(what: str, found: str, todo: str) -> Finding:
 
 
 async def look(
-    what: str, looking: Awaitable[list[Finding]], *, hint: str = REPORT, within: float = PATIENCE
+    what: str, looking: Awaitable[list[Finding]], *, hint: str = REPORT, within: float = LOOK_TIMEOUT
 ) -> list[Finding]:
-    """What a look finds within so many seconds; whatever goes wrong in it is a finding, too."""
+    """Return the findings of a look; an error in it, or no result `within` so many seconds, is a finding, too."""
     try:
         async with asyncio.timeout(within):
             return await looking
@@ -61,28 +58,28 @@ async def look(
         return [problem(what, f"could not be looked at ({type(error).__name__})", REPORT)]
 
 
-async def apart(looking: Callable[[], T]) -> T:
-    """The result of something that may block, from a thread that nobody waits for when it hangs."""
+async def in_thread(looking: Callable[[], T]) -> T:
+    """Return the result of something that may block, from a daemon thread: when it hangs, no exit waits for it."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
-    def settle(set_it: Callable[[], None]) -> None:
+    def resolve(set_result: Callable[[], None]) -> None:
         if not result.done():
-            set_it()
+            set_result()
 
     def run() -> None:
         try:
-            found = looking()
+            value = looking()
         except Exception as error:  # noqa: BLE001 -- raised where it is awaited
             failure = error
-            _tell(loop, lambda: settle(lambda: result.set_exception(failure)))
+            _call_in(loop, lambda: resolve(lambda: result.set_exception(failure)))
         else:
-            _tell(loop, lambda: settle(lambda: result.set_result(found)))
+            _call_in(loop, lambda: resolve(lambda: result.set_result(value)))
 
     threading.Thread(target=run, daemon=True).start()
     return await result
 
 
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with suppress(RuntimeError):  # the loop has ended meanwhile
         loop.call_soon_threadsafe(call)

@@ -1,7 +1,4 @@
-"""Whether every key and channel URL can be had, and who else can have it.
-
-Refuses to show one.
-"""
+"""Look at API keys and channel URLs: whether each can be read, and who else can read it.  Shows none."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +12,7 @@ OTHER_USER = "run the doctor as root or as the service's user"
 
 
 def look_at_secrets(settings: Settings) -> Iterator[Finding]:
-    """A finding for every key and every channel's URL."""
+    """Yield a finding for every API key and every channel's URL."""
     for name in settings.accounts:
         yield _look(settings.keys[name], lambda name=name: settings.api_key(name))  # type: ignore[misc]
     for name in settings.channels:
@@ -33,11 +30,11 @@ def _look(secret: Secret, read: Callable[[], str]) -> Finding:
         mode = secret.path.stat().st_mode
     except OSError:
         mode = 0
-    credential = (secret.place or "").startswith("$")
-    open_to_all = None if credential else exposure(secret.path, mode)
-    if open_to_all:
-        state, _, mend = open_to_all.partition("; ")
-        return warning(secret.key, f"{secret.path} {state}", mend)
+    is_credential = (secret.place or "").startswith("$")
+    exposed = None if is_credential else exposure(secret.path, mode)
+    if exposed:
+        state, _, todo = exposed.partition("; ")
+        return warning(secret.key, f"{secret.path} {state}", todo)
     return ok(secret.key, f"{secret.path} is readable, mode {mode & 0o777:03o}")
 
 
@@ -50,7 +47,7 @@ def _todo(secret: Secret) -> str:
 
 
 def is_closed_to_us(secret: Secret) -> bool:
-    """Whether somebody else may be able to read it."""
+    """Return whether its file exists, or may exist, and this user may not read it."""
     if secret.path is None or os.access(secret.path, os.R_OK):
         return False
     try:

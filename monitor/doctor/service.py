@@ -1,6 +1,6 @@
-"""What systemd says of the service, and how root sees what the service sees.
+"""Look at the service: its state in systemd, and the environment that systemd gives it.
 
-Refuses to start, stop or enable anything.
+Starts, stops and enables nothing.
 """
 
 import asyncio
@@ -18,73 +18,73 @@ UNIT: Final = "credit-monitor.service"
 FILE: Final = Path("/etc/credit-monitor/config.toml")
 CREDENTIALS: Final = Path("/run/credentials") / UNIT
 STATE: Final = Path("/var/lib/credit-monitor")
-BOOTED: Final = "/run/systemd/system"  # there when systemd runs the machine
-ASKED: Final = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "WatchdogUSec", "StatusText")
+SYSTEMD: Final = "/run/systemd/system"  # exists when systemd runs the machine
+PROPERTIES: Final = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "WatchdogUSec", "StatusText")
 
 
-def as_service(path: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment with the service's credentials and state directory, when it is the service's file that is used.
+def service_environ(path: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment, with the service's credentials and state directory when its file is the one in use.
 
-    They are there for root while the service runs; without them every key would seem to be missing.
+    Root can read them while the service runs; without them every key would seem to be missing.
     """
     if find_file(path, environ) != FILE or "CREDENTIALS_DIRECTORY" in environ:
         return environ
-    more = {}
+    added = {}
     if CREDENTIALS.is_dir() and os.access(CREDENTIALS, os.R_OK | os.X_OK):
-        more["CREDENTIALS_DIRECTORY"] = str(CREDENTIALS)
+        added["CREDENTIALS_DIRECTORY"] = str(CREDENTIALS)
     if STATE.is_dir() and "STATE_DIRECTORY" not in environ:
-        more["STATE_DIRECTORY"] = str(STATE)
-    return {**environ, **more}
+        added["STATE_DIRECTORY"] = str(STATE)
+    return {**environ, **added}
 
 
-def said(environ: Mapping[str, str], seen: Mapping[str, str]) -> Iterator[Finding]:
-    """That somebody else's eyes were used."""
-    if added := sorted(seen.keys() - environ.keys()):
-        yield ok("service", "looked at as the service sees it: " + ", ".join(f"{name}={seen[name]}" for name in added))
+def look_at_environ(environ: Mapping[str, str], used: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a finding on what `service_environ` added."""
+    if added := sorted(used.keys() - environ.keys()):
+        yield ok("service", "looked at as the service sees it: " + ", ".join(f"{name}={used[name]}" for name in added))
 
 
 async def look_at_systemd() -> list[Finding]:
-    """The unit's state in one line, and what is wrong with it in others."""
+    """Return the state of the unit in one finding, and what is wrong with it in others."""
     program = shutil.which("systemctl")
-    if program is None or not os.path.isdir(BOOTED):  # noqa: ASYNC240, PTH112 -- in memory
+    if program is None or not os.path.isdir(SYSTEMD):  # noqa: ASYNC240, PTH112 -- in memory
         return [ok("systemd", "is not looked at: it does not run this machine")]
-    state = await _ask(program, "show", UNIT, f"--property={','.join(ASKED)}")
-    version = (await _ask(program, "--version")).get("", "systemd")
+    state = await _query(program, "show", UNIT, f"--property={','.join(PROPERTIES)}")
+    version = (await _query(program, "--version")).get("", "systemd")
     if state.get("LoadState") != "loaded":
         return [ok("systemd", f"{version}: there is no {UNIT}")]
-    return [_unit(state, version), *_start(state)]
+    return [_look_at_state(state, version), *_look_at_start(state)]
 
 
-async def _ask(program: str, *arguments: str) -> dict[str, str]:
-    """Its `NAME=value` lines; the first line without one by an empty name."""
+async def _query(program: str, *arguments: str) -> dict[str, str]:
+    """Return the `NAME=value` lines that systemctl prints; its first other line by an empty name."""
     process = await asyncio.create_subprocess_exec(program, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
     try:
         out, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in out.decode(errors="replace").splitlines():
         name, equals, value = line.partition("=")
-        found.setdefault(name if equals else "", value if equals else line)
-    return found
+        values.setdefault(name if equals else "", value if equals else line)
+    return values
 
 
-def _unit(state: Mapping[str, str], version: str) -> Finding:
+def _look_at_state(state: Mapping[str, str], version: str) -> Finding:
     active = f"{UNIT} is {state.get('ActiveState', 'unknown')} ({state.get('SubState', 'unknown')})"
     watchdog = state.get("WatchdogUSec", "")
-    guarded = "no watchdog" if watchdog in {"", "0", "infinity"} else f"watchdog {watchdog}"
+    guard = "no watchdog" if watchdog in {"", "0", "infinity"} else f"watchdog {watchdog}"
     status = f": {state['StatusText']}" if state.get("StatusText") else ""
-    found = f"{active}, {guarded}, {state.get('NRestarts', '0')} restarts, {version}{status}"
+    text = f"{active}, {guard}, {state.get('NRestarts', '0')} restarts, {version}{status}"
     match state.get("ActiveState"):
         case "active":
-            return ok("systemd", found)
+            return ok("systemd", text)
         case "failed":
-            return problem("systemd", found, f"journalctl -u {UNIT}, then: systemctl restart {UNIT}")
+            return problem("systemd", text, f"journalctl -u {UNIT}, then: systemctl restart {UNIT}")
         case _:
-            return warning("systemd", found, f"systemctl start {UNIT}")
+            return warning("systemd", text, f"systemctl start {UNIT}")
 
 
-def _start(state: Mapping[str, str]) -> Iterator[Finding]:
+def _look_at_start(state: Mapping[str, str]) -> Iterator[Finding]:
     if state.get("UnitFileState") == "disabled":
         yield warning("systemd", "the service does not come back after a reboot", f"systemctl enable {UNIT}")

@@ -21,7 +21,7 @@ from command import Shell
 from receivers import silence
 
 from monitor.doctor import Finding, State, examine, service
-from monitor.doctor.findings import apart, look, ok
+from monitor.doctor.findings import in_thread, look, ok
 from monitor.sandbox import Received, Receiver, Reply, SandboxOrganization, Vendor
 from monitor.store import integrity, leader_lock
 from monitor.store.writer import Store
@@ -364,7 +364,7 @@ async def test_the_state_of_the_unit_is_told(
 ) -> None:
     program = ward.give("systemctl", SYSTEMCTL.replace("{folder}", str(ward.folder)), 0o700)
     ward.give("unit", state)
-    monkeypatch.setattr(service, "BOOTED", str(ward.folder))
+    monkeypatch.setattr(service, "SYSTEMD", str(ward.folder))
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     (one,) = await service.look_at_systemd()
     assert one.state.value == expected[0]
@@ -404,7 +404,7 @@ async def test_a_look_that_blocks_for_ever_is_given_up() -> None:
     ours, theirs = socket.socketpair()
 
     async def blocked() -> list[Finding]:
-        return [ok("x", str(await apart(lambda: theirs.recv(1))))]
+        return [ok("x", str(await in_thread(lambda: theirs.recv(1))))]
 
     (found,) = await look("thing", blocked(), hint="try again", within=0.2)
     assert (found.found, found.todo) == ("no answer within 0.2 s", "try again")
