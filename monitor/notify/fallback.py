@@ -133,7 +133,7 @@ def keep_outcome(
     """Keep how an attempt to send a group as one message ended, and what that says of its channel."""
     name = group[0].channel
     after = settings.channels[name].fallback_after
-    marked = [deliveries.record_attempt(tx, replace(attempt, delivery_id=delivery.id), at=at) for delivery in group]
+    marked = [_record(tx, delivery, attempt, at=at) for delivery in group]
     before = channels.load_one(tx, name)
     state = judge_attempt(before, attempt, at=at, fallback_after=after)
     if state != before:
@@ -155,6 +155,11 @@ def keep_outcome(
         came_up=came_up,
         is_overtaken=bool(remaining) and deliveries.is_overtaken(tx, name, remaining, at),
     )
+
+
+def _record(tx: Transaction, delivery: Delivery, attempt: Attempt, *, at: datetime) -> Marked:
+    told_with = [older.id for older in delivery.folded]
+    return deliveries.record_attempt(tx, replace(attempt, delivery_id=delivery.id), at=at, told_with=told_with)
 
 
 def _cover_failed(

@@ -180,11 +180,11 @@ class Marked:
     failing_since: datetime | None = None
 
 
-def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime) -> Marked:
+def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime, told_with: Collection[str] = ()) -> Marked:
     """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
 
     What has ended already stays as it is (another daemon may have sent it, too), but for what was folded while it was
-    under way: if it was taken, it is delivered.
+    under way: if it was taken, it is delivered, and with it the older notifications that it told.
     """
     row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
     state = DeliveryState(row.state)
@@ -198,6 +198,8 @@ def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime) -> Marked
         "refused": not attempt.retryable,
     }
     if attempt.error is None:
+        if state is DeliveryState.FOLDED:
+            _take_back(tx, row, told_with)
         state = DeliveryState.DELIVERED
         values |= {"folded_into": None}
     elif state is DeliveryState.PENDING:
@@ -209,6 +211,13 @@ def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime) -> Marked
     tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
     since = _failing_since(tx, row) if state is DeliveryState.PENDING else None
     return Marked(state, row.notification_id, since)
+
+
+def _take_back(tx: Transaction, row: Any, told_with: Collection[str]) -> None:
+    """What was told with a delivery that was folded meanwhile is not to be told with the newer one."""
+    theirs = (deliveries.c.channel == row.channel) & (deliveries.c.folded_into == row.folded_into)
+    told = theirs & deliveries.c.notification_id.in_(told_with)
+    tx.execute(deliveries.update().where(told).values(folded_into=row.notification_id))
 
 
 def _after_failure(row: Any, attempt: Attempt, *, at: datetime) -> DeliveryState:

@@ -127,6 +127,20 @@ def test_what_was_folded_while_it_was_under_way_and_arrived_is_delivered(engine)
         assert delivery.folded == ()
 
 
+def test_what_was_told_with_it_is_not_told_again_with_what_it_was_folded_into(engine):
+    with transaction(engine) as tx:
+        one = incident(tx)
+        for _ in range(2):
+            say(tx, one, "ops")
+        (delivery,) = due(tx, "ops", NOON + SOON)
+        say(tx, one, "ops", reason=Reason.RESOLVED)
+        told = [older.id for older in delivery.folded]
+        queue.record_attempt(tx, Attempt(delivery.id, None), at=NOON + SOON, told_with=told)
+        assert states(tx) == [("folded", "n1"), ("delivered", None), ("pending", None)]
+        (last,) = due(tx, "ops", NOON + SOON)
+        assert last.folded == ()
+
+
 def test_what_was_folded_while_it_was_under_way_and_failed_stays_folded(engine):
     with transaction(engine) as tx:
         one = incident(tx)

@@ -98,9 +98,15 @@ class Records:
     def unmarked(self, channel: str, ids: Collection[str]) -> frozenset[tuple[str, str]]:
         """Those of the notifications that are not marked as delivered on a channel."""
         mine = (deliveries.c.channel == channel) & deliveries.c.notification_id.in_(list(ids))
-        query = sa.select(deliveries.c.notification_id).where(mine, deliveries.c.state == "pending")
+        query = sa.select(deliveries.c.notification_id).where(mine, deliveries.c.state.in_(("pending", "folded")))
         with transaction(self._engine) as tx:
             return frozenset((channel, key) for key in tx.execute(query).scalars())
+
+    def folded(self) -> set[tuple[str, str]]:
+        """What a channel was told with something newer: channel and notification."""
+        mine = sa.select(deliveries.c.channel, deliveries.c.notification_id).where(deliveries.c.state == "folded")
+        with transaction(self._engine) as tx:
+            return {(row.channel, row.notification_id) for row in tx.execute(mine)}
 
     def notifications(self) -> list[sa.Row[tuple[object, ...]]]:
         """Every notification, in the order in which they were kept."""
