@@ -110,13 +110,16 @@ class Records:
 
     def notifications(self) -> list[sa.Row[tuple[object, ...]]]:
         """Every notification, in the order in which they were kept."""
-        # Not by their instants: a clock may have been stepped.  Nothing is ever changed or deleted there.
-        kept = sa.literal_column("notifications.rowid" if self._engine.name == "sqlite" else "notifications.ctid")
+        # Not by their instants: a clock may have been stepped.  Nor by place: a small row may fill an earlier page.
+        if self._engine.name == "sqlite":
+            kept = ["notifications.rowid"]
+        else:
+            kept = ["age(notifications.xmin) DESC", "notifications.cmin::text::bigint"]
         query = (
             sa.select(notifications, incidents.c.subject, organizations.c.name)
             .join(incidents, incidents.c.id == notifications.c.incident_id)
             .outerjoin(organizations, organizations.c.id == incidents.c.subject_id)
-            .order_by(kept)
+            .order_by(*map(sa.literal_column, kept))
         )
         with transaction(self._engine) as tx:
             return list(tx.execute(query).all())
