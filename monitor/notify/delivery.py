@@ -211,8 +211,8 @@ class Deliverer:
                     if outcome is None:
                         continue
                     more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
-                    # What ended early ended its child, too.
-                    if outcome.is_overtaken or attempt.unknown:
+                    # What ended early ended its child, too; what waits for a channel that is back is joined.
+                    if outcome.is_overtaken or outcome.came_up or attempt.unknown:
                         break
         return more
 
@@ -304,7 +304,8 @@ class Deliverer:
             elif state is DeliveryState.GIVEN_UP:
                 log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
             elif state is DeliveryState.UNKNOWN:
-                log.error("%s: sent %s, and nobody knows whether it arrived: %d attempts: %s", *words)
+                what = "%s: sent %s, and nobody knows whether it arrived: %d attempts: %s"
+                log.error(what, *words, extra=_fields(delivery))
         if error is None:
             if self._failing.pop(channel, None) or outcome.came_up:
                 log.info("%s: takes messages again", channel, extra={"channel": channel})

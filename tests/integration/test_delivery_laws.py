@@ -6,7 +6,7 @@ Receivers are simulated; everything else is the monitor's own.
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -73,10 +73,14 @@ class Receivers:
     behaviours: dict[str, str] = field(default_factory=lambda: dict.fromkeys(CHANNELS, "take"))
     received: list[Reception] = field(default_factory=list)
     killed: bool = False
+    meanwhile: Callable[[], Awaitable[None]] | None = None  # what happens while the next message is under way
 
     async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **__: Any) -> AsyncIterator[Attempt]:
         for message in outgoing:
             attempt = self._answer(channel, message)
+            happens, self.meanwhile = self.meanwhile, None
+            if happens:
+                await happens()
             yield attempt
             if attempt.unknown:
                 return
@@ -134,6 +138,15 @@ class World:
         for name, value in values.items():
             await self.story.check(str(value), name, minutes=0)
         await self._deliver()
+
+    async def meanwhile(self, values: dict[str, int]) -> None:
+        """The same while the next message is under way."""
+
+        async def check() -> None:
+            for name, balance in values.items():
+                await self.story.check(str(balance), name, minutes=0)
+
+        self.receivers.meanwhile = check
 
     async def behaviour(self, value: tuple[str, str]) -> None:
         self.receivers.behaviours[value[0]] = value[1]
@@ -285,6 +298,7 @@ steps = st.one_of(
     st.tuples(st.just("balances"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
     st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(CHANNELS), behaviours)),
     st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(("main", "second")), behaviours)),
+    st.tuples(st.just("meanwhile"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
     st.tuples(st.just("wait"), st.sampled_from([1, 6, 20, 45])),
     st.tuples(st.just("clock"), st.sampled_from([-50, -5, 5, 50])),
     st.tuples(st.just("silence"), st.sampled_from("ab")),
