@@ -1,7 +1,7 @@
 """Wires the parts together: settings in, ready parts out.  Only this module knows every implementation."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,11 +11,10 @@ from monitor.counters import Counters
 from monitor.errors import ConfigError
 from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer
-from monitor.poll import Assignment, Batch, ForecastCache, Poller, reconcile, settle
+from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, integrity, migrate, organizations
 from monitor.store.leader_lock import LeaderLock
-from monitor.store.outbox import Fallback
 from monitor.store.writer import Store, Transaction
 
 Clock = Callable[[], datetime]
@@ -69,18 +68,27 @@ def open_parts(
     leader_lock: LeaderLock | None = None,
     carried_over: Sequence[Check] = (),
     counters: Counters | None = None,
+    mended: Collection[str] = (),
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first.
+    first.  What waits for the `mended` channels is due at once.
     """
     counters = counters or Counters()
     opened.fence = leader_lock.fence if leader_lock else None
     providers = {name: open_account(settings, name) for name in settings.accounts}
-    deliverer = _deliverer(settings, opened, clock=clock, counters=counters, leader_lock=leader_lock)
     forecasts = ForecastCache()
-    log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock())))
+    deliverer = _deliverer(
+        settings,
+        opened,
+        forecasts,
+        clock=clock,
+        counters=counters,
+        leader_lock=leader_lock,
+        is_polling=lambda: batch.is_polling,
+    )
+    log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
     since = clock()
 
     def settle_batch(tx: Transaction, batch: Sequence[Check]) -> list[Notification]:
@@ -91,7 +99,7 @@ def open_parts(
         if notifications:
             deliverer.wake()
 
-    batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over)
+    batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
     rows = opened.write_now(accounts.account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
     balances = opened.write_now(organizations.balances)
@@ -114,27 +122,30 @@ def open_parts(
 
 
 def _deliverer(
-    settings: Settings, opened: Store, *, clock: Clock, counters: Counters, leader_lock: LeaderLock | None
+    settings: Settings,
+    opened: Store,
+    forecasts: ForecastCache,
+    *,
+    clock: Clock,
+    counters: Counters,
+    leader_lock: LeaderLock | None,
+    is_polling: Callable[[], bool],
 ) -> Deliverer:
     """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
+
+    def tell_again(tx: Transaction, channel: str) -> None:
+        log_notifications(catch_up(tx, settings, forecasts, at=clock(), channel=channel))
+
     return Deliverer(
         opened,
         {name: settings.channel_url(name) for name in settings.channels},
-        fallbacks(settings),
-        timezone=settings.timezone,
+        settings,
         clock=clock,
         counters=counters,
         until=lambda: leader_lock.until if leader_lock else None,
+        is_polling=is_polling,
+        catch_up=tell_again,
     )
-
-
-def fallbacks(settings: Settings) -> dict[str, Fallback]:
-    """Return the channels that another one stands in for."""
-    return {
-        name: Fallback(channel.fallback, channel.fallback_after)
-        for name, channel in settings.channels.items()
-        if channel.fallback
-    }
 
 
 def due_at(polled_at: datetime | None, every: timedelta, *, now: datetime) -> datetime:

@@ -19,8 +19,11 @@ from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import Organization, Severity, Subject, VendorOrganization
+from monitor.notify import fallback
 from monitor.notify.routing import rules_of
-from monitor.store import accounts, checks, copy, engines, leader_lock, migrate, organizations, writer
+from monitor.poll import ForecastCache, catch_up
+from monitor.store import accounts, checks, copy, deliveries, engines, leader_lock, migrate, organizations, writer
+from monitor.store import channels as stored_channels
 from monitor.store.incidents import open_incidents
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Transaction
@@ -134,9 +137,10 @@ def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> d
         names[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in names
     }
     for key, incidents in open_incidents(tx, Subject.ACCOUNT, list(names)).items():
-        worst = max(incident.severity for incident in incidents.values())
-        _, reason = troubles.get(names[key], (None, "the vendor rejects its API key"))
-        troubles[names[key]] = (worst, reason)
+        firing = [incident.severity for incident in incidents.values() if incident.is_firing]
+        if firing:
+            _, reason = troubles.get(names[key], (None, "the vendor rejects its API key"))
+            troubles[names[key]] = (max(firing), reason)
     return troubles
 
 
@@ -171,3 +175,38 @@ async def send_test(settings: Settings, names: Collection[str], *, clock: Clock)
         return "its child process ended without a word"
 
     return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
+
+
+def expedite(settings: Settings, names: Collection[str], *, at: datetime) -> None:
+    """Keep that these channels took a message just now: what waits for them is due at once, where a daemon delivers.
+
+    There may be no database, or none that this user may change: then the daemon finds out by itself.
+    """
+    try:
+        waiting = set(names) & _waiting_channels(settings)
+        if not waiting:
+            return
+        opened = Store(settings.database.url)
+        try:
+            opened.write_now(lambda tx: _expedite(tx, settings, waiting, at=at))
+        finally:
+            opened.close()
+    except DatabaseError as error:
+        log.debug("the outbox was left as it is: %s", error)
+
+
+def _waiting_channels(settings: Settings) -> set[str]:
+    """Return the channels that have something pending, or took nothing last."""
+    reader = engines.open_reader(settings.database.url)
+    try:
+        if not migrate.is_current(reader):
+            return set()
+        return writer.read(reader, lambda tx: deliveries.pending_channels(tx) | set(stored_channels.load(tx)))
+    finally:
+        reader.dispose()
+
+
+def _expedite(tx: Transaction, settings: Settings, names: Collection[str], *, at: datetime) -> None:
+    for name in names:
+        if fallback.take_success(tx, settings, name, at=at):
+            catch_up(tx, settings, ForecastCache(), at=at, channel=name)

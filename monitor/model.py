@@ -82,11 +82,15 @@ class FailureKind(StrEnum):
 class DeliveryState(StrEnum):
     """Where a delivery stands: `pending` is tried again, the others are final.
 
-    Withdrawn: what was held back in quiet hours and was no longer true at their end.
+    Folded: a newer notification of its incident tells it, too.  Unknown: sent three times, and never answered for; it
+    counts as told.  Withdrawn: what quiet hours held back and was no longer true at their end, or an end that a channel
+    need not hear.
     """
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    UNKNOWN = "unknown"
+    FOLDED = "folded"
     GIVEN_UP = "given_up"
     WITHDRAWN = "withdrawn"
 
@@ -141,6 +145,7 @@ class Check:
     ended_at: datetime
     outcome: Snapshot | Failure
     carried_over: bool = False
+    poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -188,6 +193,7 @@ class Rules:
     stale_after: timedelta | None = None
     confirm_checks: int = 1
     spend: SpendLimit | None = None
+    quiet: timedelta = timedelta(minutes=30)  # within which an incident that comes back goes on (`judge.flapping`)
     remind: Mapping[Severity, tuple[timedelta, ...]] = field(default_factory=lambda: REMINDERS)
 
 
@@ -215,16 +221,46 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """An incident that stands: what `judge` needs to know of it."""
+    """An incident that stands, or ended a short while ago: what `judge` needs to know of it.
+
+    One that comes back within its window goes on: it *flaps*.  Its present reading may then be clear (`calm_since`)
+    while it stands, until it has been quiet for a whole window.
+    """
 
     id: int
     rule: Rule
-    severity: Severity
+    severity: Severity  # at present, or when its reading was last bad
     opened_at: datetime
     topped_up_before: Decimal = Decimal(0)  # the organization's `topped_up` when it opened
-    told_at: datetime | None = None  # when it was last said; None counts as `opened_at`
+    told_at: datetime | None = None  # when it was last told; None counts as `opened_at`
     reminders: int = 0  # since its severity last changed
-    owed: bool = False  # something of it was silenced, and is said when the silence ends
+    owed: bool = False  # something of it was silenced, and is told when the silence ends
+    ended_at: datetime | None = None
+    calm_since: datetime | None = None
+    eased_at: datetime | None = None
+    returns: int = 0  # how often it came back
+    returned_at: datetime | None = None
+    worst_told: Severity | None = None  # None counts as `severity`
+    tellings: int = 0  # messages a channel was sent of it, reminders of a steady state left out
+    end_told_at: datetime | None = None
+
+    @property
+    def is_firing(self) -> bool:
+        """Whether its present reading is bad."""
+        return self.ended_at is None and self.calm_since is None
+
+    @property
+    def is_flapping(self) -> bool:
+        """Whether it came back, and stands."""
+        return self.ended_at is None and self.returns > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejections:
+    """The polls of an account in a row whose key was refused, and when the last of them began."""
+
+    polls: int = 0
+    poll_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +298,11 @@ class Verdict:
     level: Decimal | None = None  # the rung that decided, in the figure's unit
     clear: Decimal | None = None
     reconfigured: bool = False  # the configuration changed, not the world
+    told: bool = True  # False: it is kept, and nobody hears of it, because it flaps
+    hourly: bool = False  # a reminder of one that flaps, whatever the configured gaps
+    returned: bool = False  # the incident came back
+    calm: bool = False  # the present reading is clear, and the incident goes on
+    quiet_for: timedelta | None = None  # told with its first return: how long it has to be quiet until more is told
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------
@@ -296,6 +337,9 @@ class Facts:
     stale_after: timedelta | None = None
     no_credits: bool = False  # the vendor answered that there are none, and named no balance
     reconfigured: bool = False
+    returns: int = 0  # how often the incident came back
+    calm: bool = False  # the present reading is clear, and the incident goes on
+    quiet_for: timedelta | None = None  # the first return: how long it has to be quiet until more is told
 
     @property
     def credits(self) -> Decimal | None:
@@ -345,22 +389,29 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notification on its way to one channel."""
+    """One notification on its way to one channel, with the older ones of its incident that it tells, too."""
 
     id: int
     channel: str
     said: Notification | Message  # a digest comes in words
     attempts: int
     give_up_at: datetime
+    folded: tuple[Notification, ...] = ()  # oldest first
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt of a delivery ended: `error` is None when the service took the message."""
+    """How one attempt of a delivery ended: `error` is None when the service took the message.
+
+    Not `retryable`: the channel refuses everything, and somebody has to mend it.  `unknown`: it may have been taken.
+    `retry_after` is the pause that the service asked for.
+    """
 
     delivery_id: int
     error: str | None
     retryable: bool = True
+    unknown: bool = False
+    retry_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,20 @@ from decimal import Decimal
 from typing import Self
 
 from monitor.forecast import Runway
-from monitor.judge import advance, apply, judge, judge_account
-from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot, Verdict
+from monitor.judge import advance, apply, is_firing, judge, judge_account
+from monitor.model import (
+    Check,
+    Failure,
+    OpenIncident,
+    Organization,
+    Reason,
+    Rejections,
+    Rule,
+    Rules,
+    Severity,
+    Snapshot,
+    Verdict,
+)
 from monitor.notify.facts import Outlook
 from monitor.poll.forecast_cache import Folded
 from monitor.poll.settle import outlook_of
@@ -35,6 +47,7 @@ class Course:
     folded: Folded
     incidents: dict[Rule, OpenIncident] = field(default_factory=dict)
     key: dict[Rule, OpenIncident] = field(default_factory=dict)  # incidents of its account, as far as its checks tell
+    rejections: Rejections = field(default_factory=Rejections)
     judged: int = 0  # checks
 
     @classmethod
@@ -61,7 +74,9 @@ class Course:
             spent=outlook.spent,
         )
         self.organization = judged.organization
-        return [self._said(verdict, check, outlook) for verdict in judged.verdicts]
+        for verdict in judged.verdicts:
+            _, self.incidents = apply(self.incidents, verdict, at=check.ended_at, topped_up=self.organization.topped_up)
+        return [self._said(verdict, check, outlook) for verdict in judged.verdicts if verdict.told]
 
     def _outlook(self, check: Check) -> Outlook:
         if isinstance(check.outcome, Snapshot):
@@ -73,13 +88,13 @@ class Course:
     def _explained(self, check: Check) -> bool:
         """Whether a rejected key explains a silence: that is the account's incident, which is not told here."""
         if self.key or isinstance(check.outcome, Failure):
-            for verdict in judge_account(self.key, check.outcome, rules=self.rules, at=check.ended_at):
+            verdicts, self.rejections = judge_account(self.key, check, rejections=self.rejections, rules=self.rules)
+            for verdict in verdicts:
                 _, self.key = apply(self.key, verdict, at=check.ended_at)
-        return bool(self.key)
+        return is_firing(self.key, Rule.CREDENTIAL)
 
     def _said(self, verdict: Verdict, check: Check, outlook: Outlook) -> Said:
         one = self.organization
-        _, self.incidents = apply(self.incidents, verdict, at=check.ended_at, topped_up=one.topped_up)
         balance = one.snapshot.credits if one.snapshot else None
         runway = outlook.runway.likely if isinstance(outlook.runway, Runway) else None
         return Said(check.ended_at, one.name, verdict.rule, verdict.reason, verdict.severity, balance, runway)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from monitor.channels.child_process import ChildEnded, ask
 from monitor.model import Attempt, Message, Severity
 
-PER_MESSAGE: Final = timedelta(seconds=30)
+PER_MESSAGE: Final = timedelta(seconds=60)
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ async def send(
 ) -> AsyncGenerator[Attempt, None]:
     """Send messages in order through one child; yields an attempt for each as it ends.
 
-    When a message is not answered in time, or the child dies of it, its attempt says so, and those after it are not
-    attempted.  None is begun at or after `until`, asked anew for each (on the clock since boot; None: there is no end).
-    Use with `aclosing`: closing or cancelling kills the child.
+    When a message is not answered in time, or the child dies of it, its attempt says so (it is `unknown`: it may have
+    arrived), and those after it are not attempted.  None is begun at or after `until`, asked anew for each (on the
+    clock since boot; None: there is no end).  Use with `aclosing`: closing or cancelling kills the child.
     """
     questions = (
         {"url": url, "seconds": per_message.total_seconds(), "until": until(), "message": _words(one)}
@@ -67,7 +67,7 @@ async def send(
                 yield _attempt(next(waiting), answer)
     except ChildEnded as ended:
         log.debug("%s: %s", channel, ended)
-        yield Attempt(next(waiting).delivery_id, str(ended))
+        yield Attempt(next(waiting).delivery_id, str(ended), unknown=ended.asked)
 
 
 async def verify(urls: Mapping[str, str]) -> dict[str, str]:
@@ -100,4 +100,5 @@ def _words(one: Outgoing) -> dict[str, str]:
 
 
 def _attempt(one: Outgoing, answer: Mapping[str, Any]) -> Attempt:
-    return Attempt(one.delivery_id, answer["error"], retryable=bool(answer["retryable"]))
+    retryable, unknown = bool(answer["retryable"]), bool(answer["unknown"])
+    return Attempt(one.delivery_id, answer["error"], retryable=retryable, unknown=unknown)

@@ -43,7 +43,7 @@ def _answer(service: Any, question: dict[str, Any]) -> dict[str, Any]:
         error, retryable = service.send(question["url"], message, seconds=question["seconds"])
     except Exception as exception:  # noqa: BLE001 -- a plugin may raise anything, and its text may hold the URL
         error, retryable = f"the sending process failed ({type(exception).__name__})", True
-    return {"late": False, "error": error, "retryable": retryable}
+    return {"late": False, "error": error, "retryable": retryable, "unknown": error == service.UNANSWERED}
 
 
 def _die_with_parent() -> None:

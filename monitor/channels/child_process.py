@@ -27,7 +27,12 @@ EXCEPTION: Final = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt))\b"
 
 
 class ChildEnded(Exception):
-    """The child gives no more answers; says why, in words that hold nothing of what was asked."""
+    """The child gives no more answers; says why, in words that hold nothing of what was asked.
+
+    `asked`: it had been asked something, and may have done it.
+    """
+
+    asked = False
 
 
 async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> AsyncGenerator[dict[str, Any], None]:
@@ -43,7 +48,12 @@ async def ask(questions: Iterable[Mapping[str, Any]], *, within: timedelta) -> A
         late = f"no answer within {within.total_seconds():g} s"
         for question in questions:
             await _put(process, question)
-            yield await _answer(process, late=late, within=within)
+            try:
+                answer = await _answer(process, late=late, within=within)
+            except ChildEnded as ended:
+                ended.asked = True
+                raise
+            yield answer
     finally:
         await _kill(process)
 

@@ -5,9 +5,10 @@ Refuses to run in the daemon (only the child imports it) and to pass on a word o
 
 import logging
 import re
+import smtplib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode
 from apprise.logger import NotifyLogEntry
@@ -34,9 +35,15 @@ PERMANENT_SMTP: Final = frozenset({530, 534, 535, 550, 551, 553})  # login or ad
 LOGIN_SMTP: Final = frozenset({530, 534, 535})
 LEAST_REDIRECT, LEAST_REFUSAL, LEAST_FAULT = 300, 400, 500
 
+SHARE_OF_READING, SHARE_OF_CONNECTING = 0.9, 0.2  # of the time for a message
+SEND_DATA: Final = smtplib.SMTP.data
+LETTER: Final[list[bool]] = []  # not empty: the letter under way has been sent to the mail server
+
 HTTP_STATUS: Final = re.compile(r"\b(?:error|code|status)=([1-5]\d\d)\b")
 SMTP_STATUS: Final = re.compile(r"\(([245]\d\d), b['\"]|was refused: ([245]\d\d) ")
 NETWORK: Final = "Socket Exception"  # how Apprise's plugins begin what a network library told them
+UNANSWERED: Final = "no answer after the message was sent"  # which may have arrived
+READ_LATE: Final = re.compile(r"Read timed out|read operation timed out")
 CAUSES: Final = (
     (re.compile(r"timed out|timeout", re.IGNORECASE), "no answer"),
     (
@@ -57,6 +64,8 @@ def load() -> None:
     log.propagate = False
     log.setLevel(logging.DEBUG)  # the cause of a failed connection is logged nowhere above
     PLUGINS.load_modules()  # type: ignore[no-untyped-call]
+    # What it sends may arrive, whatever comes then.
+    smtplib.SMTP.data = _send_data  # type: ignore[method-assign,assignment]
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------------
@@ -111,6 +120,7 @@ def send(url: str, message: Mapping[str, str], *, seconds: float) -> Outcome:
     if isinstance(service, str):
         return service, False
     _be_patient(service, seconds)
+    LETTER.clear()
     form = choose_form(service, message)
     apprise = Apprise(service, asset=ASSET)
     result = apprise.notify(
@@ -124,9 +134,20 @@ def send(url: str, message: Mapping[str, str], *, seconds: float) -> Outcome:
 
 
 def _be_patient(service: NotifyBase, seconds: float) -> None:
-    """Wait as long as the parent does: what is given up earlier may have been taken, and would come again and again."""
-    service.socket_connect_timeout = max(service.socket_connect_timeout, seconds)
-    service.socket_read_timeout = max(service.socket_read_timeout, seconds)
+    """Wait nearly as long as the parent does: what is given up earlier may have been taken.
+
+    A host that takes no connection fails before the parent's time is over, for then nothing was sent.
+    """
+    waiting = seconds * SHARE_OF_READING
+    # Mail has one limit for both.
+    connecting = waiting if hasattr(service, "smtp_host") else seconds * SHARE_OF_CONNECTING
+    service.socket_connect_timeout = max(service.socket_connect_timeout, connecting)
+    service.socket_read_timeout = max(service.socket_read_timeout, waiting)
+
+
+def _send_data(server: smtplib.SMTP, message: Any) -> tuple[int, bytes]:
+    LETTER.append(True)
+    return SEND_DATA(server, message)
 
 
 def choose_form(service: NotifyBase, message: Mapping[str, str]) -> NotifyFormat:
@@ -152,6 +173,8 @@ def explain(logs: Iterable[NotifyLogEntry]) -> Outcome:
         return _explain_smtp(int("".join(statuses[-1])))
     if statuses := HTTP_STATUS.findall(told):
         return _explain_http(int(statuses[-1]))
+    if READ_LATE.search(network) or (LETTER and "timed out" in network):
+        return UNANSWERED, True
     for pattern, cause in CAUSES:
         if pattern.search(network):
             return cause, True

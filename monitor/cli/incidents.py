@@ -1,5 +1,6 @@
 """`credit-monitor incidents`: what went wrong, and when it ended."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ def incidents(organization: str | None, config_file: Path | None, style: str, *,
             "resolved_at",
             "credits",
             "pending",
+            "folded",
             "given_up",
         )
-        print_rows(map(_incident_row, rows), columns, style=style, empty="No incident.")
+        table = style == "table"
+        print_rows((_incident_row(row, table=table) for row in rows), columns, style=style, empty="No incident.")
 
 
-def _incident_row(row: Any) -> Row:
+def _incident_row(row: Any, *, table: bool) -> Row:
     return {
         "id": row.id,
         "subject": row.organization or f"account {row.account}",
@@ -50,4 +53,6 @@ def _incident_row(row: Any) -> Row:
         "delivered": row.delivered,
         "pending": row.pending,
         "given_up": row.given_up,
+        "unknown": row.unknown,
+        "folded": len(row.folds) if table else [asdict(fold) for fold in row.folds],
     }

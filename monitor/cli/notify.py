@@ -22,6 +22,8 @@ def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
     outcomes = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
     for channel, error in outcomes.items():
         click.echo(f"{channel}: {'delivered' if error is None else 'NOT delivered: ' + error}")
+    taken = [channel for channel, error in outcomes.items() if error is None]
+    checking.expedite(settings, taken, at=process.wall_clock())
     refused = [channel for channel, error in outcomes.items() if error is not None]
     if refused:
         raise click.exceptions.Exit(DeliveryError.exit_code)

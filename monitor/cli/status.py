@@ -10,12 +10,13 @@ import click
 
 from monitor.cli.options import load, open_reader, row_options
 from monitor.cli.output import format_hours, format_instant, print_rows
-from monitor.model import Rule, Subject
+from monitor.model import OpenIncident, Rule, Subject
 from monitor.text import mask
 
 if TYPE_CHECKING:
     from monitor.config import Settings
     from monitor.query import AccountIncident, ChannelQueue, DaemonRow, OrganizationStatus, SilenceRow
+    from monitor.store.channels import ChannelState
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
@@ -36,15 +37,23 @@ def status(config_file: Path | None, style: str) -> None:
         accounts = query.account_incidents(engine)
         queues = query.channels(engine, since=now - RECENT)
         daemons = query.daemons(engine)
+        down = _down(settings, query.down_channels(engine))
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
         | _quiet(silences, one)
-        | {"paused": _is_paused(settings, one.name)}
+        | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
         for one in organizations
     ]
     print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
-    for line in (*_accounts(accounts), *_channels(queues), *_kept_quiet(settings, silences), *_leader(daemons)):
+    for line in (
+        *_accounts(accounts),
+        *_flapping(organizations),
+        *map(_is_down, down),
+        *_channels(queues),
+        *_kept_quiet(settings, silences),
+        *_leader(daemons),
+    ):
         click.echo(mask(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
@@ -64,6 +73,7 @@ def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
         "state": one.state,
         "severity": one.incidents[0].severity.label if one.incidents else None,
         "open": [i.rule.value for i in one.incidents],
+        "flapping": [incident.rule.value for incident in one.flapping],
         "checked_at": one.checked_at,
         "failure": one.failure.value if one.failure else None,
         "failure_message": one.failure_message,
@@ -109,9 +119,57 @@ def _is_paused(settings: "Settings", name: str) -> bool:
 
 def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
     for one in incidents:
+        if one.incident.calm_since:
+            who = f"account {one.account}" if one.account else "every account"
+            yield _flaps(who, one.incident)
+            continue
         what = "the key is rejected" if one.incident.rule is Rule.CREDENTIAL else "no organization's balance can be had"
         who = f"account {one.account}" if one.account else "every account"
         yield f"{one.incident.severity.label.upper()}: {who}: {what} since {one.incident.opened_at:%Y-%m-%d %H:%M}Z"
+
+
+def _flapping(organizations: "Sequence[OrganizationStatus]") -> Iterator[str]:
+    for organization in organizations:
+        for incident in organization.flapping:
+            yield _flaps(organization.name, incident)
+
+
+def _flaps(who: str, incident: OpenIncident) -> str:
+    times = "once" if incident.returns == 1 else f"{incident.returns} times"
+    now = f"clear since {incident.calm_since:%Y-%m-%d %H:%M}Z" if incident.calm_since else incident.severity.label
+    return f"flapping: {who}: {incident.rule.value} came back {times} since {incident.opened_at:%Y-%m-%d %H:%M}Z, {now}"
+
+
+def _down(settings: "Settings", states: "Sequence[ChannelState]") -> list[dict[str, Any]]:
+    """The channels that are down, since when, why, and who stands in."""
+    from monitor.notify.fallback import stand_in  # noqa: PLC0415
+
+    names = {state.name for state in states}
+    return [
+        {
+            "channel": state.name,
+            "since": state.down_since,
+            "reason": state.reason,
+            "stand_in": stand_in(settings, state.name, names),
+        }
+        for state in states
+        if state.name in settings.channels
+    ]
+
+
+def _down_for(settings: "Settings", organization: str, down: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of them that are to hear of an organization."""
+    from monitor.notify.routing import channels_of  # noqa: PLC0415
+
+    concerned = channels_of(settings, Subject.ORGANIZATION, organization)
+    return [channel for channel in down if channel["channel"] in concerned]
+
+
+def _is_down(channel: dict[str, Any]) -> str:
+    stands_in = f"{channel['stand_in']} stands in" if channel["stand_in"] else "nobody stands in"
+    return (
+        f"channel {channel['channel']}: DOWN since {channel['since']:%Y-%m-%d %H:%M}Z: {channel['reason']}; {stands_in}"
+    )
 
 
 def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
@@ -119,9 +177,11 @@ def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
     for queue in queues:
         channel, tried = f"channel {queue.channel}", queue.pending - queue.held
         if queue.refusal:
-            yield f"{channel}: refused for good: {queue.refusal} ({tried} waiting, tried on every 5 minutes)"
+            yield f"{channel}: refused for good: {queue.refusal} ({tried} waiting, tried on every hour at least)"
         elif queue.retrying:
             yield f"{channel}: {tried} waiting, last error: {queue.last_error}"
+        if queue.folded:
+            yield f"{channel}: {queue.folded} older told with what waits"
         if queue.given_up:
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:

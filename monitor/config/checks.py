@@ -230,6 +230,18 @@ def _slow_checks(poll: Poll, mistakes: Mistakes) -> Iterator[str]:
         yield "poll.deadline: is not shorter than poll.every; a check that hangs delays the account's next poll"
 
 
+def deaf_fallbacks(settings: Settings) -> Iterator[str]:
+    """Yield a warning where a channel that stands in for another one would not hear what that one hears."""
+    for name, channel in settings.channels.items():
+        place = f"channels.{name}.fallback"
+        for fallback in (settings.channels[other] for other in settings.fallbacks(name)):
+            while_it_does = f"{place}: while {fallback.name} stands in, nobody hears of"
+            if fallback.min_severity > channel.min_severity:
+                yield f"{while_it_does} what is below {fallback.min_severity.label} (its min_severity)"
+            elif fallback.quiet_hours not in (None, channel.quiet_hours):
+                yield f"{while_it_does} a warning in its quiet_hours"
+
+
 # --- before it is used ------------------------------------------------------------------------------------------------
 
 

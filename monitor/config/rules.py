@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from monitor.config.fields import Share
 from monitor.config.schema import Key, Ladder, RulesTable, Spend
+from monitor.judge import flapping_window
 from monitor.model import Rules, Rung, Severity, SpendLimit
 
 BANDS: Final = {"credits": Decimal("1.05"), "runway": Decimal("1.25")}  # the clear level where none is given
@@ -24,6 +25,7 @@ def default_rules(every: timedelta) -> Rules:
         credits=_rungs(credits_ladder, BANDS["credits"]),
         runway=_rungs(runway_ladder, BANDS["runway"]),
         stale_after=max(SHORTEST_STALE, 3 * every),
+        quiet=flapping_window(every),
     )
 
 

@@ -7,7 +7,7 @@ slotted dataclasses, as there may be 50,000 organizations; rules are models, whi
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from datetime import timedelta
@@ -313,6 +313,15 @@ class Settings(FileSettings):
     def channel_url(self, channel: str) -> str:
         """Return the Apprise URL of a channel, read now; raise `ConfigError` when it cannot be had."""
         return self.urls[channel].read()
+
+    def fallbacks(self, channel: str) -> Iterator[str]:
+        """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
+        seen = {channel}
+        name = self.channels[channel].fallback
+        while name is not None and name not in seen:
+            yield name
+            seen.add(name)
+            name = self.channels[name].fallback
 
     def heartbeat_url(self) -> str | None:
         """Return the URL that is called after every poll, read now, or None; raise `ConfigError` as above."""

@@ -83,6 +83,7 @@ class Leadership:
     heartbeat: Heartbeat
     stopping: asyncio.Event  # the process is to end: then the leadership ends within STOP_TIMEOUT
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
+    mended: frozenset[str] = frozenset()  # channels whose URL has changed
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
@@ -147,6 +148,7 @@ class Leadership:
             leader_lock=self.leader_lock,
             carried_over=carried_over,
             counters=self.counters,
+            mended=self.mended,
         )
 
     def _plan(self, parts: Parts) -> Schedule:

@@ -216,9 +216,11 @@ class Daemon:
             counters=state.counters,
             heartbeat=state.heartbeat,
             stopping=state.stopping,
+            mended=state.mended,
         )
         try:
             await leadership.begin(state.carried_over)
+            state.mended -= leadership.mended
             self._ready()
             state.carried_over = await leadership.lead()
         except ConfigError as error:
@@ -334,6 +336,7 @@ class Daemon:
     async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""
         await self._use_outside(settings)
+        self.state.mended |= _changed_channels(self.state.settings, settings)
         log.info("the configuration was reloaded")
         self.state.settings, self.state.refused = settings, None
         if self.state.leadership:
@@ -399,6 +402,13 @@ class LoopErrors:
         elif loop.time() - self._logged_at.get(error.errno, -math.inf) >= self.AGAIN_AFTER:
             self._logged_at[error.errno] = loop.time()
             log.error("in the event loop: %s: %s", context["message"], (error.strerror or "").lower())
+
+
+def _changed_channels(before: Settings, after: Settings) -> frozenset[str]:
+    """The channels that lead elsewhere than before."""
+    return frozenset(
+        name for name in after.channels if name in before.channels and before.urls[name].value != after.urls[name].value
+    )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -37,6 +37,7 @@ class ProcessState:
     proven: Settings | None = None  # those of the last leadership that could begin
     refused: str | None = None  # why the configuration that was read last is not in force
     led_last: bool = False  # no other daemon was seen to lead since this one did
+    mended: frozenset[str] = frozenset()  # channels whose URL a reload has changed
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to

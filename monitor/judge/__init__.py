@@ -16,16 +16,18 @@ level):
 
 Laws: judging the same snapshot twice changes nothing.  Unknown never opens and never closes.  Opened and resolved
 alternate.  Two reminders are never closer than allowed.  Inside the band nothing else is said.  Judging goes by order
-of arrival, not by the clock.
+of arrival, not by the clock.  What of it is told when an incident comes back again and again is `flapping`'s to say.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from monitor.forecast import Runway, Unknown
-from monitor.judge.current import advance, apply, last_outcome
+from monitor.judge.current import advance, apply, is_firing, last_outcome
+from monitor.judge.flapping import window as flapping_window
 from monitor.judge.outage import Extent, Incidents, Outage, Tally, extent, judge_outage, may_begin, never_listed
 from monitor.judge.readings import (
     Reading,
@@ -38,12 +40,12 @@ from monitor.judge.readings import (
     read_spend,
     read_stale,
 )
-from monitor.judge.verdicts import TABLE, Counts, Signal, confirmed, count, verdict_of
+from monitor.judge.verdicts import TABLE, Counts, Signal, by_table, confirmed, count, verdict_of
 from monitor.model import (
     Check,
-    Failure,
     Organization,
     Reason,
+    Rejections,
     Rule,
     Rules,
     Severity,
@@ -63,6 +65,8 @@ __all__ = [
     "apply",
     "end",
     "extent",
+    "flapping_window",
+    "is_firing",
     "is_overdue",
     "judge",
     "judge_account",
@@ -72,6 +76,9 @@ __all__ = [
     "never_listed",
     "reconcile",
 ]
+
+
+NO_REJECTION: Final = Rejections()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,8 @@ def judge(
     }
     verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
     # Whatever else explains the silence has an incident of its own: one cause, one message.
-    explained = explained or Rule.ACCESS in incidents or any(v.rule is Rule.ACCESS for v in verdicts)
+    denied = next((verdict for verdict in verdicts if verdict.rule is Rule.ACCESS), None)
+    explained = explained or is_firing(incidents, Rule.ACCESS) or denied is not None
     stale = {Rule.STALE: read_stale(after, rules, check.ended_at, explained=explained)}
     last, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
     after = after if counts == after.confirmations else replace(after, confirmations=counts)
@@ -117,11 +125,25 @@ def judge(
 
 
 def judge_account(
-    incidents: Incidents, outcome: Snapshot | Failure, *, rules: Rules, at: datetime
-) -> tuple[Verdict, ...]:
-    """Judge what one check says of its account's key: 401 opens at once, any fresh snapshot resolves."""
-    reading = {Rule.CREDENTIAL: read_credential(outcome)}
-    return tuple(_verdicts(reading, incidents, {}, replace(rules, confirm_checks=1), at)[0])
+    incidents: Incidents, check: Check, *, rejections: Rejections = NO_REJECTION, rules: Rules
+) -> tuple[tuple[Verdict, ...], Rejections]:
+    """Judge what one check says of its account's key: 401 opens, any fresh snapshot of a poll without a 401 resolves.
+
+    `rejections` are the polls of the account whose key was refused, up to this check; those up to and with it are
+    returned with the verdicts.  As many in a row as `confirm_checks` says have to be refused.
+    """
+    poll_at = check.poll_at or check.ended_at
+    reading = read_credential(check.outcome)
+    if below(reading) and poll_at != rejections.poll_at:
+        rejections = Rejections(rejections.polls + 1, poll_at)
+    elif reading is not None and not below(reading):
+        if poll_at == rejections.poll_at:
+            return (), rejections  # a vendor of two minds: refused, and answered, in one poll
+        rejections = NO_REJECTION
+    reached = below(reading) if rejections.polls >= rules.confirm_checks else frozenset()
+    incident = incidents.get(Rule.CREDENTIAL)
+    verdict = verdict_of(Rule.CREDENTIAL, reading, incident, reached=reached, rules=rules, at=check.ended_at)
+    return ((verdict,) if verdict else ()), rejections
 
 
 def reconcile(
@@ -129,7 +151,6 @@ def reconcile(
     *,
     incidents: Incidents,
     rules: Rules,
-    at: datetime,
     runway: Runway | Unknown | None = None,
     spent: Decimal | None = None,
 ) -> tuple[Verdict, ...]:
@@ -146,19 +167,23 @@ def reconcile(
         readings[Rule.CREDITS] = read_credits(last, rules, top_up=_top_up(organization))
         readings[Rule.RUNWAY] = read_runway(last, rules, runway) if rules.runway else ()
         readings[Rule.SPEND] = read_spend(last, rules.spend, spent)
-    ended = []
-    for rule, reading in readings.items():
-        said = verdict_of(rule, reading, incidents.get(rule), reached=frozenset(), rules=rules, at=at)
-        if said and said.reason is not Reason.REMINDER:
-            ended.append(replace(said, reconfigured=True))
-    return tuple(ended)
+    verdicts: list[Verdict] = []
+    for rule, incident in incidents.items():
+        reading = readings.get(rule)
+        if reading == () and not incident.is_firing:
+            verdicts += end({rule: incident})  # it flaps, and is calm at present
+        verdict = by_table(rule, reading, incident, reached=frozenset()) if incident.is_firing else None
+        if verdict and verdict.reason is not Reason.REMINDER:
+            verdicts.append(replace(verdict, reconfigured=True))
+    return tuple(verdicts)
 
 
 def end(incidents: Incidents) -> tuple[Verdict, ...]:
-    """What the removal of a subject from the configuration ends: everything."""
+    """Return what the removal of a subject from the configuration ends: everything that is open."""
     return tuple(
         Verdict(rule, Reason.RESOLVED, incident.severity, incident.severity, reconfigured=True)
         for rule, incident in incidents.items()
+        if incident.ended_at is None
     )
 
 
@@ -166,7 +191,8 @@ def level(organization: Organization, incidents: Incidents, rules: Rules) -> Sev
     """The worst current level of an organization, confirmed or not; None when nothing is below."""
     last = last_outcome(organization)
     reached = below(read_credits(last, rules, top_up=_top_up(organization))) if last else frozenset()
-    return max((*reached, *(incident.severity for incident in incidents.values())), default=None)
+    firing = (incident.severity for incident in incidents.values() if incident.is_firing)
+    return max((*reached, *firing), default=None)
 
 
 def _top_up(organization: Organization) -> Decimal | None:
@@ -181,12 +207,12 @@ def _verdicts(
     confirm = rules.confirm_checks
     for rule, reading in readings.items():
         incident = incidents.get(rule) if incidents else None
-        if incident is None and not counts and not below(reading):
+        if (incident is None or incident.ended_at) and not counts and not below(reading):
             continue  # ok, and nothing speaks against it: nearly every check of a replay ends here
         if confirm > 1 and reading is not None:
             counts = count(rule, reading, counts, confirm)
         reached = confirmed(rule, reading, counts, confirm)
-        said = verdict_of(rule, reading, incident, reached=reached, rules=rules, at=at)
-        if said:
-            verdicts.append(said)
+        verdict = verdict_of(rule, reading, incident, reached=reached, rules=rules, at=at)
+        if verdict:
+            verdicts.append(verdict)
     return verdicts, counts

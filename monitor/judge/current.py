@@ -43,20 +43,60 @@ def last_outcome(organization: Organization) -> Snapshot | Failure | None:
     return organization.snapshot
 
 
+def is_firing(incidents: Mapping[Rule, OpenIncident], rule: Rule) -> bool:
+    """Return whether a rule's present reading is bad."""
+    incident = incidents.get(rule)
+    return incident is not None and incident.is_firing
+
+
 def apply(
     incidents: Mapping[Rule, OpenIncident], verdict: Verdict, *, at: datetime, topped_up: Decimal = Decimal(0)
 ) -> tuple[OpenIncident, dict[Rule, OpenIncident]]:
-    """Return the verdict's incident, and the open incidents of its subject after it.
+    """Return the verdict's incident, and the incidents of its subject after it.
 
-    An incident that it opened has the id 0 until it is stored; one that it resolved is returned as it stood.
-    `topped_up` is what the organization had topped up, in all, at that instant.
+    An incident that it opened has the id 0 until it is stored.  One that ended stays among them, because it may come
+    back; one that the configuration ended does not.  `topped_up` is what the organization had topped up, in all, then.
     """
     before = incidents.get(verdict.rule)
-    if before is None:
-        incident = OpenIncident(0, verdict.rule, verdict.severity, at, topped_up)
-    elif verdict.reason is Reason.RESOLVED:
-        return before, {rule: incident for rule, incident in incidents.items() if rule is not verdict.rule}
+    is_over = before is not None and before.ended_at is not None
+    if before is None or (is_over and not verdict.returned):
+        incident = OpenIncident(
+            0, verdict.rule, verdict.severity, at, topped_up, told_at=at, worst_told=verdict.severity, tellings=1
+        )
     else:
-        reminders = before.reminders + 1 if verdict.reason is Reason.REMINDER else 0
-        incident = replace(before, severity=verdict.severity, told_at=at, reminders=reminders)
-    return incident, {**incidents, verdict.rule: incident}
+        incident = _told(_changed(before, verdict, at), verdict, at)
+    after = {**incidents, verdict.rule: incident}
+    if verdict.reconfigured and verdict.reason is Reason.RESOLVED:
+        del after[verdict.rule]
+    return incident, after
+
+
+def _changed(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
+    """An incident as a verdict leaves it, whoever hears of that."""
+    if verdict.reason is Reason.RESOLVED:
+        return replace(incident, ended_at=at, calm_since=None)
+    return replace(
+        incident,
+        severity=incident.severity if verdict.calm else verdict.severity,
+        ended_at=None,
+        calm_since=(incident.calm_since or at) if verdict.calm else None,
+        eased_at=at if verdict.reason is Reason.EASED and not verdict.calm else incident.eased_at,
+        returns=incident.returns + verdict.returned,
+        returned_at=at if verdict.returned else incident.returned_at,
+    )
+
+
+def _told(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
+    """The same after everybody heard of it."""
+    if not verdict.told:
+        return incident
+    is_reminder = verdict.reason is Reason.REMINDER
+    ended = at if verdict.reason is Reason.RESOLVED else incident.end_told_at
+    return replace(
+        incident,
+        told_at=at,
+        worst_told=max(incident.worst_told or incident.severity, verdict.severity),
+        reminders=incident.reminders + 1 if is_reminder else 0,
+        tellings=incident.tellings + (not is_reminder),
+        end_told_at=None if verdict.quiet_for else ended,  # the first return takes the first end back
+    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from monitor.judge.current import advance
+from monitor.judge.current import advance, is_firing
 from monitor.judge.readings import NOTICE, Position, Reading, is_overdue
 from monitor.judge.verdicts import verdict_of
 from monitor.model import Check, OpenIncident, Organization, Rule, Rules, Snapshot, Verdict
@@ -61,7 +61,7 @@ def may_begin(
 
     `incidents` are the organization's own, `of_account` its account's.
     """
-    if Rule.CREDENTIAL in of_account or Rule.STALE in incidents or Rule.ACCESS in incidents:
+    if is_firing(of_account, Rule.CREDENTIAL) or is_firing(incidents, Rule.STALE) or is_firing(incidents, Rule.ACCESS):
         return False
     return is_overdue(advance(organization, check), rules, check.ended_at)
 
@@ -73,7 +73,7 @@ def never_listed(
 
     `known` counts its watched organizations; `first_failed_at` is when its list could not be had for the first time.
     """
-    if known or rules.stale_after is None or first_failed_at is None or Rule.CREDENTIAL in of_account:
+    if known or rules.stale_after is None or first_failed_at is None or is_firing(of_account, Rule.CREDENTIAL):
         return False
     return check.ended_at - first_failed_at > rules.stale_after
 
@@ -92,7 +92,7 @@ def judge_outage(check: Check, reach: Extent, *, everything: Incidents, account:
     While everything is out, no account is said to be.
     """
     whole = _judge(check, everything, is_out=reach is Extent.EVERYTHING, rules=rules)
-    stands = bool(everything) or any(verdict.rule is Rule.OUTAGE for verdict in whole)
+    stands = is_firing(everything, Rule.OUTAGE) or any(verdict.rule is Rule.OUTAGE for verdict in whole)
     is_out = reach is Extent.ACCOUNT and not stands
     return Outage(whole, _judge(check, account, is_out=is_out, rules=rules))
 

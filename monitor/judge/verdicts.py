@@ -6,6 +6,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from monitor.judge import flapping
 from monitor.judge.readings import Position, Reading, below
 from monitor.model import OpenIncident, Reason, Rule, Rules, Rung, Severity, Verdict
 
@@ -62,11 +63,31 @@ def verdict_of(
     rules: Rules,
     at: datetime,
 ) -> Verdict | None:
-    """The table's answer; `reached` are the rungs that are below and confirmed."""
-    before = incident.severity if incident else None
+    """Return what is decided: the table's answer, dampened where the incident flaps.
+
+    `reached` are the rungs that are below and confirmed; `incident` is the rule's last one, which may have ended a
+    short while ago, or be calm at present.
+    """
+    incident = flapping.going_on(incident, at, rules.quiet)
+    verdict = by_table(rule, reading, incident, reached=reached)
+    if verdict is None:
+        is_clear = reading is not None and incident is not None and incident.calm_since is not None
+        return flapping.calm_verdict(incident, at=at, quiet=rules.quiet) if is_clear and incident else None
+    if incident is not None:
+        verdict = flapping.dampen(verdict, incident, at=at, quiet=rules.quiet)
+    if verdict.reason is Reason.REMINDER and not verdict.hourly:
+        return verdict if incident and reminder_is_due(incident, rules, at) else None
+    return verdict
+
+
+def by_table(
+    rule: Rule, reading: Reading, incident: OpenIncident | None, *, reached: frozenset[Severity]
+) -> Verdict | None:
+    """Return the table's answer; a reminder is told only when it is due."""
+    before = incident.severity if incident and incident.is_firing else None
     standing = _standing(reading, before, reached)
     reason = TABLE[before is not None, _signal(before, standing, unknown=reading is None)]
-    if reason is None or (reason is Reason.REMINDER and not (incident and reminder_is_due(incident, rules, at))):
+    if reason is None:
         return None
     rung = standing or next((rung for rung, _ in reversed(reading or ())), None)
     severity = standing.severity if standing else before
@@ -75,7 +96,7 @@ def verdict_of(
 
 
 def reminder_is_due(incident: OpenIncident, rules: Rules, at: datetime) -> bool:
-    """Whether the gap that its severity allows has passed since it was last said; the gaps grow."""
+    """Return whether the gap that its severity allows has passed since it was last said; the gaps grow."""
     gaps = rules.remind.get(incident.severity, ())
     if not gaps:
         return False

@@ -3,14 +3,14 @@
 Names that the vendor or a user chose reach every form of a message as one harmless line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import figures
-from monitor.message.alert import headline, lead
+from monitor.message.alert import headline, lead, span
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
@@ -42,11 +42,14 @@ __all__ = [
 TWICE: Final = "the same id twice is the same message twice"
 
 
-def render(notification: Notification, *, timezone: ZoneInfo) -> Message:
-    """Return a notification as a message, with the figures it was judged by; instants in UTC and in `timezone`."""
+def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[Notification] = ()) -> Message:
+    """Return a notification as a message, with the figures it was judged by; instants in UTC and in `timezone`.
+
+    `folded` are older ones of its incident that were not delivered, and are told with it.
+    """
     foreign = figures.foreign(notification.facts)
     section = Section(
-        lead=lead(notification),
+        lead=_lead(notification, folded, timezone),
         rows=tuple(figures.rows(notification, timezone=timezone)),
         foreign=foreign,
     )
@@ -54,25 +57,32 @@ def render(notification: Notification, *, timezone: ZoneInfo) -> Message:
         Layout(
             subject=Phrase(headline(notification, timezone=timezone), foreign),
             sections=(section,),
-            footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": notification.id}),
+            footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": _ids(notification, folded)}),
             colour=_colour(notification),
         )
     )
 
 
-def render_group(notifications: Sequence[Notification], *, timezone: ZoneInfo) -> Message:
+def render_group(
+    notifications: Sequence[Notification],
+    *,
+    timezone: ZoneInfo,
+    folded: Mapping[str, Sequence[Notification]] = MappingProxyType({}),
+) -> Message:
     """Return one message for notifications that came due together (at least one), worst first and resolved ones last.
 
-    All headlines stand before any detail: a service that cuts long messages then cuts no notification.
+    All headlines stand before any detail: a service that cuts long messages then cuts no notification.  `folded` has,
+    by a notification's id, the older ones that are told with it.
     """
     if len(notifications) == 1:
-        return render(notifications[0], timezone=timezone)
+        return render(notifications[0], timezone=timezone, folded=folded.get(notifications[0].id, ()))
     ordered = sorted(notifications, key=_sort_key)
     headlines = tuple(_headline(notification, timezone) for notification in ordered)
+    members = (_member(notification, folded.get(notification.id, ()), timezone) for notification in ordered)
     return lay_out(
         Layout(
             subject=Phrase(f"{headlines[0].template} (and {len(ordered) - 1} more)", headlines[0].foreign),
-            sections=(Section(items=headlines), *(_member(notification, timezone) for notification in ordered)),
+            sections=(Section(items=headlines), *members),
             footer=Phrase(f"credit-monitor, {len(ordered)} notifications ({TWICE})"),
             colour=_colour(ordered[0]),
         )
@@ -107,13 +117,24 @@ def _headline(notification: Notification, timezone: ZoneInfo) -> Phrase:
     return Phrase(headline(notification, timezone=timezone), figures.foreign(notification.facts))
 
 
-def _member(notification: Notification, timezone: ZoneInfo) -> Section:
+def _lead(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> tuple[str, ...]:
+    late = (span(notification, folded, timezone=timezone),) if folded else ()
+    return (*lead(notification), *late)
+
+
+def _ids(notification: Notification, folded: Sequence[Notification]) -> str:
+    """All that a message tells, by which a double can be recognised."""
+    older = ", ".join(one.id for one in folded)
+    return f"{notification.id}, with {older}" if older else notification.id
+
+
+def _member(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> Section:
     return Section(
         heading=headline(notification, timezone=timezone),
-        lead=lead(notification),
+        lead=_lead(notification, folded, timezone),
         rows=(*figures.rows(notification, timezone=timezone), ("Notification", "{id}")),
         colour=_colour(notification),
-        foreign={"id": notification.id, **figures.foreign(notification.facts)},
+        foreign={"id": _ids(notification, folded), **figures.foreign(notification.facts)},
     )
 
 

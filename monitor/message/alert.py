@@ -3,6 +3,7 @@
 Foreign words stay templates, filled in by `layout`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,8 @@ def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
     """Return the subject line, which must suffice alone."""
     facts, wording = notification.facts, _wording(notification)
     severity = notification.severity.label.upper()
+    if facts.calm:
+        return f"{severity}: {wording.topic} of {wording.whose} came and went {_times(facts)}, clear now"
     match notification.reason:
         case Reason.RESOLVED if facts.reconfigured:
             return f"CLOSED: {wording.topic} of {wording.whose}: the configuration changed"
@@ -35,8 +38,48 @@ def lead(notification: Notification) -> tuple[str, ...]:
     facts, wording = notification.facts, _wording(notification)
     if notification.reason is Reason.RESOLVED:
         return (_reconfigured_ending(facts) if facts.reconfigured else _ending(facts, wording),)
-    text = f"{wording.lead(facts)}{_change(notification)}"
+    if facts.calm:
+        return (f"{_capital(wording.topic)} of {wording.whose} came and went {_times(facts)}. It is clear now.",)
+    text = f"{wording.lead(facts)}{_change(notification)}{_comes_and_goes(facts)}"
     return (text, wording.advice) if wording.advice else (text,)
+
+
+def span(notification: Notification, folded: Sequence[Notification], *, timezone: ZoneInfo) -> str:
+    """What was not delivered before, and is told with this notification: `warning since 14:02, resolved 14:20`."""
+    told = (*folded, notification)
+    zoned = [one.facts.at.astimezone(timezone) for one in told]
+    style = "%H:%M" if len({at.date() for at in zoned}) == 1 else "%Y-%m-%d %H:%M"
+    steps = ", ".join(f"{_step(one)} {at:{style}}" for one, at in zip(told, zoned, strict=True))
+    return f"Not delivered before now: {steps} ({timezone})."
+
+
+def _step(notification: Notification) -> str:
+    severity = notification.severity.label
+    if notification.facts.calm:
+        return "clear"
+    match notification.reason:
+        case Reason.RESOLVED:
+            return "closed" if notification.facts.reconfigured else "resolved"
+        case Reason.EASED:
+            return f"only {severity} since"
+        case Reason.REMINDER:
+            return f"still {severity}"
+        case _:
+            return f"{severity} since"
+
+
+def _comes_and_goes(facts: Facts) -> str:
+    """What an incident that came back says of that, and of what is told from now on."""
+    if facts.quiet_for is not None:
+        quiet = format_duration(facts.quiet_for)
+        return (
+            f" It is back. Until it has been quiet for {quiet}, only what is worse is told, and once an hour how it is."
+        )
+    return f" It came back {_times(facts)}." if facts.returns else ""
+
+
+def _times(facts: Facts) -> str:
+    return "once" if facts.returns == 1 else f"{facts.returns} times"
 
 
 def _wording(notification: Notification) -> Wording:
@@ -67,9 +110,13 @@ def _open_for(facts: Facts, wording: Wording) -> str:
     return f" (for {format_duration(facts.at - facts.opened_at)})"
 
 
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _ending(facts: Facts, wording: Wording) -> str:
     ended = wording.ended(facts)
-    text = (f"{ended[:1].upper()}{ended[1:]}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
+    text = (f"{_capital(ended)}.", wording.why_ended(facts), _lasted(facts, "It lasted"))
     return " ".join(filter(None, text))
 
 

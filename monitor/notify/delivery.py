@@ -1,33 +1,49 @@
-"""Takes what is due from the outbox, sends it, marks it afterwards: at least once, in order per incident and channel.
+"""Takes what is due from the outbox, sends it, marks it afterwards: at least once, nothing older after something newer.
 
-Refuses to decide what is said.  A channel that hangs holds up itself alone; its child is killed with us.
+A channel that hangs holds up itself alone, and what is worse than what it hangs in waits ten seconds at most.  Children
+are killed with us.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from monitor import channels
+from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.message import render_group
 from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
-from monitor.store import outbox
-from monitor.store.outbox import GATHERING, Fallback
+from monitor.notify import fallback
+from monitor.notify.fallback import Outcome
+from monitor.store import channels as stored_channels
+from monitor.store import deliveries
+from monitor.store.channels import ChannelState
+from monitor.store.outbox import GATHERING
 from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
 CHILDREN: Final = 16
-LONGEST_WAIT: Final = 5.0  # seconds between looks, for what another process put into the outbox
+LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
+HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
+NO_WAIT: Final = timedelta(0)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sending:
+    """The message that is under way on a channel."""
+
+    urgency: int
+    began: float  # on the event loop's clock
+    overtaken: asyncio.Event = field(default_factory=asyncio.Event)  # something worse waits for the channel
 
 
 class Deliverer:
@@ -37,27 +53,34 @@ class Deliverer:
         self,
         store: Store,
         urls: Mapping[str, str],
-        fallbacks: Mapping[str, Fallback],
+        settings: Settings,
         *,
-        timezone: ZoneInfo,
         clock: Callable[[], datetime],
         counters: Counters,
         until: Callable[[], float | None] = lambda: None,
+        is_polling: Callable[[], bool] = lambda: False,
+        catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
     ) -> None:
-        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end."""
+        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
+
+        While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
+        is open and was given up meanwhile.
+        """
         self._until = until
         self._store = store
         self._urls = urls
-        self._fallbacks = fallbacks
-        self._timezone = timezone
+        self._settings = settings
         self._clock = clock
         self._counters = counters
+        self._is_polling = is_polling
+        self._catch_up = catch_up
         self._busy: dict[str, asyncio.Task[bool]] = {}
+        self._sending: dict[str, Sending] = {}
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
         self._children = asyncio.Semaphore(CHILDREN)
         self._woken = asyncio.Event()
         self._finishing = False
-        self._ahead = timedelta(0)  # what comes due so soon is due
+        self._draining = False
         self.turned_at = time.monotonic()  # of its last look into the outbox
 
     def wake(self) -> None:
@@ -77,7 +100,7 @@ class Deliverer:
 
     async def drain(self) -> None:
         """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
-        self._ahead = GATHERING
+        self._draining = True
         while await self._start_due():
             if not any(await asyncio.gather(*self._busy.values())):
                 return
@@ -93,22 +116,57 @@ class Deliverer:
         if self._busy:
             await asyncio.wait(list(self._busy.values()), timeout=timeout)
 
+    # --- what is due --------------------------------------------------------------------------------------------------
+
     async def _start_due(self) -> bool:
         """Start sending on every channel that has something due and is not busy."""
         if self._finishing:
             return False
-        now = self._clock() + self._ahead
         try:
-            waiting = await self._store.write(lambda tx: outbox.due_channels(tx, now))
+            due, states = await self._look()
         except DatabaseError as error:
             log.debug("the outbox cannot be read: %s", error)
             return False
-        starting = [name for name in self._urls if name in waiting and name not in self._busy]
+        for name, sending in self._sending.items():
+            if due.get(name, 0) > sending.urgency:
+                sending.overtaken.set()
+        now = self._clock()
+        paused = {name for name, state in states.items() if state.is_paused(now)}
+        starting = [name for name in self._urls if name in due and name not in self._busy and name not in paused]
         for name in starting:
             task = asyncio.create_task(self._send(name), name=f"deliver {name}")
             self._busy[name] = task
             task.add_done_callback(partial(self._finished, name))
         return bool(starting)
+
+    async def _look(self) -> tuple[dict[str, int], dict[str, ChannelState]]:
+        """Look into the outbox, after what the clock alone says of the channels."""
+        due, states = await self._store.write(self._read, fenced=False)
+        # What is due is tried now, and that tells more than the clock.
+        tried = {name for name in due if name not in self._busy}
+        overdue = [name for name, state in states.items() if name not in tried and self._is_overdue(name, state)]
+        if not overdue:
+            return due, states
+        for name in overdue:
+            await self._go_down(name)
+        return await self._store.write(self._read, fenced=False)
+
+    def _read(self, tx: Transaction) -> tuple[dict[str, int], dict[str, ChannelState]]:
+        return deliveries.due_channels(tx, self._clock(), ahead=self._ahead()), stored_channels.load(tx)
+
+    def _ahead(self) -> timedelta:
+        """How much earlier than it would be what is new is due: nothing more will come while nothing polls."""
+        return GATHERING if self._draining or not self._is_polling() else NO_WAIT
+
+    def _is_overdue(self, name: str, state: ChannelState) -> bool:
+        configured = self._settings.channels.get(name)
+        if configured is None:
+            return False
+        return fallback.is_overdue(state, at=self._clock(), fallback_after=configured.fallback_after)
+
+    async def _go_down(self, name: str) -> None:
+        at = self._clock()
+        _log_down(name, await self._store.write(lambda tx: fallback.go_down(tx, self._settings, name, at=at)))
 
     def _finished(self, name: str, task: asyncio.Task[bool]) -> None:
         del self._busy[name]
@@ -131,28 +189,55 @@ class Deliverer:
     # --- one channel --------------------------------------------------------------------------------------------------
 
     async def _send(self, channel: str) -> bool:
-        """Send what is due on one channel; True when something was delivered, so that there may be more."""
+        """Send what is due on one channel; True when there may be more to send, there or elsewhere."""
         try:
             return await self._send_due(channel)
         except Exception:
             log.exception("%s: what is due could not be sent", channel)
             return False
+        finally:
+            self._sending.pop(channel, None)
 
     async def _send_due(self, channel: str) -> bool:
-        delivered = False
+        more = False
         async with self._children:
-            groups = {group[0].id: group for group in await self._claim(channel)}
-            outgoing = [self._outgoing(group) for group in groups.values()]
+            groups = await self._claim(channel)
+            outgoing = [self._outgoing(group) for group in groups]
             url, until = self._urls[channel], self._until
             async with aclosing(channels.send(channel, url, outgoing, until=until)) as attempts:
-                async for attempt in attempts:
-                    delivered |= await self._mark(groups[attempt.delivery_id], attempt)
-        return delivered
+                while groups and (attempt := await self._attempt(attempts, groups[0])):
+                    group = groups.pop(0)
+                    outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
+                    if outcome is None:
+                        continue
+                    more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
+                    # What ended early ended its child, too; what waits for a channel that is back is joined.
+                    if outcome.is_overtaken or outcome.came_up or attempt.unknown:
+                        break
+        return more
+
+    async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:
+        """Wait for the outcome of the message under way, not for long while something worse waits; None: no more."""
+        clock = asyncio.get_running_loop().time
+        urgency = max(map(deliveries.urgency, group))
+        sending = self._sending[group[0].channel] = Sending(urgency, clock())
+        answer = asyncio.create_task(_next(attempts))
+        overtaken = asyncio.create_task(sending.overtaken.wait())
+        try:
+            await asyncio.wait((answer, overtaken), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((answer,), timeout=max(sending.began + HURRIED - clock(), 0))
+            if answer.done():
+                return answer.result()
+            return Attempt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits", unknown=True)
+        finally:
+            overtaken.cancel()
+            answer.cancel()
+            await asyncio.gather(answer, overtaken, return_exceptions=True)
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
-        now = self._clock() + self._ahead
+        now, ahead = self._clock(), self._ahead()
         try:
-            return await self._store.write(lambda tx: outbox.claim_due(tx, channel, now, limit=BATCH))
+            return await self._store.write(lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead))
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -163,7 +248,8 @@ class Deliverer:
         """One message for what came due together."""
         words = [delivery.said for delivery in group if isinstance(delivery.said, Message)]
         said = [delivery.said for delivery in group if isinstance(delivery.said, Notification)]
-        message = words[0] if words else render_group(said, timezone=self._timezone)
+        folded = {delivery.said.id: delivery.folded for delivery in group if isinstance(delivery.said, Notification)}
+        message = words[0] if words else render_group(said, timezone=self._settings.timezone, folded=folded)
         return channels.Outgoing(
             group[0].id,
             message,
@@ -171,56 +257,81 @@ class Deliverer:
             resolved=bool(said) and all(one.reason is Reason.RESOLVED for one in said),
         )
 
-    async def _mark(self, group: list[Delivery], attempt: Attempt) -> bool:
-        """Keep the outcome, however long the database is away: what is not marked would be sent again."""
+    async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
+        """Keep the outcome, however long the database is away: what is not marked would be sent again.
+
+        None when another daemon leads, and it is for that one to say.
+        """
         at = self._clock()  # one instant for all: what failed together comes due together
 
-        def mark(tx: Transaction) -> list[DeliveryState]:
-            fallback = self._fallbacks.get(group[0].channel)
-            return [
-                outbox.record_attempt(tx, replace(attempt, delivery_id=one.id), at=at, fallback=fallback)
-                for one in group
-            ]
+        def keep(tx: Transaction) -> Outcome:
+            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining)
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
         fenced = attempt.error is not None
         while True:
             try:
                 # Shielded: a delivery that is cancelled now has gone out all the same.
-                states = await asyncio.shield(self._store.write(mark, fenced=fenced))
+                outcome = await asyncio.shield(self._store.write(keep, fenced=fenced))
             except LeaseLost:
-                return False
+                return None
             except DatabaseError:
                 await asyncio.sleep(1)
                 continue
-            for state in states:
+            for state in outcome.states:
                 self._counters.attempted(group[0].channel, _outcome(state))
-            self._log(group, attempt, states)
-            return attempt.error is None or group[0].channel in self._fallbacks
+            self._log(group, attempt, outcome)
+            if outcome.came_up:
+                await self._tell_again(group[0].channel)
+            return outcome
 
-    def _log(self, group: list[Delivery], attempt: Attempt, states: list[DeliveryState]) -> None:
+    async def _tell_again(self, channel: str) -> None:
+        """Tell a channel that was down of what is open, and was given up meanwhile."""
+        try:
+            await self._store.write(lambda tx: self._catch_up(tx, channel))
+        except DatabaseError as error:
+            log.warning("%s: what is open could not be told again: %s", channel, error)
+
+    # --- the log ------------------------------------------------------------------------------------------------------
+
+    def _log(self, group: list[Delivery], attempt: Attempt, outcome: Outcome) -> None:
         """Each message that was delivered or given up, and why a channel takes none: once, until that changes."""
         channel, error = group[0].channel, attempt.error
-        for delivery, state in zip(group, states, strict=True):
+        for delivery, state in zip(group, outcome.states, strict=True):
+            words = (channel, _named(delivery), delivery.attempts + 1, error)
             if state is DeliveryState.DELIVERED:
-                log.info("%s: delivered %s", channel, _named(delivery), extra=_fields(delivery))
+                log.info("%s: delivered %s", *words[:2], extra=_fields(delivery))
             elif state is DeliveryState.GIVEN_UP:
-                words = (channel, _named(delivery), delivery.attempts + 1, error)
                 log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
+            elif state is DeliveryState.UNKNOWN:
+                what = "%s: sent %s, and nobody knows whether it arrived: %d attempts: %s"
+                log.error(what, *words, extra=_fields(delivery))
         if error is None:
-            if self._failing.pop(channel, None):
+            if self._failing.pop(channel, None) or outcome.came_up:
                 log.info("%s: takes messages again", channel, extra={"channel": channel})
-        elif self._failing.get(channel) != error:
+            return
+        if self._failing.get(channel) != error:
             self._failing[channel] = error
             what = _named(*group)
             log.warning(
                 "%s: %s not delivered, and tried again until it is: %s", channel, what, error, extra=_fields(group[0])
             )
+        _log_down(channel, outcome)
+
+
+async def _next(attempts: AsyncGenerator[Attempt, None]) -> Attempt | None:
+    return await anext(attempts, None)
+
+
+def _log_down(channel: str, outcome: Outcome) -> None:
+    if outcome.went_down:
+        stands_in = f"{outcome.stand_in} stands in" if outcome.stand_in else "nobody stands in"
+        log.warning("%s: down, %s", channel, stands_in, extra={"channel": channel})
 
 
 def _outcome(state: DeliveryState) -> str:
-    """How an attempt ended: what is still pending failed, and is tried again."""
-    return "failed" if state is DeliveryState.PENDING else state.value
+    """How an attempt ended: what is still pending failed, and is tried again; so is what tells a folded one."""
+    return "failed" if state in (DeliveryState.PENDING, DeliveryState.FOLDED) else state.value
 
 
 def _named(first: Delivery, *others: Delivery) -> str:

@@ -17,6 +17,7 @@ from monitor.errors import DatabaseError
 from monitor.forecast import Runway
 from monitor.message import render_digest
 from monitor.model import Digest, DigestLine, Message, OpenLine, Subject
+from monitor.notify import fallback
 from monitor.notify.routing import channels_of, is_paused
 from monitor.query import OrganizationStatus
 from monitor.store import engines, outbox
@@ -71,7 +72,7 @@ class Digests:
         since = last or last_due(when, due - MOMENT)
         message = await asyncio.to_thread(self._compose, channel, when, since, now)
         self._last.pop(channel)  # until it is certain that it was written
-        await self._store.write(lambda tx: _enqueue(tx, channel, message, due=due, at=now))
+        await self._store.write(lambda tx: _enqueue(tx, self._settings, channel, message, due=due, at=now))
         self._last[channel] = now
         log.info("%s: digest written, due since %s", channel, due.isoformat())
 
@@ -84,11 +85,15 @@ class Digests:
         return render_digest(found, timezone=when.timezone)
 
 
-def _enqueue(tx: Transaction, channel: str, message: Message, *, due: datetime, at: datetime) -> None:
+def _enqueue(
+    tx: Transaction, settings: Settings, channel: str, message: Message, *, due: datetime, at: datetime
+) -> None:
     """Keep it, unless a transaction that was thought lost did."""
     last = outbox.last_digest_at(tx, channel)
     if last is None or last < due:
-        outbox.enqueue_message(tx, secrets.token_hex(8), message, channel, at=at)
+        key = secrets.token_hex(8)
+        outbox.enqueue_message(tx, key, message, channel, at=at)
+        fallback.cover(tx, settings, at=at, notification_ids=[key])
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
@@ -143,6 +148,8 @@ def _open(one: OrganizationStatus) -> Iterator[OpenLine]:
 
 def _account_incidents(reader: Engine, settings: Settings, channel: str) -> Iterator[OpenLine]:
     for one in query.account_incidents(reader):
+        if one.incident.calm_since:
+            continue
         if one.account is None or channel in channels_of(settings, Subject.ACCOUNT, one.account):
             incident = one.incident
             yield OpenLine(one.account or "every account", incident.rule, incident.severity, incident.opened_at)

@@ -122,6 +122,9 @@ class OrganizationCase:
             stale_after=self.rules.stale_after,
             no_credits=failure is not None and failure.kind is FailureKind.NO_CREDITS,
             reconfigured=verdict.reconfigured,
+            returns=incident.returns,
+            calm=verdict.calm,
+            quiet_for=verdict.quiet_for,
         )
 
 
@@ -150,6 +153,9 @@ class AccountCase:
             stale_after=self.rules.stale_after,
             organizations=self.organizations,
             reconfigured=verdict.reconfigured,
+            returns=incident.returns,
+            calm=verdict.calm,
+            quiet_for=verdict.quiet_for,
         )
 
 

@@ -11,12 +11,13 @@ from datetime import datetime
 from monitor import judge
 from monitor.config import Settings
 from monitor.model import Notification, OpenIncident, Reason, Rule, Rules, Silence, Verdict
+from monitor.notify import fallback
 from monitor.notify.facts import Case
 from monitor.notify.quiet_hours import held_until
 from monitor.notify.routing import channels_of, hearing, is_paused
 from monitor.notify.silences import covers
+from monitor.store import channels, outbox, silences
 from monitor.store import incidents as stored_incidents
-from monitor.store import outbox, silences
 from monitor.store.writer import Transaction
 
 TELLING = (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER)
@@ -30,19 +31,20 @@ class Notifier:
     settings: Settings
     enqueued: list[Notification] = field(default_factory=list)
     _silences: list[Silence] | None = None
+    _down: set[str] | None = None  # channels
 
     def apply(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it."""
-        before = incidents.get(verdict.rule)
         incident, after = judge.apply(incidents, verdict, at=case.at, topped_up=case.topped_up)
-        if before is None:
+        if not incident.id:
             key = stored_incidents.insert_incident(
                 self.tx, incident, subject=case.subject, subject_id=case.id, credits=case.credits
             )
             incident = replace(incident, id=key)
         else:
-            stored_incidents.update_incident(self.tx, verdict, incident, at=case.at, credits=case.credits)
-        incident = self._tell(verdict, incident, case)
+            stored_incidents.update_incident(self.tx, verdict, incident, credits=case.credits)
+        if verdict.told:
+            incident = self._tell(verdict, incident, case)
         if verdict.rule in after:
             incidents[verdict.rule] = incident
         else:
@@ -50,7 +52,7 @@ class Notifier:
 
     def tell_owed(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Tell what still stands once its silence has ended, to everybody it concerns."""
-        for incident in [incident for incident in incidents.values() if incident.owed]:
+        for incident in [incident for incident in incidents.values() if incident.owed and incident.is_firing]:
             verdict = Verdict(incident.rule, Reason.REMINDER, incident.severity)
             if self._is_silenced(verdict, case):
                 continue
@@ -59,15 +61,18 @@ class Notifier:
             self._enqueue(verdict, incident, case, self._audience(verdict, incident, case))
             incidents[incident.rule] = stored_incidents.set_owed(self.tx, incident, owed=False, at=case.at)
 
-    def catch_up(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
-        """Tell what is open to channels that are new: those it concerns and that heard nothing of it."""
-        for incident in incidents.values():
+    def catch_up(self, incidents: dict[Rule, OpenIncident], case: Case, *, only: str | None = None) -> None:
+        """Tell what is open to those channels (or `only` one) that it concerns and that did not hear of it.
+
+        Those are new, or what they were to hear last was given up.
+        """
+        for incident in [incident for incident in incidents.values() if incident.is_firing]:
             verdict = still(incident, case.rules)
             addressed = outbox.addressed_channels(self.tx, incident.id)
             concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), incident.severity)
-            channels = [channel for channel in concerned if channel not in addressed]
-            if channels and not self._is_silenced(verdict, case):
-                self._enqueue(verdict, incident, case, channels)
+            missing = [channel for channel in concerned if channel not in addressed and only in (None, channel)]
+            if missing and not self._is_silenced(verdict, case):
+                self._enqueue(verdict, incident, case, missing)
 
     def _tell(self, verdict: Verdict, incident: OpenIncident, case: Case) -> OpenIncident:
         """Tell what was decided to those who are to hear it; what a silence suppresses is owed."""
@@ -79,15 +84,23 @@ class Notifier:
             return stored_incidents.set_owed(self.tx, incident, owed=silenced, at=case.at)
         return incident
 
-    def _enqueue(self, verdict: Verdict, incident: OpenIncident, case: Case, channels: Iterable[str]) -> None:
+    def _enqueue(self, verdict: Verdict, incident: OpenIncident, case: Case, audience: Iterable[str]) -> None:
         facts = case.facts(verdict, incident)
         notification = Notification(
             secrets.token_hex(8), incident.id, case.subject, verdict.rule, verdict.reason, verdict.severity, facts
         )
-        chosen = list(channels)
+        chosen = list(audience)
         held = held_until(self.settings, chosen, verdict.severity, facts.at)
         outbox.enqueue(self.tx, notification, chosen, at=facts.at, held=held)
+        if chosen and self._down_channels():
+            keys, down = [notification.id], self._down_channels()
+            fallback.cover(self.tx, self.settings, at=facts.at, down=down, notification_ids=keys)
         self.enqueued.append(notification)
+
+    def _down_channels(self) -> set[str]:
+        if self._down is None:
+            self._down = channels.load_down(self.tx)
+        return self._down
 
     def _audience(self, verdict: Verdict, incident: OpenIncident, case: Case) -> list[str]:
         """Worse goes to whom it concerns; better to exactly those who were told, whatever their minimum severity."""

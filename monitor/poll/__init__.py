@@ -5,7 +5,7 @@ from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.poller import Poller, PollResult
-from monitor.poll.reconcile import reconcile
+from monitor.poll.reconcile import catch_up, reconcile
 from monitor.poll.settle import settle
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ForecastCache",
     "PollResult",
     "Poller",
+    "catch_up",
     "channels_of",
     "reconcile",
     "rules_of",

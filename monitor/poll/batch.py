@@ -5,7 +5,8 @@ Results that a database in trouble did not take are held, within a bound, and se
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -32,11 +33,14 @@ class Batch:
         on_settled: Callable[[list[Notification]], None],
         *,
         carried_over: Sequence[Check] = (),
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        """`carried_over` are results from before, which come first."""
+        """`carried_over` are results from before, which come first; `on_idle` is called when no poll is under way."""
         self._store = store
         self._settle = settle
         self._on_settled = on_settled
+        self._on_idle = on_idle
+        self._polls = 0  # under way
         self._held = list(carried_over)
         self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
@@ -65,6 +69,22 @@ class Batch:
                 self._timer.cancel()
             held, self._held = self._held, []
         return [replace(check, carried_over=True) for check in held]
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """A poll is under way: more may come to be told in a moment."""
+        self._polls += 1
+        try:
+            yield
+        finally:
+            self._polls -= 1
+            if not self._polls:
+                self._on_idle()
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether any poll is under way."""
+        return self._polls > 0
 
     def polled(self, account_id: int, began: datetime) -> None:
         """A poll that began then is complete: kept with the last of its results, for the next start."""

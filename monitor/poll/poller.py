@@ -73,11 +73,17 @@ class Poller:
         self._counters = counters
         self._failure_log = FailureLog(row.name)
         self._resolved = False
+        self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
 
     async def run(self, only: Collection[str] | None = None) -> PollResult:
         """Check every organization of the account (or only those of these names) and settle the results."""
+        with self._batch.polling():
+            return await self._run(only)
+
+    async def _run(self, only: Collection[str] | None) -> PollResult:
         began, started = self._clock(), asyncio.get_running_loop().time()
+        self._began = began
         self._fetched = self._failed = 0
         known = self._wanted(self._assignment.of(self.name), only)
         async with asyncio.TaskGroup() as group:
@@ -115,11 +121,11 @@ class Poller:
         except FetchError as error:
             self._failure_log.hear(one.name, error)
             self._failed += 1
-            self._keep(Check(self._id, one.id, self._clock(), error.failure))
+            self._keep(Check(self._id, one.id, self._clock(), error.failure, poll_at=self._began))
             return
         now = self._clock()
         self._fetched += 1
-        self._keep(Check(self._id, one.id, now, Snapshot(now, balance)))
+        self._keep(Check(self._id, one.id, now, Snapshot(now, balance), poll_at=self._began))
 
     def _keep(self, check: Check) -> None:
         self._counters.checked(self.name, check.outcome)
@@ -144,7 +150,7 @@ class Poller:
         except FetchError as error:
             self._failure_log.hear(f"account {self.name}", error)
             self._failed += 1
-            self._batch.add(Check(self._id, None, self._clock(), error.failure))
+            self._batch.add(Check(self._id, None, self._clock(), error.failure, poll_at=self._began))
             return []
         try:
             # Two accounts may list the same organization at the same moment; only one of them is to watch it.

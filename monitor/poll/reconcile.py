@@ -4,13 +4,14 @@ A rule switched off, a level lowered or an organization removed ends incidents a
 hears, once, of what is open.  With an unchanged configuration it changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from monitor.config import Settings
 from monitor.judge import end
 from monitor.judge import reconcile as reconcile_rules
 from monitor.model import Notification, OpenIncident, Rule, Subject
+from monitor.notify import fallback
 from monitor.notify.facts import AccountCase, OrganizationCase, everything
 from monitor.notify.notifier import Notifier
 from monitor.notify.routing import rules_of
@@ -24,18 +25,33 @@ from monitor.store.writer import Transaction
 Incidents = dict[Rule, OpenIncident]
 
 
-def reconcile(tx: Transaction, settings: Settings, forecasts: ForecastCache, *, at: datetime) -> list[Notification]:
+def reconcile(
+    tx: Transaction, settings: Settings, forecasts: ForecastCache, *, at: datetime, mended: Collection[str] = ()
+) -> list[Notification]:
     """Place every organization where the configuration puts it, end what it ended, tell new channels.
 
-    Return what was enqueued.
+    What waits for the `mended` channels is due at once.  Return what was enqueued.
     """
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     _place(tx, settings)
     outbox.give_up_unconfigured(tx, list(settings.channels), at=at)
+    fallback.begin(tx, settings, at=at, mended=mended)
     notifier = Notifier(tx, settings)
     _reconcile_accounts(notifier, at)
     _reconcile_organizations(notifier, forecasts, at)
+    return notifier.enqueued
+
+
+def catch_up(
+    tx: Transaction, settings: Settings, forecasts: ForecastCache, *, at: datetime, channel: str
+) -> list[Notification]:
+    """Tell a channel that takes messages again of what is open and was given up meanwhile; return what was enqueued."""
+    notifier = Notifier(tx, settings)
+    for case, incidents in _account_cases(notifier, at):
+        notifier.catch_up(incidents, case, only=channel)
+    for organization_case, incidents in _organization_cases(notifier, forecasts, at):
+        notifier.catch_up(incidents, organization_case, only=channel)
     return notifier.enqueued
 
 
@@ -79,14 +95,20 @@ def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCa
 def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
     watched = {identity.id: identity.watched for identity in organizations.organization_rows(notifier.tx)}
+    for case, incidents in _organization_cases(notifier, forecasts, at):
+        _reconcile_organization(notifier, case, incidents, watched=watched[case.organization.id])
+
+
+def _organization_cases(
+    notifier: Notifier, forecasts: ForecastCache, at: datetime
+) -> Iterator[tuple[OrganizationCase, Incidents]]:
     open_ones = open_incidents(notifier.tx, Subject.ORGANIZATION)
     rows = organizations.current_rows(notifier.tx, list(open_ones))
     for organization_id, incidents in open_ones.items():
         organization = rows[organization_id]
         rules = rules_of(notifier.settings, organization.name)
         outlook = outlook_of(forecasts.at(notifier.tx, organization, rules))
-        case = OrganizationCase(notifier.tx, organization, at, rules, outlook)
-        _reconcile_organization(notifier, case, incidents, watched=watched[organization_id])
+        yield OrganizationCase(notifier.tx, organization, at, rules, outlook), incidents
 
 
 def _reconcile_organization(notifier: Notifier, case: OrganizationCase, incidents: Incidents, *, watched: bool) -> None:
@@ -96,7 +118,6 @@ def _reconcile_organization(notifier: Notifier, case: OrganizationCase, incident
             case.organization,
             incidents=incidents,
             rules=case.rules,
-            at=case.at,
             runway=case.outlook.runway,
             spent=case.outlook.spent,
         )

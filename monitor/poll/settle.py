@@ -15,6 +15,8 @@ from monitor.judge import (
     Extent,
     Tally,
     extent,
+    flapping,
+    is_firing,
     judge,
     judge_account,
     judge_outage,
@@ -28,6 +30,7 @@ from monitor.model import (
     Notification,
     OpenIncident,
     Organization,
+    Rejections,
     Rule,
     Rules,
     Snapshot,
@@ -38,11 +41,12 @@ from monitor.notify.notifier import Notifier
 from monitor.notify.routing import rules_of
 from monitor.poll.forecast_cache import Folded, ForecastCache
 from monitor.store import accounts, checks, organizations, snapshots
-from monitor.store.incidents import open_incidents
+from monitor.store.incidents import standing_incidents
 from monitor.store.organizations import LastCheck
 from monitor.store.writer import Transaction
 
 Incidents = dict[Rule, OpenIncident]
+LONGEST_WINDOW: Final = flapping.LONGEST  # of an incident that may come back
 SILENT: Final = {FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED, FailureKind.UNEXPECTED_ANSWER}
 
 
@@ -97,6 +101,7 @@ class Settlement:
     incidents: dict[int, Incidents]
     accounts: dict[int, Incidents]
     everything: Incidents
+    rejections: dict[int, Rejections]  # by account
     rejected: set[int]  # accounts whose key was rejected in this batch: no snapshot beside that makes it good
     batch: Sequence[Check]
     since: datetime | None
@@ -116,15 +121,19 @@ class Settlement:
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
         account_ids = {check.account_id for check in batch}
+        ended_since = min(check.ended_at for check in batch) - LONGEST_WINDOW
         return cls(
             tx=tx,
             settings=settings,
             forecasts=forecasts,
             notifier=Notifier(tx, settings),
             organizations=organizations.current_rows(tx, ids),
-            incidents=open_incidents(tx, Subject.ORGANIZATION, ids),
-            accounts=open_incidents(tx, Subject.ACCOUNT, account_ids),
-            everything=open_incidents(tx, Subject.MONITOR).get(EVERYTHING, {}),
+            incidents=standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=ended_since),
+            accounts=standing_incidents(tx, Subject.ACCOUNT, account_ids, ended_since=ended_since),
+            everything=standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=ended_since).get(
+                EVERYTHING, {}
+            ),
+            rejections=accounts.load_rejections(tx, account_ids),
             rejected={check.account_id for check in batch if is_rejection(check.outcome)},
             batch=batch,
             since=since,
@@ -146,7 +155,11 @@ class Settlement:
         incidents = self.accounts.setdefault(check.account_id, {})
         if check.account_id in self.rejected and isinstance(check.outcome, Snapshot):
             return
-        verdicts = judge_account(incidents, check.outcome, rules=self.settings.rules, at=check.ended_at)
+        before = self.rejections[check.account_id]
+        verdicts, rejections = judge_account(incidents, check, rejections=before, rules=self.settings.rules)
+        if rejections != before:
+            self.rejections[check.account_id] = rejections
+            accounts.save_rejections(self.tx, check.account_id, rejections)
         for verdict in verdicts:
             self.notifier.apply(verdict, incidents, self._account(check))
         if any(incident.owed for incident in incidents.values()):
@@ -155,8 +168,8 @@ class Settlement:
     def _judge_outage(self, check: Check, before: Organization | None) -> None:
         """One outage, one message: of the whole account, or of every account at once."""
         incidents = self.accounts.setdefault(check.account_id, {})
-        stands = Rule.OUTAGE in incidents or bool(self.everything)
-        if isinstance(check.outcome, Snapshot) and not stands:
+        stands = is_firing(incidents, Rule.OUTAGE) or is_firing(self.everything, Rule.OUTAGE)
+        if isinstance(check.outcome, Snapshot) and not (incidents or self.everything):
             return
         reach, count = (Extent.NONE, None) if stands else self._extent(check, before)
         rules = self.settings.rules
@@ -236,7 +249,7 @@ class Settlement:
             check,
             incidents=incidents,
             rules=rules,
-            explained=bool(self.accounts[check.account_id]) or Rule.OUTAGE in self.everything,
+            explained=self._is_explained(check),
             runway=outlook.runway,
             spent=outlook.spent,
         )
@@ -245,6 +258,11 @@ class Settlement:
         for verdict in judged.verdicts:
             self.notifier.apply(verdict, incidents, case)
         self.notifier.tell_owed(incidents, case)
+
+    def _is_explained(self, check: Check) -> bool:
+        """Whether an incident of its account, or of all, explains that an organization gives no balance."""
+        of_account = self.accounts[check.account_id]
+        return any(incident.is_firing for incident in (*of_account.values(), *self.everything.values()))
 
     def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:
         """The forecast after this check; what the last one knew when this check failed and something may be said."""

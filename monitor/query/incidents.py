@@ -1,5 +1,7 @@
 """Incidents, open and resolved, with how many of their deliveries arrived."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,8 +17,17 @@ from monitor.store.tables import incidents as table
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """A notification that a channel is told with a newer one of its incident."""
+
+    channel: str
+    notification: str
+    folded_into: str
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """One incident; `resolved_at` is None while it is open.  The last three count its deliveries, over all channels."""
+    """One incident; `resolved_at` is None while it is open.  Its deliveries are counted by state, over all channels."""
 
     id: int
     subject: Subject
@@ -33,6 +44,8 @@ class IncidentRow:
     delivered: int
     pending: int
     given_up: int
+    unknown: int
+    folds: tuple[Fold, ...]  # its notifications that a channel was, or is to be, told with a newer one
 
 
 def incidents(
@@ -49,7 +62,19 @@ def incidents(
     if open_only:
         question = question.where(table.c.resolved_at.is_(None))
     with transaction(engine) as connection:
-        return [_incident(row) for row in reversed(connection.execute(question).all())]
+        rows = connection.execute(question).all()
+        folds = _folds(connection, since=min((row.id for row in rows), default=0))
+    return [_incident(row, folds.get(row.id, [])) for row in reversed(rows)]
+
+
+def _folds(tx: sa.Connection, *, since: int) -> dict[int, list[Fold]]:
+    """Return what is folded into what, by incident, from an incident's id on."""
+    columns = (deliveries.c[name] for name in ("incident_id", "channel", "notification_id", "folded_into"))
+    mine = (deliveries.c.state == DeliveryState.FOLDED) & (deliveries.c.incident_id >= since)
+    folds = defaultdict(list)
+    for incident_id, *fold in tx.execute(sa.select(*columns).where(mine).order_by(deliveries.c.id)):
+        folds[incident_id].append(Fold(*fold))
+    return folds
 
 
 def _question() -> sa.Select[tuple[Any, ...]]:
@@ -68,7 +93,7 @@ def _deliveries(state: DeliveryState) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.count()).select_from(deliveries).where(of_this).scalar_subquery()
 
 
-def _incident(row: sa.Row[Any]) -> IncidentRow:
+def _incident(row: sa.Row[Any], folds: Iterable[Fold]) -> IncidentRow:
     return IncidentRow(
         id=row.id,
         subject=Subject(row.subject),
@@ -85,4 +110,6 @@ def _incident(row: sa.Row[Any]) -> IncidentRow:
         delivered=row.delivered,
         pending=row.pending,
         given_up=row.given_up,
+        unknown=row.unknown,
+        folds=tuple(folds),
     )

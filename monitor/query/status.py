@@ -9,6 +9,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from monitor.model import DeliveryState, FailureKind, OpenIncident, Subject
+from monitor.store.channels import ChannelState
+from monitor.store.channels import load as load_channels
 from monitor.store.engines import transaction
 from monitor.store.incidents import open_incidents
 from monitor.store.tables import accounts, deliveries, leases, notifications
@@ -18,7 +20,7 @@ from monitor.store.tables import organizations as table
 
 @dataclass(frozen=True, slots=True)
 class OrganizationStatus:
-    """An organization's current row and its open incidents, worst first."""
+    """An organization's current row and its open incidents, worst first, those left out whose reading is clear now."""
 
     id: int
     name: str
@@ -34,6 +36,7 @@ class OrganizationStatus:
     failure_message: str | None
     failing_since: datetime | None
     incidents: tuple[OpenIncident, ...]
+    flapping: tuple[OpenIncident, ...] = ()  # also those whose reading is clear now
 
     @property
     def state(self) -> str:
@@ -64,6 +67,7 @@ class ChannelQueue:
     refusal: str | None = None  # of those pending: why the newest was refused for good
     held: int = 0  # of those pending: held until quiet hours end ...
     held_until: datetime | None = None  # ... for the first of them then
+    folded: int = 0  # older notifications that are told with those pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +111,29 @@ def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
     """Return each channel with something pending, or with something given up at or after `since`; by name."""
     pending = deliveries.c.state == DeliveryState.PENDING
     given_up = (deliveries.c.state == DeliveryState.GIVEN_UP) & (deliveries.c.ended_at >= since)
+    successor = deliveries.alias()
+    waits = sa.exists().where(
+        successor.c.notification_id == deliveries.c.folded_into,
+        successor.c.channel == deliveries.c.channel,
+        successor.c.state == DeliveryState.PENDING,
+    )
+    folded = (deliveries.c.state == DeliveryState.FOLDED) & waits
     question = (
         sa.select(deliveries, notifications.c.created_at)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(pending | given_up)
+        .where(pending | given_up | folded)
         .order_by(deliveries.c.channel, deliveries.c.id)
     )
     with transaction(engine) as connection:
         rows = connection.execute(question).all()
     return [_queue(channel, list(members)) for channel, members in groupby(rows, lambda row: str(row.channel))]
+
+
+def down_channels(engine: sa.Engine) -> list[ChannelState]:
+    """Return the channels that take nothing, and that others stand in for; by name."""
+    with transaction(engine) as connection:
+        states = load_channels(connection)
+    return [state for _, state in sorted(states.items()) if state.down_since]
 
 
 def outbox(engine: sa.Engine) -> list[Backlog]:
@@ -167,7 +185,8 @@ def _status(row: Any, incidents: list[OpenIncident]) -> OrganizationStatus:
         failure=None if failure is None else FailureKind(failure),
         failure_message=failing[0],
         failing_since=failing[1],
-        incidents=tuple(incidents),
+        incidents=tuple(incident for incident in incidents if not incident.calm_since),
+        flapping=tuple(incident for incident in incidents if incident.is_flapping),
     )
 
 
@@ -178,12 +197,13 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
         channel=channel,
         pending=len(pending),
         retrying=sum(row.attempts > 0 for row in pending),
-        given_up=len(rows) - len(pending),
+        given_up=sum(row.state == DeliveryState.GIVEN_UP for row in rows),
         oldest_at=min((row.created_at for row in pending), default=None),
         last_error=next((row.last_error for row in reversed(rows) if row.last_error), None),
         refusal=next((row.last_error for row in reversed(pending) if row.refused), None),
         held=len(held),
         held_until=min(held, default=None),
+        folded=sum(row.state == DeliveryState.FOLDED for row in rows),
     )
 
 

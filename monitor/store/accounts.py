@@ -1,10 +1,12 @@
 """Accounts, by name."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from monitor.model import Rejections
 from monitor.store.tables import accounts
 from monitor.store.writer import Transaction, insert
 
@@ -31,6 +33,19 @@ def account_rows(tx: Transaction) -> list[AccountRow]:
     """Return every account ever configured."""
     rows = tx.execute(sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at))
     return [AccountRow(*row) for row in rows]
+
+
+def load_rejections(tx: Transaction, ids: Collection[int]) -> dict[int, Rejections]:
+    """Return the polls in a row in which the keys of these accounts were refused."""
+    c = accounts.c
+    rows = tx.execute(sa.select(c.id, c.rejections, c.rejected_poll_at).where(c.id.in_(ids)))
+    return {row.id: Rejections(row.rejections, row.rejected_poll_at) for row in rows}
+
+
+def save_rejections(tx: Transaction, account_id: int, rejections: Rejections) -> None:
+    """Keep how many polls in a row an account's key was refused."""
+    values = {"rejections": rejections.polls, "rejected_poll_at": rejections.poll_at}
+    tx.execute(accounts.update().where(accounts.c.id == account_id).values(values))
 
 
 def mark_polled(tx: Transaction, account_id: int, at: datetime) -> None:

@@ -48,6 +48,9 @@ class StoredFacts:
     stale_after: timedelta | None = None
     no_credits: bool = False
     reconfigured: bool = False
+    returns: int = 0
+    calm: bool = False
+    quiet_for: timedelta | None = None
 
 
 @cache
@@ -85,6 +88,9 @@ def flatten(facts: Facts) -> StoredFacts:
         stale_after=facts.stale_after,
         no_credits=facts.no_credits,
         reconfigured=facts.reconfigured,
+        returns=facts.returns,
+        calm=facts.calm,
+        quiet_for=facts.quiet_for,
         **_dump_balances(facts),
         **_dump_runway(facts.runway),
     )
@@ -115,6 +121,9 @@ def nest(stored: StoredFacts) -> Facts:
         stale_after=stored.stale_after,
         no_credits=stored.no_credits,
         reconfigured=stored.reconfigured,
+        returns=stored.returns,
+        calm=stored.calm,
+        quiet_for=stored.quiet_for,
     )
 
 

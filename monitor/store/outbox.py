@@ -1,12 +1,12 @@
-"""The outbox: notifications, and one delivery of each for every channel it goes to.
+"""The outbox: notifications, and one delivery of each for every channel that is to hear it.
 
-A delivery is enqueued in the transaction that decided it, and its attempt recorded only after the channel answered:
-at least once.
+A delivery is written in the transaction that decided it.  Of an incident a channel has one pending delivery at most:
+what it has not delivered when the next one comes is folded into that.
 """
 
 import json
-import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -14,49 +14,46 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from monitor.model import (
-    Attempt,
-    Delivery,
-    DeliveryState,
-    Message,
-    Notification,
-    Reason,
-    Rule,
-    Severity,
-    Subject,
-)
+from monitor.model import DeliveryState, Message, Notification, Reason, Severity
 from monitor.store import facts as stored_facts
-from monitor.store.tables import attempts, deliveries, incidents, notifications
-from monitor.store.writer import Transaction
+from monitor.store.tables import deliveries, notifications
+from monitor.store.writer import Transaction, insert
 
 GIVE_UP_AFTER: Final = timedelta(hours=24)
-LEAST_ATTEMPTS: Final = 24  # a machine that slept for a day has made no attempts in it
-FIRST_BACKOFF: Final = timedelta(seconds=5)
-LONGEST_BACKOFF: Final = timedelta(minutes=5)
-GATHERING: Final = timedelta(seconds=2)  # what comes due within so long is sent as one message
+GATHERING: Final = timedelta(seconds=1)  # what comes due within so long goes out as one message
 NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
+BETTER: Final = (Reason.EASED, Reason.RESOLVED)
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
-_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER))
+_FOLDED: Final = deliveries.c.state == DeliveryState.FOLDED.value
+# That it eased tells somebody who heard nothing before (a stand-in) that something is open.
+_TELLING: Final = tuple(reason.value for reason in (Reason.OPENED, Reason.ESCALATED, Reason.REMINDER, Reason.EASED))
+_UNTOLD: Final = (DeliveryState.GIVEN_UP.value, DeliveryState.WITHDRAWN.value)
+_TOLD: Final = (DeliveryState.DELIVERED.value, DeliveryState.UNKNOWN.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """The channel that gets the deliveries of another one which has failed for `after`."""
+# --- who was told -----------------------------------------------------------------------------------------------------
 
-    channel: str
-    after: timedelta
+# What is folded stands as its successor does.
+_successor: Final = deliveries.alias("successor")
+_WITH_SUCCESSOR: Final = deliveries.outerjoin(
+    _successor,
+    _FOLDED
+    & (_successor.c.notification_id == deliveries.c.folded_into)
+    & (_successor.c.channel == deliveries.c.channel),
+)
+_STANDS_AS: Final = sa.func.coalesce(_successor.c.state, deliveries.c.state)
+_COUNTS: Final = _STANDS_AS.not_in(_UNTOLD) | (deliveries.c.unknowns > 0)
 
 
 def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
-    """Return the worst severity each channel was told; pending counts, given up and withdrawn do not."""
+    """Return the worst severity each channel was told of an incident.
+
+    Pending and unanswered count; given up and withdrawn do not.
+    """
     rows = tx.execute(
         sa.select(deliveries.c.channel, notifications.c.severity)
-        .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(
-            deliveries.c.incident_id == incident_id,
-            deliveries.c.state.not_in((DeliveryState.GIVEN_UP.value, DeliveryState.WITHDRAWN.value)),
-            notifications.c.reason.in_(_TELLING),
-        )
+        .select_from(_WITH_SUCCESSOR.join(notifications, notifications.c.id == deliveries.c.notification_id))
+        .where(deliveries.c.incident_id == incident_id, _COUNTS, notifications.c.reason.in_(_TELLING))
     )
     worst: dict[str, Severity] = {}
     for channel, label in rows:
@@ -66,16 +63,41 @@ def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
 
 
 def addressed_channels(tx: Transaction, incident_id: int) -> set[str]:
-    """Return the channels with a delivery of this incident that was not given up."""
-    mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.state != DeliveryState.GIVEN_UP.value)
-    return set(tx.execute(sa.select(deliveries.c.channel).where(mine).distinct()).scalars())
+    """Return the channels whose newest delivery of this incident was not given up."""
+    rows = tx.execute(
+        sa.select(deliveries.c.channel, _STANDS_AS.label("state"))
+        .select_from(_WITH_SUCCESSOR)
+        .where(deliveries.c.incident_id == incident_id)
+        .order_by(deliveries.c.id)
+    )
+    newest = {row.channel: row.state for row in rows}
+    return {channel for channel, state in newest.items() if state != DeliveryState.GIVEN_UP.value}
+
+
+# --- putting in -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """What is folded into a new delivery of one channel: when the earliest is given up, and how bad the worst is."""
+
+    give_up_at: datetime
+    worst: Severity
 
 
 def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime) -> None:
-    """Withdraw what quiet hours hold of an incident, because something newer supersedes it."""
+    """Take back what quiet hours hold of an incident: there is something newer to say.
+
+    What tells older news, too, stays: that was on its way before.
+    """
     held = (deliveries.c.incident_id == incident_id) & deliveries.c.held & (deliveries.c.attempts == 0)
-    withdrawn = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
-    tx.execute(deliveries.update().where(_PENDING, held, deliveries.c.next_attempt_at > at).values(withdrawn))
+    older = deliveries.alias()
+    tells_more = sa.exists().where(
+        older.c.folded_into == deliveries.c.notification_id, older.c.channel == deliveries.c.channel
+    )
+    gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
+    waits = deliveries.c.next_attempt_at > at
+    tx.execute(deliveries.update().where(_PENDING, held, waits, ~tells_more).values(gone))
 
 
 def enqueue(
@@ -86,17 +108,27 @@ def enqueue(
     at: datetime,
     held: Mapping[str, datetime] = NONE_HELD,
 ) -> None:
-    """Insert a notification and its deliveries: due after `GATHERING`, or when `held` says for a channel."""
+    """Keep a notification and what is to be delivered of it: due in a moment, or when `held` says for a channel.
+
+    What the channels have pending of its incident is folded into it; with something critical among that it is not held.
+    """
     facts = stored_facts.dump_facts(notification.facts)
-    _insert(tx, notification.id, notification.incident_id, (notification.reason, notification.severity), facts, at=at)
-    _insert_deliveries(tx, notification.id, notification.incident_id, channels, at=at, held=held)
+    key, incident_id, chosen = notification.id, notification.incident_id, list(channels)
+    _insert(tx, key, incident_id, (notification.reason, notification.severity), facts, at=at)
+    folded = fold(tx, incident_id, chosen, into=key, at=at)
+    held = {name: until for name, until in held.items() if not (name in folded and _is_critical(folded[name]))}
+    _insert_deliveries(tx, key, incident_id, chosen, at=at, held=held, folded=folded)
+
+
+def _is_critical(folding: Folding) -> bool:
+    return folding.worst >= Severity.CRITICAL
 
 
 def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
-    """Insert a message that belongs to no incident (a digest), already in words."""
+    """Keep a message that belongs to no incident, already in words."""
     words = json.dumps([message.subject, message.text, message.markdown, message.html])
     _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
-    _insert_deliveries(tx, key, None, [channel], at=at, held=NONE_HELD)
+    _insert_deliveries(tx, key, None, [channel], at=at)
 
 
 def _insert(
@@ -114,154 +146,256 @@ def _insert_deliveries(
     channels: Iterable[str],
     *,
     at: datetime,
-    held: Mapping[str, datetime],
+    held: Mapping[str, datetime] = NONE_HELD,
+    folded: Mapping[str, Folding] = MappingProxyType({}),
+    gathering: timedelta = GATHERING,
 ) -> None:
-    rows = [
-        {
-            "notification_id": key,
-            "incident_id": incident_id,
-            "channel": channel,
-            "state": DeliveryState.PENDING.value,
-            "attempts": 0,
-            "next_attempt_at": held.get(channel, at + GATHERING),
-            "give_up_at": held.get(channel, at) + GIVE_UP_AFTER,
-            "held": channel in held,
-            "refused": False,
-        }
-        for channel in channels
-    ]
+    rows = []
+    for channel in channels:
+        give_up_at = held.get(channel, at) + GIVE_UP_AFTER
+        row = _row(key, incident_id, channel, at=at, due_at=held.get(channel, at + gathering), give_up_at=give_up_at)
+        if channel in folded:
+            row["give_up_at"] = min(give_up_at, folded[channel].give_up_at)
+        rows.append(row | {"held": channel in held})
     if rows:
-        tx.execute(deliveries.insert(), rows)
+        tx.execute(insert(tx.dialect.name, deliveries).on_conflict_do_nothing(), rows)
 
 
-def due_channels(tx: Transaction, now: datetime) -> set[str]:
-    """Return the channels that have something due."""
-    return set(tx.execute(sa.select(deliveries.c.channel).where(_PENDING, _is_due(now)).distinct()).scalars())
+def _row(
+    key: str, incident_id: int | None, channel: str, *, at: datetime, due_at: datetime, give_up_at: datetime
+) -> dict[str, Any]:
+    return {
+        "notification_id": key,
+        "incident_id": incident_id,
+        "channel": channel,
+        "state": DeliveryState.PENDING.value,
+        "attempts": 0,
+        "next_attempt_at": due_at,
+        "paused_at": at,
+        "give_up_at": give_up_at,
+        "held": False,
+        "refused": False,
+    }
 
 
-def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    """Due, also after the clock was stepped back: without quiet hours no wait is longer than `LONGEST_BACKOFF`."""
-    at = deliveries.c.next_attempt_at
-    return (at <= now) | ((at > now + LONGEST_BACKOFF) & ~deliveries.c.held)
+# --- folding ----------------------------------------------------------------------------------------------------------
 
 
-def claim_due(tx: Transaction, channel: str, now: datetime, *, limit: int) -> list[list[Delivery]]:
-    """Return what is due for one channel, in groups that are sent as one message each; of each incident the oldest.
+def fold(
+    tx: Transaction, incident_id: int, channels: Collection[str], *, into: str, at: datetime
+) -> dict[str, Folding]:
+    """Fold what these channels have pending of an incident into another notification; return what, by channel.
 
-    Deliveries never attempted form one group, which is stored: a message that is sent again has the same members, even
-    if these are more than `limit`.
+    What had been folded into those is from now on folded into that one: one hop leads to the delivery that tells it.
     """
-    due = _due(channel, now)
-    rows = list(tx.execute(due.limit(limit)))
-    if len(rows) == limit:  # it may have cut a group
-        groups_of = {row.group_id for row in rows if row.group_id is not None}
-        ids = {row.id for row in rows}
-        rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(groups_of))) if row.id not in ids]
-    new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
-    if new:
-        group = secrets.token_hex(8)
-        tx.execute(deliveries.update().where(deliveries.c.id.in_(new)).values(group_id=group))
-    groups: dict[str, list[Delivery]] = {}
-    for row in rows:
-        alone = row.notification_id if row.incident_id is None else ""  # a digest goes alone
-        groups.setdefault(row.group_id or alone, []).append(_delivery(row))
-    return list(groups.values())
-
-
-def _due(channel: str, now: datetime) -> sa.Select[tuple[Any, ...]]:
-    earlier = deliveries.alias()
-    waits = sa.exists().where(
-        earlier.c.incident_id == deliveries.c.incident_id,
-        earlier.c.channel == channel,
-        earlier.c.state == DeliveryState.PENDING.value,
-        earlier.c.id < deliveries.c.id,
-    )
-    columns = (deliveries.c[name] for name in ("id", "channel", "attempts", "give_up_at", "group_id"))
-    notification = (notifications.c.id.label("notification_id"), notifications.c.incident_id, notifications.c.reason)
-    return (
-        sa.select(*columns, *notification, notifications.c.severity, notifications.c.facts)
-        .add_columns(incidents.c.subject, incidents.c.rule)
+    columns = (deliveries.c[name] for name in ("id", "notification_id", "channel", "give_up_at"))
+    rows = tx.execute(
+        sa.select(*columns, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .outerjoin(incidents, incidents.c.id == notifications.c.incident_id)
-        .where(_PENDING, deliveries.c.channel == channel, _is_due(now), ~waits)
-        .order_by(deliveries.c.attempts, deliveries.c.id)
+        .where(_PENDING, deliveries.c.incident_id == incident_id, deliveries.c.channel.in_(channels))
+        .where(deliveries.c.notification_id != into)
+    ).all()
+    pending: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        pending[row.channel].append(row)
+    return {channel: _fold(tx, channel, members, into=into, at=at) for channel, members in pending.items()}
+
+
+def _fold(tx: Transaction, channel: str, rows: Sequence[Any], *, into: str, at: datetime) -> Folding:
+    keys = [row.notification_id for row in rows]
+    older = [row for members in folded_into(tx, channel, keys).values() for row in members]
+    gone = {"state": DeliveryState.FOLDED.value, "folded_into": into, "ended_at": at}
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_([row.id for row in rows])).values(gone))
+    mine = _FOLDED & (deliveries.c.channel == channel)
+    tx.execute(deliveries.update().where(mine, deliveries.c.folded_into.in_(keys)).values(folded_into=into))
+    worst = max(Severity.of(row.severity) for row in (*rows, *older))
+    return Folding(min(row.give_up_at for row in rows), worst)
+
+
+def fold_pending(tx: Transaction, *, at: datetime, channel: str | None = None) -> None:
+    """Fold what an older daemon left pending beside something newer of the same incident and channel."""
+    several = (
+        sa.select(deliveries.c.incident_id, deliveries.c.channel)
+        .where(_PENDING, deliveries.c.incident_id.is_not(None))
+        .group_by(deliveries.c.incident_id, deliveries.c.channel)
+        .having(sa.func.count() > 1)
     )
-
-
-def _delivery(row: sa.Row[tuple[Any, ...]]) -> Delivery:
-    reason, severity = Reason(row.reason), Severity.of(row.severity)
-    content: Notification | Message
-    if reason is Reason.DIGEST:
-        content = Message(*json.loads(row.facts))
-    else:
-        facts = stored_facts.load_facts(row.facts)
-        content = Notification(
-            row.notification_id, row.incident_id, Subject(row.subject), Rule(row.rule), reason, severity, facts
+    if channel is not None:
+        several = several.where(deliveries.c.channel == channel)
+    for incident_id, name in tx.execute(several).all():
+        order = _order(tx, incident_id)
+        newest = max(
+            (row for row in _rows_of(tx, incident_id, name) if row.state == DeliveryState.PENDING.value),
+            key=lambda row: order[row.notification_id],
         )
-    return Delivery(row.id, row.channel, content, row.attempts, row.give_up_at)
+        folding = fold(tx, incident_id, [name], into=newest.notification_id, at=at)[name]
+        earliest = min(newest.give_up_at, folding.give_up_at)
+        tx.execute(deliveries.update().where(deliveries.c.id == newest.id).values(give_up_at=earliest))
 
 
-def record_attempt(
-    tx: Transaction, attempt: Attempt, *, at: datetime, fallback: Fallback | None = None
-) -> DeliveryState:
-    """Record how an attempt ended; return the new state of its delivery.
+def _rows_of(tx: Transaction, incident_id: int, channel: str) -> Sequence[Any]:
+    mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.channel == channel)
+    return tx.execute(sa.select(deliveries).where(mine).order_by(deliveries.c.id)).all()
 
-    A failed one is attempted again after a growing backoff, until it is given up.  A delivery that has ended is
-    not changed: another daemon may have sent it, too.
+
+def _order(tx: Transaction, incident_id: int) -> dict[str, int]:
+    """The notifications of an incident as they were accepted: each by the id of its first delivery."""
+    first = sa.select(deliveries.c.notification_id, sa.func.min(deliveries.c.id))
+    rows = tx.execute(first.where(deliveries.c.incident_id == incident_id).group_by(deliveries.c.notification_id))
+    return {key: number for key, number in rows}  # noqa: C416 -- a row is no tuple of two for mypy
+
+
+# --- standing in ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pending delivery, and how bad the worst is of what it tells."""
+
+    notification_id: str
+    incident_id: int | None
+    channel: str
+    reason: Reason
+    worst: Severity
+    folded: tuple[str, ...]  # the older notifications that it tells, too
+
+
+def waiting(
+    tx: Transaction,
+    channel: str,
+    *,
+    at: datetime,
+    stand_in: str,
+    others: Collection[str],
+    notification_ids: Collection[str] | None = None,
+) -> list[Waiting]:
+    """Return what a channel has pending and `stand_in` is not addressed by; oldest first.
+
+    Left out is what quiet hours hold, and what one of the `others` has delivered.
     """
-    row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
-    if row.state != DeliveryState.PENDING.value:
-        return DeliveryState(row.state)
-    count = row.attempts + 1
-    tx.execute(attempts.insert().values(delivery_id=row.id, ended_at=at, error=attempt.error))
-    values: dict[str, object] = {"attempts": count, "last_error": attempt.error, "refused": not attempt.retryable}
-    if attempt.error is None:
-        state = DeliveryState.DELIVERED
-    elif at >= row.give_up_at and count >= LEAST_ATTEMPTS:
-        state = DeliveryState.GIVEN_UP
-    else:
-        state = DeliveryState.PENDING
-        # Somebody may still fix what a channel refuses for good, so it is attempted again, but rarely.
-        values["next_attempt_at"] = at + (backoff(count) if attempt.retryable else LONGEST_BACKOFF)
-    if state is not DeliveryState.PENDING:
-        values["ended_at"] = at
-    tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
-    if attempt.error is not None and fallback:
-        _hand_over(tx, row, fallback, refused=not attempt.retryable, at=at)
-    return state
-
-
-def _hand_over(tx: Transaction, row: Any, fallback: Fallback, *, refused: bool, at: datetime) -> None:
-    """Enqueue a delivery that has failed for long enough for the fallback, once."""
-    first = sa.select(sa.func.min(attempts.c.ended_at)).where(attempts.c.delivery_id == row.id)
-    began = tx.execute(first).scalar_one()
-    existing = sa.select(deliveries.c.id).where(
-        deliveries.c.notification_id == row.notification_id, deliveries.c.channel == fallback.channel
+    there = deliveries.alias()
+    handed = sa.exists().where(
+        there.c.notification_id == deliveries.c.notification_id,
+        (there.c.channel == stand_in) | (there.c.channel.in_(others) & there.c.state.in_(_TOLD)),
     )
-    if (refused or at - began >= fallback.after) and tx.execute(existing).first() is None:
-        _insert_deliveries(
-            tx, row.notification_id, row.incident_id, [fallback.channel], at=at - GATHERING, held=NONE_HELD
+    held = deliveries.c.held & (deliveries.c.attempts == 0) & (deliveries.c.next_attempt_at > at)
+    question = (
+        sa.select(deliveries.c.notification_id, deliveries.c.incident_id)
+        .add_columns(notifications.c.reason, notifications.c.severity)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed)
+        .order_by(deliveries.c.id)
+    )
+    if notification_ids is not None:
+        question = question.where(deliveries.c.notification_id.in_(notification_ids))
+    rows = tx.execute(question).all()
+    folded = folded_into(tx, channel, [row.notification_id for row in rows])
+    return [_waiting(row, channel, folded.get(row.notification_id, [])) for row in rows]
+
+
+def _waiting(row: Any, channel: str, folded: Sequence[Any]) -> Waiting:
+    worst = max(Severity.of(label) for label in (row.severity, *(older.severity for older in folded)))
+    keys = tuple(older.id for older in folded)
+    return Waiting(row.notification_id, row.incident_id, channel, Reason(row.reason), worst, keys)
+
+
+def folded_into(tx: Transaction, channel: str, keys: Collection[str]) -> dict[str, list[Any]]:
+    """Return the notifications that a channel's deliveries of these tell, too, by their successors; oldest first."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    if keys:
+        question = (
+            sa.select(deliveries.c.folded_into, notifications)
+            .join(notifications, notifications.c.id == deliveries.c.notification_id)
+            .where(_FOLDED, deliveries.c.channel == channel, deliveries.c.folded_into.in_(keys))
+            .order_by(notifications.c.created_at, deliveries.c.id)
         )
+        for row in tx.execute(question):
+            found[row.folded_into].append(row)
+    return found
 
 
-def backoff(count: int) -> timedelta:
-    """Return how long to wait after so many failed attempts."""
-    doublings: int = 2 ** min(count - 1, 10)
-    return min(FIRST_BACKOFF * doublings, LONGEST_BACKOFF)
+def hand_over(
+    tx: Transaction, waiting: Waiting, stand_in: str, *, at: datetime, held_until: datetime | None = None
+) -> bool:
+    """Give a pending delivery to a channel that stands in, with what is folded into it; return whether it was.
+
+    Where that channel has something newer of the incident pending, it is folded into that; where it was told something
+    newer, it has no need of it.
+    """
+    key, incident_id = waiting.notification_id, waiting.incident_id
+    held = {stand_in: held_until} if held_until else NONE_HELD
+    if incident_id is None:
+        _insert_deliveries(tx, key, None, [stand_in], at=at, held=held, gathering=timedelta(0))
+        return True
+    order, rows = _order(tx, incident_id), _rows_of(tx, incident_id, stand_in)
+    newer = [row for row in rows if order[row.notification_id] > order[key]]
+    if any(row.state in _TOLD for row in newer):
+        return False
+    there = {row.notification_id for row in rows}
+    if later := next((row for row in newer if row.state == DeliveryState.PENDING.value), None):
+        family = [one for one in (*waiting.folded, key) if one not in there]
+        _insert_folded(tx, waiting, stand_in, family, into=later.notification_id, at=at)
+        return False
+    fold(tx, incident_id, [stand_in], into=key, at=at)
+    _insert_deliveries(tx, key, incident_id, [stand_in], at=at, held=held, gathering=timedelta(0))
+    _insert_folded(tx, waiting, stand_in, [one for one in waiting.folded if one not in there], into=key, at=at)
+    return True
+
+
+def _insert_folded(
+    tx: Transaction, waiting: Waiting, channel: str, keys: Iterable[str], *, into: str, at: datetime
+) -> None:
+    gone = {"state": DeliveryState.FOLDED.value, "folded_into": into, "ended_at": at}
+    for key in keys:
+        row = _row(key, waiting.incident_id, channel, at=at, due_at=at, give_up_at=at + GIVE_UP_AFTER)
+        tx.execute(insert(tx.dialect.name, deliveries).values(row | gone).on_conflict_do_nothing())
+
+
+def withdraw_ends(tx: Transaction, channel: str, stand_ins: Collection[str], *, at: datetime) -> None:
+    """Take back the ends that a channel has pending, of incidents that only those who stood in for it heard of.
+
+    They must have heard of all that the channel would be told with the end.
+    """
+    ends = (
+        sa.select(deliveries.c.id, deliveries.c.notification_id, deliveries.c.incident_id)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(_PENDING, deliveries.c.channel == channel, notifications.c.reason == Reason.RESOLVED.value)
+    )
+    rows = tx.execute(ends).all()
+    folded = folded_into(tx, channel, [row.notification_id for row in rows])
+    heard_elsewhere = [
+        row.id
+        for row in rows
+        if not _heard(tx, row.incident_id, [channel])
+        and {row.notification_id, *(older.id for older in folded.get(row.notification_id, ()))}
+        <= _heard(tx, row.incident_id, stand_ins)
+    ]
+    gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_(heard_elsewhere)).values(gone))
+
+
+def _heard(tx: Transaction, incident_id: int, channels: Collection[str]) -> set[str]:
+    """Return the notifications of an incident that arrived, or may have, at any of these channels."""
+    question = (
+        sa.select(deliveries.c.notification_id)
+        .select_from(_WITH_SUCCESSOR)
+        .where(deliveries.c.incident_id == incident_id, deliveries.c.channel.in_(channels))
+        .where(_STANDS_AS.in_(_TOLD) | (deliveries.c.unknowns > 0))
+    )
+    return set(tx.execute(question).scalars())
+
+
+# --- channels that are gone, digests ----------------------------------------------------------------------------------
 
 
 def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
-    """Give up what is pending for channels that are no longer configured."""
-    given_up = {
-        "state": DeliveryState.GIVEN_UP.value,
-        "ended_at": at,
-        "last_error": "the channel is no longer configured",
-    }
-    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(given_up))
+    """Give up what waits for channels that are no longer configured."""
+    gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
 
 
 def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
-    """Return when a channel's last digest was enqueued; one that it got as a fallback does not count."""
+    """When a channel's last digest was written; one that it only stood in for does not count."""
     earlier = deliveries.alias("earlier")
     first = ~sa.exists().where(
         earlier.c.notification_id == deliveries.c.notification_id, earlier.c.id < deliveries.c.id

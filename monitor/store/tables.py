@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from monitor.amounts import from_micro, to_micro
 from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0002"  # the newest migration; compared at start without importing Alembic
+SCHEMA: Final = "0003"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -94,6 +94,8 @@ accounts = sa.Table(
     sa.Column("base_url", sa.Text, nullable=False),
     sa.Column("generation", sa.Text, nullable=False),
     sa.Column("polled_at", Instant, comment="when the last completed poll began"),
+    sa.Column("rejections", sa.Integer, nullable=False, server_default="0", comment="polls in a row, key refused"),
+    sa.Column("rejected_poll_at", Instant, comment="when the last of them began"),
 )
 
 organizations = sa.Table(
@@ -197,6 +199,13 @@ incidents = sa.Table(
         default=False,
         comment="something of it was silenced and is still to be said",
     ),
+    sa.Column("calm_since", Instant, comment="the present reading is clear, and the incident goes on (it flaps)"),
+    sa.Column("eased_at", Instant, comment="when it last eased"),
+    sa.Column("returns", sa.Integer, nullable=False, server_default="0", comment="how often it came back"),
+    sa.Column("returned_at", Instant, comment="when it last came back"),
+    sa.Column("worst_told", sa.Text, comment="the worst severity told; null counts as severity"),
+    sa.Column("tellings", sa.Integer, nullable=False, server_default="0", comment="messages, but for reminders"),
+    sa.Column("end_told_at", Instant, comment="when it was last told to be over"),
     sa.Index(
         "uq_incidents_open",
         "subject",
@@ -207,6 +216,7 @@ incidents = sa.Table(
         postgresql_where=sa.text("resolved_at IS NULL"),
     ),
     sa.Index("ix_incidents_opened_at", "opened_at"),
+    sa.Index("ix_incidents_resolved_at", "resolved_at"),
 )
 
 notifications = sa.Table(
@@ -236,8 +246,12 @@ deliveries = sa.Table(
     sa.Column("refused", sa.Boolean, nullable=False, default=False, comment="for good: trying again is pointless"),
     sa.Column("held", sa.Boolean, nullable=False, default=False, comment="until quiet hours are over"),
     sa.Column("group_id", sa.Text, comment="deliveries that go out as one message, fixed at the first attempt"),
+    sa.Column("paused_at", Instant, comment="when the pause until next_attempt_at began"),
+    sa.Column("folded_into", sa.Text, comment="the notification that tells it, too"),
+    sa.Column("unknowns", sa.Integer, nullable=False, server_default="0", comment="attempts of unknown outcome"),
     sa.UniqueConstraint("notification_id", "channel"),
     sa.Index("ix_deliveries_incident_id", "incident_id", "channel"),
+    sa.Index("ix_deliveries_folded_into", "folded_into"),
     sa.Index(
         "ix_deliveries_pending",
         "next_attempt_at",
@@ -250,6 +264,17 @@ deliveries = sa.Table(
         sqlite_where=sa.text("state = 'given_up'"),
         postgresql_where=sa.text("state = 'given_up'"),
     ),
+)
+
+channels = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("failing_since", Instant, comment="the first failure since it last took something"),
+    sa.Column("down_since", Instant, comment="a fallback stands in since then"),
+    sa.Column("reason", sa.Text, comment="why it took nothing last"),
+    sa.Column("paused_at", Instant, comment="when the service asked for a pause"),
+    sa.Column("paused_until", Instant),
 )
 
 attempts = sa.Table(

@@ -124,7 +124,7 @@ def _state_metrics(figures: Figures) -> Iterator[Metric]:
 
 def _incidents(figures: Figures) -> dict[tuple[str, str], int]:
     incidents = [incident for organization in figures.organizations for incident in organization.incidents]
-    incidents += [row.incident for row in figures.accounts]
+    incidents += [row.incident for row in figures.accounts if row.incident.is_firing]
     counts = Counter((incident.rule.value, incident.severity.label) for incident in incidents)
     return dict.fromkeys(((rule.value, severity.label) for rule in Rule for severity in Severity), 0) | counts
 

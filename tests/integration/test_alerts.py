@@ -20,7 +20,6 @@ from monitor.model import (
 )
 from monitor.poll import ForecastCache, settle
 from monitor.store import silences
-from monitor.store.outbox import Fallback
 
 MINUTE = timedelta(minutes=1)
 
@@ -136,7 +135,7 @@ def test_an_acknowledgement_ends_when_it_is_over(desk):
     desk.silence("a")
     desk.settle(a=5000)
     assert desk.store.write_now(lambda tx: silences.active_silences(tx, at=desk.now)) == []
-    assert desk.deliver() == [["a credits opened"], ["a credits resolved"]]
+    assert desk.deliver() == [["a credits resolved"]]
 
 
 def test_a_rejected_key_is_silenced_only_by_name(desk):
@@ -210,28 +209,32 @@ def test_what_comes_due_together_is_one_message_and_stays_the_same_when_sent_aga
     assert [len(group) for group in desk.claim()] == [1, 2]
 
 
-def test_of_one_incident_only_the_oldest_is_sent_at_a_time(desk):
+def test_of_one_incident_only_the_newest_is_sent_and_tells_the_rest(desk):
     desk.settle(a=900)
     desk.settle(a=100)
     desk.settle(a=5000)
-    assert desk.deliver() == [["a credits opened"], ["a credits escalated"], ["a credits resolved"]]
+    ((delivery,),) = desk.claim()
+    assert desk.name(delivery) == "a credits resolved"
+    assert [older.reason.value for older in delivery.folded] == ["opened", "escalated"]
+    assert desk.deliver() == [["a credits resolved"]]
 
 
 def test_a_channel_that_fails_for_long_is_stood_in_for_once(desk):
     desk.settle(a=900)
+    desk.connect(ops="pager")
     ((delivery,),) = desk.claim()
-    standing_in = Fallback("pager", timedelta(minutes=15))
     for minutes in (0, 14, 1, 5):
         desk.now += minutes * MINUTE
         assert (desk.groups("pager") != []) == (minutes == 5)
-        desk.answer(delivery.id, "connection error", fallback=standing_in)
+        desk.answer(delivery.id, "connection error")
     assert desk.groups("pager") == [["a credits opened"]]
 
 
 def test_a_refusal_for_good_is_handed_over_at_once(desk):
     desk.settle(a=900)
+    desk.connect(ops="pager")
     ((delivery,),) = desk.claim()
-    desk.answer(delivery.id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
+    desk.answer(delivery.id, "HTTP 404", retryable=False)
     assert desk.groups("pager") == [["a credits opened"]]
 
 

@@ -97,7 +97,7 @@ async def test_nothing_to_send_starts_nothing(monkeypatch):
 async def test_a_message_that_hangs_ends_the_batch_and_the_child():
     async with web("ok", "hang", "ok") as receiver:
         attempts = await send(f"json://127.0.0.1:{receiver.port}/", 1, 2, 3, within=SHORT)
-        assert attempts == [Attempt(1, None), Attempt(2, "no answer within 3 s")]
+        assert attempts == [Attempt(1, None), Attempt(2, "no answer within 3 s", unknown=True)]
         assert len(receiver.bodies) == 2
         assert children() == []
 
@@ -106,14 +106,14 @@ async def test_a_receiver_that_drips_cannot_stretch_the_deadline():
     async with web("drip") as receiver:
         began = time.monotonic()
         attempts = await send(f"json://127.0.0.1:{receiver.port}/", within=SHORT)
-        assert attempts == [Attempt(1, "no answer within 3 s")]
+        assert attempts == [Attempt(1, "no answer within 3 s", unknown=True)]
         assert time.monotonic() - began < LONG
 
 
 async def test_a_mail_server_that_never_speaks_is_given_up():
     async with silence() as port:
         attempts = await send(f"mailto://127.0.0.1:{port}/?from=a@example.com&to=b@example.com", within=SHORT)
-        assert attempts == [Attempt(1, "no answer within 3 s")]
+        assert attempts == [Attempt(1, "no answer within 3 s", unknown=True)]
 
 
 async def test_a_bad_url_fails_every_message_for_good():
@@ -191,7 +191,7 @@ async def test_a_child_inherits_next_to_nothing(sending):
 async def test_a_child_that_dies_fails_the_message_in_flight_alone(sending):
     task, child = sending
     os.kill(child, signal.SIGKILL)
-    assert await task == [Attempt(1, "the sending process ended early (signal 9)")]
+    assert await task == [Attempt(1, "the sending process ended early (signal 9)", unknown=True)]
 
 
 async def test_cancelling_kills_the_child(sending):
@@ -302,6 +302,19 @@ async def test_a_service_that_is_not_there_is_told_so():
         "connection refused",
         True,
     )
+
+
+async def test_a_service_that_took_the_message_and_never_answers_is_told_from_one_that_is_not_there():
+    limits = "rto=0.3&cto=0.3"
+    async with web("hang") as receiver:
+        told = await outcome(f"json://127.0.0.1:{receiver.port}/?{limits}", seconds=0.3)
+        assert told == (service.UNANSWERED, True)
+    async with mail(hangs=True) as receiver:
+        url = f"mailto://127.0.0.1:{receiver.port}/?from=a@example.com&to=b@example.com&{limits}"
+        assert await outcome(url, seconds=0.3) == (service.UNANSWERED, True)
+    async with silence() as port:
+        url = f"mailto://127.0.0.1:{port}/?from=a@example.com&to=b@example.com&{limits}"
+        assert await outcome(url, seconds=0.3) == ("no answer", True)
 
 
 async def test_a_host_without_a_name_is_told_so():

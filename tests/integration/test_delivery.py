@@ -10,10 +10,12 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from receivers import web
 from story import TOML, Story
 from wait import LONG, until
 
 from monitor.channels import PER_MESSAGE
+from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
 from monitor.store.tables import attempts, deliveries, notifications
 
@@ -83,10 +85,10 @@ async def stopped(task: asyncio.Task) -> None:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-async def test_draining_sends_what_is_due_and_what_comes_due_by_its_success_in_order(post):
+async def test_draining_sends_what_is_due(post):
     for outcome in ["900", "100", "5000"]:
         await post.story.check(outcome)
-    await post.drain()
+        await post.drain()
     for channel in ("ops", "boss"):
         assert [title.split(":")[0] for title in post.titles(channel)] == ["WARNING", "CRITICAL", "RESOLVED"]
         assert post.states(channel) == ["delivered"] * 3
@@ -96,17 +98,30 @@ async def test_draining_sends_what_is_due_and_what_comes_due_by_its_success_in_o
     assert len(post.titles("ops")) == 3
 
 
-async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_in_order_when_it_is_back(post, caplog):
+async def test_what_was_not_delivered_is_told_with_what_came_next(post):
+    for outcome in ["900", "100", "5000"]:
+        await post.story.check(outcome)
+    await post.drain()
+    (message,) = post.received["ops"]
+    assert message.title.startswith("RESOLVED: ")
+    assert "Not delivered before now: warning since 12:05, critical since 12:10, resolved 12:15 (UTC)." in (
+        message.message
+    )
+    assert all(row["id"] in message.message for row in post.story.rows(notifications))
+    assert post.states("ops") == ["folded", "folded", "delivered"]
+
+
+async def test_a_dead_channel_neither_delays_nor_repeats_another_and_hears_all_at_once_when_it_is_back(post, caplog):
     caplog.set_level("DEBUG")
     post.receivers["boss"].behaviour = Behaviour.REFUSE
     for tries, outcome in enumerate(["900", "100"], start=1):
         await post.story.check(outcome)
         await post.drain(later=10)
         assert (len(post.titles("ops")), post.receivers["boss"].attempts) == (tries, tries)
-    assert post.states("boss") == ["pending", "pending"]
+    assert post.states("boss") == ["folded", "pending"]
     post.receivers["boss"].behaviour = Behaviour.TAKE
     await post.drain(later=10)
-    assert post.titles("boss") == post.titles("ops")
+    assert post.titles("boss") == post.titles("ops")[1:]
     errors = [row["error"] for row in post.story.rows(attempts, attempts.c.error.is_not(None))]
     assert len(errors) == 2
     assert all("503" in error for error in errors)
@@ -159,7 +174,7 @@ async def test_a_channel_that_hangs_holds_up_itself_alone_and_is_cut_short_by_a_
     async with asyncio.timeout(PER_MESSAGE.total_seconds() / 2):
         await post.story.parts.deliverer.finish(timeout=0.2)
         await stopped(running)
-    assert post.states("boss") == ["pending", "pending"]
+    assert post.states("boss") == ["folded", "pending"]
     assert post.story.rows(attempts, attempts.c.error.is_not(None)) == []
 
 
@@ -181,6 +196,61 @@ async def test_what_was_left_pending_is_sent_after_a_restart(post):
     await post.story.restart(EVERYTHING)
     await post.drain(later=1)
     assert len(post.titles("ops")) == len(post.titles("boss")) == 1
+
+
+async def test_something_worse_waits_ten_seconds_at_most_for_what_a_channel_hangs_in(post, monkeypatch):
+    monkeypatch.setattr(delivery, "HURRIED", 0.5)
+    async with web("hang", "ok") as receiver:
+        post.story.urls["ops"] = f"json://127.0.0.1:{receiver.port}/"
+        await post.story.restart(OWN)
+        await post.story.check("900")
+        running = post.run()
+        await until(lambda: receiver.bodies)
+        await post.story.check("900", "video")
+        await asyncio.sleep(1.5)
+        assert len(receiver.bodies) == 1  # what is no worse waits
+        await post.story.check("100")
+        await until(lambda: len(receiver.bodies) == 2)
+        await until(lambda: post.states("ops") == ["folded", "delivered"])
+        assert "CRITICAL" in receiver.said[1]["title"]
+        assert "warning since" in receiver.said[1]["message"]
+        await stopped(running)
+    (row,) = post.story.rows(deliveries, deliveries.c.unknowns > 0)
+    assert row["last_error"] == "no answer within 0.5 s, and something worse waits"
+
+
+async def test_what_another_process_enqueued_is_sent_within_two_seconds(post):
+    running = post.run()
+    await asyncio.sleep(0.2)
+    await post.story.check("900", minutes=0)  # the batch does not wake anybody for another process's checks
+    post.story.parts.deliverer._woken.clear()
+    await until(lambda: post.titles("ops"), within=10)
+    await stopped(running)
+
+
+# --- a channel that is down -------------------------------------------------------------------------------------------
+
+STOOD_IN_FOR = OWN.replace("[channels.ops]", '[channels.ops]\nfallback = "boss"')
+
+
+@pytest.mark.parametrize("refusal", [403, 503])
+async def test_while_a_channel_is_dead_its_fallback_hears_everything_and_then_itself_how_it_is(post, refusal):
+    await post.story.restart(STOOD_IN_FOR)
+    post.receivers["ops"].behaviour, post.receivers["ops"].refusal = Behaviour.REFUSE, refusal
+    for outcome in ("500", "100", "5000"):
+        await post.story.check(outcome)
+        for _ in range(3):
+            await post.drain(later=8)
+    assert [title.split(":")[0] for title in post.titles("boss")] == ["WARNING", "CRITICAL", "RESOLVED"]
+    assert post.states("ops") == ["folded", "folded", "pending"]
+    await post.story.check("100")
+    await post.drain(later=1)
+    assert [title.split(":")[0] for title in post.titles("boss")][3:] == ["CRITICAL"]
+    post.receivers["ops"].behaviour = Behaviour.TAKE
+    await post.drain(later=70)
+    await post.drain(later=70)
+    assert [title.split(":")[0] for title in post.titles("ops")] == ["CRITICAL"]
+    assert len(post.titles("boss")) == 4
 
 
 # --- the database -----------------------------------------------------------------------------------------------------
@@ -270,6 +340,7 @@ async def test_a_channel_that_takes_nothing_for_an_hour_is_complained_of_once(po
     post.receivers["boss"].behaviour = Behaviour.TAKE
     await post.drain(later=20)
     about_boss = [line for line in caplog.messages if line.startswith("boss: ")]
-    assert len(about_boss) == 3
+    assert len(about_boss) == 4
     assert "not delivered, and tried again until it is: " in about_boss[0]
-    assert about_boss[2] == "boss: takes messages again"
+    assert about_boss[1] == "boss: down, nobody stands in"
+    assert about_boss[3] == "boss: takes messages again"

@@ -15,7 +15,6 @@ from monitor.config import Database, DigestTime
 from monitor.model import Failure, FailureKind, OpenLine, Rule, Severity
 from monitor.notify.digest import Digests, gather, last_due
 from monitor.store import engines
-from monitor.store.outbox import Fallback
 from monitor.store.tables import deliveries, notifications
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -136,11 +135,12 @@ async def test_a_digest_that_another_channel_stood_in_for_is_not_its_own(desk):
     desk.start()
     await desk.tick(DAY + HOUR)
     (group,) = desk.claim()
-    desk.answer(group[0].id, "HTTP 404", retryable=False, fallback=Fallback("pager", timedelta(minutes=15)))
+    desk.connect(ops="pager")
+    desk.answer(group[0].id, "HTTP 404", retryable=False)
     assert len(desk.words("pager")) == 1
     desk.start()
     await desk.tick(23 * HOUR)
-    assert len(desk.words("pager")) == 2
+    assert len(desk.words("pager")) == 3  # its own, and another one of the channel that is down
 
 
 async def test_a_database_that_is_away_makes_it_late_not_lost(desk, caplog):

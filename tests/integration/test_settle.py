@@ -85,6 +85,8 @@ async def test_an_organization_with_an_empty_notify_list_is_judged_and_told_to_n
 async def test_opened_and_resolved_alternate_over_many_swings(story):
     said = []
     for outcome in ["900", "2000", "100", "2000", DOWN, "1", "2000"]:
+        if outcome is not DOWN:
+            story.now += timedelta(minutes=27)  # with five more between checks: later than what comes back
         said += [reason for channel, _, reason, _ in await story.check(outcome) if channel == "ops"]
     assert said == [OPENED, RESOLVED] * 3
 
@@ -249,6 +251,7 @@ async def test_the_worst_severity_of_an_incident_is_kept(story):
 
 async def test_every_notification_has_an_id_of_its_own(story):
     for _ in range(5):
+        story.now += timedelta(minutes=31)
         await story.check("100")
         await story.check("5000")
     ids = [row["id"] for row in story.rows(notifications)]
@@ -260,3 +263,44 @@ async def test_no_key_is_anywhere_in_the_database(story):
     await story.check(REJECTED)
     kept = [story.rows(table) for table in (accounts, organizations, checks, incidents, notifications)]
     assert "sk-" not in str(kept)
+
+
+async def test_what_comes_and_goes_is_one_incident_that_ends_when_it_has_been_quiet(story):
+    assert await story.check("900") == of_credits("ops", reason=OPENED, severity="warning")
+    assert await story.check("5000") == of_credits("ops", reason=RESOLVED, severity="warning")
+    assert await story.check("900") == of_credits("ops", reason=OPENED, severity="warning")
+    assert story.facts()["quiet_for"] == "PT30M"
+    for outcome in ["5000", "900", "5000", "900", "5000"]:
+        assert await story.check(outcome) == []
+    await story.restart()  # what is needed stands in the row
+    (row,) = story.rows(incidents)
+    assert (row["returns"], row["resolved_at"], row["worst_told"]) == (3, None, "warning")
+    assert await story.check("100") == of_credits("ops", "boss", reason=OPENED, severity="critical")
+    assert await story.check("5000") == []
+    assert await story.check("5000", minutes=24) == []
+    assert await story.check(DOWN) == []
+    assert await story.check("5000", minutes=2) == of_credits("ops", "boss", reason=RESOLVED, severity="critical")
+    (row,) = story.rows(incidents)
+    assert (row["resolved_at"], row["worst_severity"]) == (story.now, "critical")
+    assert await story.check("900", minutes=31) == of_credits("ops", reason=OPENED, severity="warning")
+    assert len(story.rows(incidents)) == 2
+
+
+async def test_a_rule_switched_off_ends_what_flaps_and_is_clear_at_present(story):
+    for outcome in ["900", "5000", "900", "5000"]:
+        await story.check(outcome)
+    await story.restart(
+        TOML.replace("[rules]", '[rules]\ncredits = "off"').replace(
+            "credits = { warning = 1000, critical = 200 }\n", ""
+        )
+    )
+    (row,) = story.rows(incidents)
+    assert row["resolved_reason"] == "reconfigured"
+
+
+async def test_a_key_that_is_taken_and_refused_in_turn_is_told_four_times_an_hour_at_most(story):
+    heard = []
+    for number in range(60):
+        outcome = REJECTED if number % 2 == 0 else "5000"
+        heard += [reason for channel, rule, reason, _ in await story.check(outcome, minutes=1) if channel == "ops"]
+    assert heard == [OPENED, RESOLVED, OPENED]

@@ -191,8 +191,37 @@ def test_a_refusal_for_good_is_told_from_a_passing_failure(desk, command):
     desk.answer(ops.id, "HTTP 404", retryable=False)
     desk.answer(pager.id, "HTTP 503")
     lines = command("status").splitlines()
-    assert "channel ops: refused for good: HTTP 404 (1 waiting, tried on every 5 minutes)" in lines
+    assert "channel ops: refused for good: HTTP 404 (1 waiting, tried on every hour at least)" in lines
     assert "channel pager: 1 waiting, last error: HTTP 503" in lines
+
+
+def test_a_channel_that_is_down_is_told_with_who_stands_in(desk, command):
+    desk.now = datetime.now(UTC).replace(microsecond=0)
+    toml = THREE.replace("[channels.ops]", '[channels.ops]\nfallback = "pager"')
+    desk.settings = configured(desk.folder, toml, desk.url)
+    desk.settle(a=900)
+    ((ops,),) = desk.claim()
+    desk.answer(ops.id, "HTTP 403", retryable=False)
+    desk.settle(a=100)
+    lines = command("status").splitlines()
+    since = desk.now - timedelta(minutes=1)
+    assert f"channel ops: DOWN since {since:%Y-%m-%d %H:%M}Z: HTTP 403; pager stands in" in lines
+    assert "channel ops: 1 older told with what waits" in lines
+    row = rows(command("status", "--format", "json"))["a"]
+    (down,) = row["channels_down"]
+    assert (down["channel"], down["reason"], down["stand_in"]) == ("ops", "HTTP 403", "pager")
+    assert datetime.fromisoformat(down["since"]) == since
+
+
+def test_what_was_folded_into_what_shows_in_incidents(desk, command):
+    desk.now = datetime.now(UTC)
+    desk.settle(a=900)
+    desk.settle(a=100)
+    (row,) = json.loads(command("incidents", "--format", "json"))
+    first, second = (notification["id"] for notification in desk.notifications())
+    assert row["folded"] == [{"channel": "ops", "notification": first, "folded_into": second}]
+    assert row["unknown"] == 0
+    assert command("incidents").splitlines()[0].split()[-3:] == ["FOLDED", "GIVEN", "UP"]
 
 
 def test_what_was_given_up_shows_in_status_and_incidents(desk, command):

@@ -14,6 +14,7 @@ from tests.support.wait import STOP
 
 SOURCE: Final = Path(monitor.__file__).parents[1]
 MONITOR: Final = ("-m", "monitor")
+UNDAMPED: Final = ("-m", "tests.proofs.undamped")
 
 
 def credentials(keys: Mapping[str, str], urls: Mapping[str, str]) -> dict[str, str]:

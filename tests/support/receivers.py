@@ -85,6 +85,7 @@ class Mail:
 
     password: str | None = None
     refuse: str | None = None
+    hangs: bool = False  # when a letter has arrived
     port: int = 0
     letters: list[EmailMessage] = field(default_factory=list)
 
@@ -97,6 +98,8 @@ class Mail:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
         self.letters.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        if self.hangs:
+            await asyncio.sleep(3600)
         return "250 OK"
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
@@ -106,8 +109,8 @@ class Mail:
 
 
 @asynccontextmanager
-async def mail(*, password: str | None = None, refuse: str | None = None) -> AsyncIterator[Mail]:
-    receiver = Mail(password, refuse)
+async def mail(*, password: str | None = None, refuse: str | None = None, hangs: bool = False) -> AsyncIterator[Mail]:
+    receiver = Mail(password, refuse, hangs)
 
     def connected() -> SMTP:
         with warnings.catch_warnings():

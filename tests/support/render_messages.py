@@ -257,6 +257,19 @@ def group() -> Message:
     return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN)
 
 
+def late() -> Message:
+    """An end whose beginning did not reach the channel."""
+    opened, escalated, resolved = (
+        next(one for one in NOTIFICATIONS if one.rule is Rule.CREDITS and one.reason is reason)
+        for reason in (Reason.OPENED, Reason.ESCALATED, RESOLVED)
+    )
+    folded = [
+        replace(one, facts=replace(one.facts, at=resolved.facts.at - ago))
+        for one, ago in ((opened, timedelta(hours=2)), (escalated, timedelta(minutes=40)))
+    ]
+    return render_group([resolved], timezone=BERLIN, folded={resolved.id: folded})
+
+
 def shown(title: str, message: Message, *, form: str = "text") -> Iterator[str]:
     """One message as it stands in the document; four backticks, because Markdown has three of its own."""
     yield f"### {title}"
@@ -276,6 +289,8 @@ def parts() -> Iterator[str]:
     yield "## Several at once"
     yield "What comes due for one channel within a short time is one message: the worst first, what is over last."
     yield from shown("Four notifications", group())
+    yield "What was not delivered before is told with the next message of its incident."
+    yield from shown("One that tells two more", late())
     yield "## Summaries"
     yield from shown("Daily", render_digest(DIGEST, timezone=BERLIN))
     yield from shown("Weekly, and all is well", render_digest(CALM, timezone=BERLIN))

@@ -23,17 +23,19 @@ from monitor.model import (
     DeliveryState,
     Failure,
     FailureKind,
+    Message,
     Notification,
     Severity,
     Silence,
     Snapshot,
     Subject,
 )
+from monitor.notify.fallback import keep_outcome
 from monitor.poll import ForecastCache, reconcile, settle
-from monitor.store import outbox, silences
+from monitor.store import deliveries as stored_deliveries
+from monitor.store import silences
 from monitor.store.accounts import account_rows
 from monitor.store.organizations import organization_rows
-from monitor.store.outbox import Fallback
 from monitor.store.tables import accounts, deliveries, incidents, notifications, organizations, snapshots
 from monitor.store.writer import Store, Transaction
 
@@ -78,6 +80,8 @@ id = "org-c"
 [channels.pager]
 min_severity = "critical"
 """
+
+NOTHING = Message("", "", "", "")
 
 Heard = tuple[str, str, str, str]  # channel, rule, reason, severity
 
@@ -161,6 +165,14 @@ class Story:
         answer = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(outcome))
         return Check(account["id"], row["id"], self.now, answer)
 
+    def connect(self, **fallbacks: str) -> None:
+        """Let one channel stand in for another; it has no minimum severity of its own any more."""
+        channels = dict(self.settings.channels)
+        for name, fallback in fallbacks.items():
+            channels[fallback] = replace(channels[fallback], min_severity=Severity.INFO)
+            channels[name] = replace(channels[name], fallback=fallback)
+        self.settings = replace(self.settings, channels=channels)
+
     # --- batch by batch, without the rooms that run -------------------------------------------------------------------
 
     def settle(self, minutes: float = 1, *, since: datetime | None = None, **outcomes: object) -> list[Heard]:
@@ -192,7 +204,7 @@ class Story:
     def claim(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[Delivery]]:
         """What a channel would be handed so much later, a list for each message."""
         at = self.now + later
-        return list(self.write(lambda tx: outbox.claim_due(tx, channel, at, limit=20)))
+        return list(self.write(lambda tx: stored_deliveries.claim_due(tx, channel, at, limit=20)))
 
     def groups(self, channel: str = "ops", later: timedelta = timedelta(minutes=1)) -> list[list[str]]:
         """The same as names and reasons."""
@@ -202,12 +214,13 @@ class Story:
     def name(delivery: Delivery) -> str:
         return f"{delivery.said.facts.name} {delivery.said.rule.value} {delivery.said.reason.value}"
 
-    def answer(
-        self, delivery_id: int, error: str | None, *, retryable: bool = True, fallback: Fallback | None = None
-    ) -> DeliveryState | None:
-        """Mark one delivery as its channel's service would have it."""
-        attempt = Attempt(delivery_id, error, retryable=retryable)
-        return self.write(lambda tx: outbox.record_attempt(tx, attempt, at=self.now, fallback=fallback))  # type: ignore[no-any-return]
+    def answer(self, delivery_id: int, error: str | None = None, **said: Any) -> DeliveryState:
+        """Mark one delivery as its channel's service would have it; with what that says of the channel."""
+        (row,) = self.rows(deliveries, deliveries.c.id == delivery_id)
+        group = [Delivery(row["id"], row["channel"], NOTHING, row["attempts"], row["give_up_at"])]
+        attempt = Attempt(delivery_id, error, **said)
+        outcome = self.write(lambda tx: keep_outcome(tx, self.settings, group, attempt, at=self.now))
+        return outcome.states[0]  # type: ignore[no-any-return]
 
     def deliver(self, channel: str = "ops") -> list[list[str]]:
         """Send everything that is due, successfully."""
@@ -265,13 +278,20 @@ class Story:
         ids = [row["id"] for row in self.rows(deliveries, pending)]
         for _ in range(times):
             for id_ in ids:
-                self.write(lambda tx, id_=id_: outbox.record_attempt(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
+                self.write(lambda tx, id_=id_: stored_deliveries.record_attempt(tx, Attempt(id_, error), at=self.now))  # type: ignore[misc]
 
     def give_up(self, channel: str) -> None:
         """A channel that was dead for longer than anybody tries."""
         then, self.now = self.now, self.now + timedelta(days=2)
         self.mark(channel, "nobody answers", times=24)
         self.now = then
+
+    def notifications(self) -> list[dict[str, Any]]:
+        """Every notification, in the order of acceptance."""
+        first = sa.select(deliveries.c.notification_id, sa.func.min(deliveries.c.id).label("first"))
+        order = first.group_by(deliveries.c.notification_id).subquery()
+        question = sa.select(notifications).join(order, order.c.notification_id == notifications.c.id)
+        return self.write(lambda tx: [dict(row) for row in tx.execute(question.order_by(order.c.first)).mappings()])  # type: ignore[no-any-return]
 
     def rows(self, table: sa.Table, where: Any = None) -> list[dict[str, Any]]:
         order = [table.c.organization_id, table.c.taken_at] if table is snapshots else [table.c.id]
@@ -288,7 +308,7 @@ class Story:
 
 def due(tx: Transaction, channel: str, now: datetime, *, limit: int = 20) -> list[Delivery]:
     """What a channel's service is handed now, whatever goes out together."""
-    return [delivery for group in outbox.claim_due(tx, channel, now, limit=limit) for delivery in group]
+    return [delivery for group in stored_deliveries.claim_due(tx, channel, now, limit=limit) for delivery in group]
 
 
 def of_credits(*channels: str, reason: str, severity: str) -> list[Heard]:

@@ -8,6 +8,7 @@ import pytest
 from given import HOME, KEY, Given
 
 from monitor.config import Settings, load
+from monitor.config.checks import deaf_fallbacks
 from monitor.model import Generation, RateLimit, Rung, Severity
 
 
@@ -245,3 +246,20 @@ def test_the_file_is_looked_for_in_the_documented_places(given: Given) -> None:
 def test_an_empty_file_and_a_byte_order_mark_are_fine(given: Given, content: bytes) -> None:
     given.file.write_bytes(content)
     assert load(given.file, HOME).accounts == {}
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "warned"),
+    [
+        ("", "", []),
+        ('min_severity = "critical"', "", ["second stands in, nobody hears of what is below critical"]),
+        ("", 'min_severity = "critical"', ["third stands in, nobody hears of what is below critical"] * 2),
+        ('quiet_hours = "22:00-07:00"', "", ["second stands in, nobody hears of a warning in its quiet_hours"]),
+    ],
+)
+def test_a_fallback_that_would_not_hear_what_its_channel_hears_is_warned_about(given, second, third, warned):
+    chain = '[channels.main]\nfallback = "second"\n[channels.second]\nfallback = "third"\n'
+    text = f"{chain}{second}\n[channels.third]\n{third}"
+    warnings = deaf_fallbacks(given.load(text))
+    assert len(warnings) == len(warned)
+    assert all(words in warning for words, warning in zip(warned, warnings, strict=True))

@@ -17,6 +17,7 @@ from monitor.model import (
     OpenIncident,
     Organization,
     Reason,
+    Rejections,
     Rule,
     Rules,
     Rung,
@@ -59,7 +60,7 @@ class World:
         self.organization = judged.organization
         for verdict in judged.verdicts:
             _, self.incidents = apply(self.incidents, verdict, at=self.at)
-        said = [(v.rule, v.reason, v.severity) for v in judged.verdicts]
+        said = [(v.rule, v.reason, v.severity) for v in judged.verdicts if v.told]
         self.said += said
         return said
 
@@ -163,16 +164,47 @@ def test_a_rejected_key_explains_the_silence_of_its_organizations():
     assert judged.verdicts == ()
 
 
+REFUSED = Failure(FailureKind.CREDENTIAL_REJECTED, "x")
+
+
+def of_key(outcomes, *, rules=RULES):
+    """What is decided of a key, by polls of one check each: `None` is a snapshot."""
+    incidents, rejections, said = {}, Rejections(), []
+    for minutes, outcome in enumerate(outcomes):
+        at = START + minutes * timedelta(minutes=45)  # further apart than what comes back
+        check = Check(1, 1, at, outcome or Snapshot(at, Decimal(1)))
+        verdicts, rejections = judge_account(incidents, check, rejections=rejections, rules=rules)
+        said.append([verdict.reason for verdict in verdicts])
+        for verdict in verdicts:
+            _, incidents = apply(incidents, verdict, at=at)
+    return said
+
+
 def test_a_key_is_rejected_at_once_and_back_with_any_snapshot():
-    rejected = Failure(FailureKind.CREDENTIAL_REJECTED, "x")
-    (opened,) = judge_account({}, rejected, rules=RULES, at=START)
-    assert (opened.reason, opened.severity) == (Reason.OPENED, CRITICAL)
+    assert of_key([None, REFUSED, REFUSED, DOWN, None, None]) == [[], [Reason.OPENED], [], [], [Reason.RESOLVED], []]
+
+
+def test_a_key_is_confirmed_by_polls_in_a_row_and_not_by_answers():
+    confirmed = replace(RULES, confirm_checks=2)
+    assert of_key([REFUSED, None, REFUSED, DOWN, REFUSED, REFUSED], rules=confirmed) == [
+        *([], [], [], []),
+        [Reason.OPENED],
+        [],
+    ]
+    rejections = Rejections()
+    for number in range(5):
+        check = Check(1, number, START, REFUSED, poll_at=START)
+        verdicts, rejections = judge_account({}, check, rejections=rejections, rules=confirmed)
+        assert (verdicts, rejections) == ((), Rejections(1, START))
+
+
+def test_a_snapshot_in_a_poll_with_a_rejection_clears_nothing():
     standing = {Rule.CREDENTIAL: OpenIncident(1, Rule.CREDENTIAL, CRITICAL, START)}
-    assert judge_account(standing, rejected, rules=RULES, at=START) == ()
-    assert judge_account(standing, DOWN, rules=RULES, at=START) == ()
-    (resolved,) = judge_account(standing, Snapshot(START, Decimal(1)), rules=RULES, at=START)
-    assert resolved.reason is Reason.RESOLVED
-    assert judge_account({}, Snapshot(START, Decimal(1)), rules=RULES, at=START) == ()
+    answer = Check(1, 1, START, Snapshot(START, Decimal(1)), poll_at=START)
+    assert judge_account(standing, answer, rejections=Rejections(1, START), rules=RULES) == ((), Rejections(1, START))
+    later = replace(answer, poll_at=START + timedelta(minutes=5))
+    (verdict,), rejections = judge_account(standing, later, rejections=Rejections(1, START), rules=RULES)
+    assert (verdict.reason, rejections) == (Reason.RESOLVED, Rejections())
 
 
 def test_confirmation_counts_checks_in_a_row_and_unknown_neither_adds_nor_resets():
@@ -271,33 +303,33 @@ def test_a_worsening_begins_the_gaps_anew():
 def test_a_lowered_level_ends_an_incident_as_reconfigured():
     world = standing_at(WARNING)
     lower = replace(RULES, credits=(Rung(WARNING, Decimal(500), Decimal(525)),))
-    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower, at=START)
+    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower)
     assert (verdict.reason, verdict.reconfigured) == (Reason.RESOLVED, True)
 
 
 def test_a_lowered_critical_level_eases_as_reconfigured():
     world = standing_at(CRITICAL)
     lower = replace(RULES, credits=(Rung(CRITICAL, Decimal(50), Decimal(60)), LADDER[1]))
-    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower, at=START)
+    (verdict,) = reconcile(world.organization, incidents=world.incidents, rules=lower)
     assert (verdict.reason, verdict.severity, verdict.reconfigured) == (Reason.EASED, WARNING, True)
 
 
 @pytest.mark.parametrize("standing", [None, WARNING, CRITICAL])
 def test_unchanged_rules_reconcile_to_nothing(standing):
     world = standing_at(standing)
-    assert reconcile(world.organization, incidents=world.incidents, rules=RULES, at=START) == ()
+    assert reconcile(world.organization, incidents=world.incidents, rules=RULES) == ()
 
 
 def test_a_raised_level_opens_nothing_before_the_next_check():
     world = standing_at(None)
     higher = replace(RULES, credits=(Rung(WARNING, Decimal(9000), Decimal(9450)),))
-    assert reconcile(world.organization, incidents={}, rules=higher, at=START) == ()
+    assert reconcile(world.organization, incidents={}, rules=higher) == ()
 
 
 def test_a_rule_switched_off_ends_its_incident():
     world = standing_at(CRITICAL)
     world.check(DOWN, minutes=60)
-    ended = reconcile(world.organization, incidents=world.incidents, rules=Rules(), at=START)
+    ended = reconcile(world.organization, incidents=world.incidents, rules=Rules())
     assert {(v.rule, v.reason, v.reconfigured) for v in ended} == {
         (Rule.CREDITS, Reason.RESOLVED, True),
         (Rule.STALE, Reason.RESOLVED, True),

@@ -98,19 +98,28 @@ class Records:
     def unmarked(self, channel: str, ids: Collection[str]) -> frozenset[tuple[str, str]]:
         """Those of the notifications that are not marked as delivered on a channel."""
         mine = (deliveries.c.channel == channel) & deliveries.c.notification_id.in_(list(ids))
-        query = sa.select(deliveries.c.notification_id).where(mine, deliveries.c.state == "pending")
+        query = sa.select(deliveries.c.notification_id).where(mine, deliveries.c.state.in_(("pending", "folded")))
         with transaction(self._engine) as tx:
             return frozenset((channel, key) for key in tx.execute(query).scalars())
 
+    def folded(self) -> set[tuple[str, str]]:
+        """What a channel was told with something newer: channel and notification."""
+        mine = sa.select(deliveries.c.channel, deliveries.c.notification_id).where(deliveries.c.state == "folded")
+        with transaction(self._engine) as tx:
+            return {(row.channel, row.notification_id) for row in tx.execute(mine)}
+
     def notifications(self) -> list[sa.Row[tuple[object, ...]]]:
         """Every notification, in the order in which they were kept."""
-        # Not by their instants: a clock may have been stepped.  Nothing is ever changed or deleted there.
-        kept = sa.literal_column("notifications.rowid" if self._engine.name == "sqlite" else "notifications.ctid")
+        # Not by their instants: a clock may have been stepped.  Nor by place: a small row may fill an earlier page.
+        if self._engine.name == "sqlite":
+            kept = ["notifications.rowid"]
+        else:
+            kept = ["age(notifications.xmin) DESC", "notifications.cmin::text::bigint"]
         query = (
             sa.select(notifications, incidents.c.subject, organizations.c.name)
             .join(incidents, incidents.c.id == notifications.c.incident_id)
             .outerjoin(organizations, organizations.c.id == incidents.c.subject_id)
-            .order_by(kept)
+            .order_by(*map(sa.literal_column, kept))
         )
         with transaction(self._engine) as tx:
             return list(tx.execute(query).all())

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from monitor.judge import judge
+from monitor.judge import apply, judge
 from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
+from tests.proofs.undamped import undamp
 
+undamp()
 FULL = 8000
 A_BALANCE = timedelta(hours=3)  # of the month, between one balance and the next
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,12 +73,11 @@ def demanded(scripted: Scripted, rules: Rules, hearing: Mapping[str, Severity]) 
         organization = judged.organization
         last = organization.snapshot.credits if organization.snapshot else Decimal(0)
         for verdict in judged.verdicts:
+            _, incidents = apply(incidents, verdict, at=at, topped_up=organization.topped_up)
             channels = _audience(verdict.reason, verdict.severity, told[verdict.rule], hearing)
             demands.append(Demand(scripted.name, verdict.reason, verdict.severity, last, channels))
             if verdict.reason is Reason.RESOLVED:
-                del incidents[verdict.rule], told[verdict.rule]
-            else:
-                incidents[verdict.rule] = OpenIncident(1, verdict.rule, verdict.severity, at)
+                del told[verdict.rule]
     return demands
 
 

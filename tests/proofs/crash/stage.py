@@ -88,7 +88,8 @@ class Stage:
         number = len(self.seen.lives) + 1
         self.seen.lives.append(Life(number, asyncio.get_running_loop().time()))
         log = self.folder / f"life-{number}.log"
-        self.process = await daemon.launch(self.folder, self.environment(number), log=log, before=self.before)
+        options = {"program": daemon.UNDAMPED, "before": self.before}
+        self.process = await daemon.launch(self.folder, self.environment(number), log=log, **options)
 
     def kill(self, way: str) -> None:
         """Kill the daemon at this very instant."""

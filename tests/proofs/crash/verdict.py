@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -122,12 +122,17 @@ def _weigh_notifications(counts: Counts, demands: Mapping[str, list[Demand]], he
 
 
 def _weigh_deliveries(counts: Counts, demands: Mapping[str, list[Demand]], held: Held, deliveries: list[Any]) -> None:
-    """Each notification is on its way to exactly those who are to hear it, and was marked as taken once."""
+    """Each notification is on its way to exactly those who are to hear it, and was marked as taken once.
+
+    What was folded is told with its successor; what was never answered was sent three times.
+    """
     counts.deliveries = len(deliveries)
     channels: dict[str, set[str]] = defaultdict(set)
+    ended = {(row.channel, row.notification_id) for row in deliveries if row.state in {"delivered", "unknown"}}
     for row in deliveries:
         channels[row.notification_id].add(row.channel)
-        if row.state != "delivered" or row.taken != 1:
+        told = (row.channel, row.folded_into if row.state == "folded" else row.notification_id) in ended
+        if not told or row.taken != (row.state == "delivered"):
             counts.undelivered += 1
             counts.notes.append(f"delivery {row.id}: {row.state}, taken {row.taken} times, {row.last_error}")
     wanted = {name: iter(of_one) for name, of_one in demands.items()}
@@ -161,17 +166,18 @@ def _weigh_arrivals(counts: Counts, arrivals: list[Arrival], held: Held, deliver
         if sent not in first:
             continue
         place = first[sent]
-        if place <= latest.get(way, -1):
+        if place < latest.get(way, -1):
             counts.out_of_order += 1
             counts.notes.append(f"incident {row.incident_id} on {row.channel}: {row.notification_id} is out of order")
         latest[way] = max(place, latest.get(way, -1))
 
 
 def _weigh_doubles(counts: Counts, stage: Stage) -> None:
-    """A double is the same message, and is there for one of two causes."""
+    """A double is the same message, or what was folded since, and is there for one of two causes."""
+    folded = stage.records.folded()
     unmarked = {(life.number, *sent) for life in stage.seen.lives for sent in life.unmarked}
     for before, after in doubles(stage.seen.arrivals):
-        same = (before.ids, before.words) == (after.ids, after.words)
+        same = is_same(before, after, folded)
         counts.doubles_changed += not same
         in_flight = any((before.life, before.channel, key) in unmarked for key in before.ids)
         if not before.answered:
@@ -183,6 +189,13 @@ def _weigh_doubles(counts: Counts, stage: Stage) -> None:
             counts.notes.append(f"a double without a cause: {before.named} {after.named}")
         if not same:
             counts.notes.append(f"a double that changed: {before.named} {after.named}")
+
+
+def is_same(before: Arrival, after: Arrival, folded: Collection[tuple[str, str]]) -> bool:
+    """Whether a double is the same message, but for what was folded into something newer in between."""
+    if (before.ids, before.words) == (after.ids, after.words):
+        return True
+    return any((before.channel, key) in folded for key in before.ids)
 
 
 def doubles(arrivals: list[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:

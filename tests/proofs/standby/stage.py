@@ -21,7 +21,7 @@ from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 from tests.proofs.crash.evidence import Arrival, Records, ids_in
 from tests.proofs.crash.script import Scripted
 from tests.proofs.standby.evidence import Evidence
-from tests.support.daemon import MONITOR, environment, kill, launch, stop
+from tests.support.daemon import UNDAMPED, environment, kill, launch, stop
 from tests.support.server import Server
 
 CHANNELS = {"log": Severity.INFO, "ops": Severity.WARNING, "pager": Severity.CRITICAL}
@@ -29,7 +29,7 @@ EVERY = 10  # seconds between polls, if the machine can
 DAEMONS = 3
 WAITING_AT_MOST = 100  # deliveries: the balances hold still until the outbox has emptied somewhat
 MOVES = 10  # balances that move at once
-RUN = "from monitor.cli import main; main()"
+RUN = "from tests.proofs.undamped import undamp; undamp(); from monitor.cli import main; main()"
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Stage:
     async def start(self) -> None:
         """Begin a life."""
         life = max((daemon.life for daemon in self.daemons), default=0) + 1
-        program = MONITOR if self.fault is None else ("-c", f"{self.fault}; {RUN}")
+        program = UNDAMPED if self.fault is None else ("-c", f"{self.fault}; {RUN}")
         log = self.folder / f"life-{life}.log"
         process = await launch(self.folder, self.environment(life), log=log, program=program)
         self.daemons.append(Daemon(life, process))

@@ -8,7 +8,7 @@ from monitor.model import Rules
 from tests.proofs.crash.evidence import Arrival
 from tests.proofs.crash.script import demanded
 from tests.proofs.crash.verdict import FAULTS as OF_WORDS
-from tests.proofs.crash.verdict import Counts, doubles, tracebacks, weigh_words
+from tests.proofs.crash.verdict import Counts, doubles, is_same, tracebacks, weigh_words
 from tests.proofs.standby.evidence import CLOSE, DISAGREEING, TWICE
 from tests.proofs.standby.stage import CHANNELS, Disturbance, Stage, name_of
 from tests.proofs.standby.strikes import TIMEOUT
@@ -102,13 +102,14 @@ def _weigh_senders(verdict: Verdict, stage: Stage) -> None:
 
 def _weigh_doubles(verdict: Verdict, stage: Stage) -> None:
     """A double is the same message; its sender, or the database, was struck before it was marked."""
+    folded = stage.records.folded()
     for before, after in doubles(stage.arrivals):
         hit = _explanation(before, after, stage.disturbances)
         verdict.doubles[hit.kind if hit else "unexplained"] += 1
         if hit is None:
             verdict.doubles_unexplained += 1
             verdict.notes.append(f"a double without a cause: {before.named}, {after.named}")
-        if (before.ids, before.words) != (after.ids, after.words):
+        if not is_same(before, after, folded):
             verdict.words.doubles_changed += 1
             verdict.notes.append(f"a double that changed: {before.named}, {after.named}")
 

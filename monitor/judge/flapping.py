@@ -1,0 +1,129 @@
+"""What is told of an incident that comes back: the first end and the first return, then little until it is quiet.
+
+An incident that opens again, or worsens again after easing, within its window is the same one going on.  From its first
+return on only a severity worse than any told in it is told at once, what else happened at most once an hour, and its
+end when a clear reading lies a whole window after the last return.  The law, for every rule: a source that alternates
+at every check causes at most four messages in its first hour and one in each later one, and a state that stays bad is
+told within its hour.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from monitor.model import OpenIncident, Reason, Verdict
+
+SHORTEST: Final = timedelta(minutes=30)
+LONGEST: Final = timedelta(hours=2)
+POLLS: Final = 3  # a window holds so many at least
+HOUR: Final = timedelta(hours=1)
+IN_FIRST_HOUR: Final = 4  # messages
+CLOCK_SLACK: Final = timedelta(minutes=1)  # a clock stepped back further than this has passed no time
+
+
+def window(every: timedelta) -> timedelta:
+    """Return how long an incident has to be quiet until it is over, by the time between two polls."""
+    return min(max(SHORTEST, POLLS * every), LONGEST)
+
+
+def elapsed(since: datetime | None, at: datetime) -> timedelta:
+    """Return the time since an instant: without end where there was none, or where the clock was stepped back."""
+    if since is None or at < since - CLOCK_SLACK:
+        return timedelta.max
+    return max(at - since, timedelta(0))
+
+
+def going_on(incident: OpenIncident | None, at: datetime, quiet: timedelta) -> OpenIncident | None:
+    """Return the incident that a bad reading would belong to; None where a new one would open."""
+    if incident is None or incident.ended_at is None or elapsed(incident.ended_at, at) <= quiet:
+        return incident
+    return None
+
+
+def dampen(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
+    """Return the table's verdict as it is to be told, or only kept; `incident` goes on, `quiet` is its window."""
+    if incident.is_flapping:
+        return _flap(verdict, incident, at=at, quiet=quiet)
+    if verdict.reason is Reason.OPENED or _is_back(verdict, incident, at, quiet):
+        return _return(verdict, incident, at=at, quiet=quiet)
+    if verdict.reason is Reason.EASED and not _has_room(incident, at):
+        return replace(verdict, told=False, returned=True)  # it went up and down more often than anybody wants to hear
+    return verdict
+
+
+def calm_verdict(incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict | None:
+    """Return what a clear reading decides of an incident that was calm already: its end, when that is due."""
+    end = Verdict(incident.rule, Reason.RESOLVED, incident.severity, incident.severity)
+    verdict = _flap(end, incident, at=at, quiet=quiet)
+    return None if verdict.calm and not verdict.told else verdict
+
+
+def _is_back(verdict: Verdict, incident: OpenIncident, at: datetime, quiet: timedelta) -> bool:
+    """Whether it worsened again after easing, to what had been told already."""
+    eased_lately = incident.eased_at is not None and elapsed(incident.eased_at, at) <= quiet
+    return verdict.reason is Reason.ESCALATED and eased_lately and not _is_worse(verdict, incident)
+
+
+def _return(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
+    """It comes back: the first return is told, later ones wait for the hour."""
+    verdict = replace(verdict, returned=True)
+    first = incident.returns == 0
+    if _is_worse(verdict, incident) or (first and _has_room(incident, at)):
+        return replace(verdict, quiet_for=quiet if first else None)
+    return _hourly(verdict, replace(incident, returned_at=at), at) or replace(verdict, told=False)
+
+
+def _flap(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
+    match verdict.reason:
+        case Reason.OPENED | Reason.ESCALATED:
+            return _return(verdict, incident, at=at, quiet=quiet)
+        case Reason.RESOLVED:
+            return _clear(verdict, incident, at=at, quiet=quiet)
+        case Reason.EASED:
+            return _hourly(verdict, incident, at) or replace(verdict, told=False)
+        case _:
+            return _hourly(verdict, incident, at) or verdict
+
+
+def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
+    """Its reading is clear: it ends after a whole window, untold where the last message said so already."""
+    if elapsed(incident.returned_at, at) >= quiet:
+        if _knows_end(incident):
+            return replace(verdict, told=False)
+        if _may_end(incident, at):
+            return verdict
+    calm = replace(verdict, reason=Reason.EASED, told=False, calm=True)
+    # Whoever was told that it was over, and not that it came back, hears of that even where it is clear again.
+    return (_hourly(calm, incident, at) if _knows_end(incident) else None) or calm
+
+
+def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict | None:
+    """The present state, when something of it is untold and the last message is an hour old."""
+    returned, told = incident.returned_at, incident.told_at
+    is_untold = returned is not None and (told is None or returned > told)
+    if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
+        # Whoever was told that it was over hears that it is open again.
+        reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
+        return replace(verdict, reason=reason, told=True, hourly=True)
+    return None
+
+
+def _knows_end(incident: OpenIncident) -> bool:
+    """Whether the last message said that it was over."""
+    return incident.end_told_at is not None and incident.end_told_at == incident.told_at
+
+
+def _may_end(incident: OpenIncident, at: datetime) -> bool:
+    """A second end within two hours of one waits until the last message is an hour old."""
+    if elapsed(incident.end_told_at, at) < 2 * HOUR and elapsed(incident.told_at, at) < HOUR:
+        return False
+    return _has_room(incident, at)
+
+
+def _is_worse(verdict: Verdict, incident: OpenIncident) -> bool:
+    return verdict.severity > (incident.worst_told or incident.severity)
+
+
+def _has_room(incident: OpenIncident, at: datetime) -> bool:
+    """Whether one more message keeps within the first hour's four."""
+    return elapsed(incident.opened_at, at) >= HOUR or incident.tellings < IN_FIRST_HOUR

@@ -1,0 +1,336 @@
+"""The laws of delivery, on the real store of both databases: whatever receivers, clocks and restarts do.
+
+Receivers are simulated; everything else is the monitor's own.
+"""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from story import START, Story
+
+from monitor.channels import Outgoing
+from monitor.config import Settings
+from monitor.model import Attempt, Reason, Severity, Subject
+from monitor.notify import delivery
+from monitor.notify.fallback import stand_in
+from monitor.notify.routing import channels_of
+from monitor.store import channels, tables
+from monitor.store.tables import deliveries, incidents
+
+MINUTE = timedelta(minutes=1)
+TELLING = {Reason.OPENED, Reason.ESCALATED, Reason.REMINDER}
+CHANNELS = ("main", "second", "third")
+NAMED = re.compile(r"otification:? ((?:[0-9a-f]{16}(?:, with |, )?)+)")
+AN_ID = re.compile(r"[0-9a-f]{16}")
+TOML = """
+[poll]
+every = "5m"
+[accounts.studio]
+base_url = "http://127.0.0.1:9"
+[organizations.a]
+account = "studio"
+id = "org-a"
+notify = ["main"]
+[organizations.b]
+account = "studio"
+id = "org-b"
+[rules]
+credits = {{ warning = 1000, critical = 200 }}
+runway = "off"
+[channels.main]
+fallback = "second"
+{main}
+[channels.second]
+fallback = "{after_second}"
+{second}
+[channels.third]
+{third}
+"""
+
+
+@dataclass(frozen=True)
+class Reception:
+    """A message that arrived, or may have: what it tells, its newest of each incident first."""
+
+    channel: str
+    told: tuple[tuple[str, ...], ...]
+    certain: bool  # answered for, and kept
+
+
+@dataclass
+class Receivers:
+    """What every channel's service does with the next message; `faults` lets go of one that answers once."""
+
+    behaviours: dict[str, str] = field(default_factory=lambda: dict.fromkeys(CHANNELS, "take"))
+    received: list[Reception] = field(default_factory=list)
+    killed: bool = False
+    meanwhile: Callable[[], Awaitable[None]] | None = None  # what happens while the next message is under way
+
+    async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **__: Any) -> AsyncIterator[Attempt]:
+        for message in outgoing:
+            attempt = self._answer(channel, message)
+            happens, self.meanwhile = self.meanwhile, None
+            if happens:
+                await happens()
+            yield attempt
+            if attempt.unknown:
+                return
+
+    def _answer(self, channel: str, outgoing: Outgoing) -> Attempt:
+        key = outgoing.delivery_id
+        match self.behaviours[channel]:
+            case "take":
+                self._receive(channel, outgoing, certain=True)
+                return Attempt(key, None)
+            case "refuse":
+                return Attempt(key, "refused with HTTP 403", retryable=False)
+            case "fail":
+                return Attempt(key, "failed with HTTP 503")
+            case "ask for a pause":
+                return Attempt(key, "refused with HTTP 429", retry_after=20 * MINUTE)
+            case "take and hang":  # nobody knows that it was taken
+                self._receive(channel, outgoing, certain=False)
+                return Attempt(key, "no answer", unknown=True)
+            case _:  # the process is killed before it could keep that
+                self._receive(channel, outgoing, certain=False)
+                self.behaviours[channel], self.killed = "take", True
+                raise RuntimeError("killed")
+
+    def _receive(self, channel: str, outgoing: Outgoing, *, certain: bool) -> None:
+        told = tuple(tuple(AN_ID.findall(found)) for found in NAMED.findall(outgoing.message.text))
+        assert told
+        self.received.append(Reception(channel, told, certain))
+
+
+class World:
+    """A monitor, its receivers, and what happens to them."""
+
+    def __init__(self, folder: Path, url: str, toml: str, dead: dict[str, str]) -> None:
+        """The `dead` channels stay so in the end, each in its way."""
+        self.toml = toml
+        self.dead = dead
+        self.receivers = Receivers()
+        self.story = Story(folder, url, START)
+
+    async def run(self, steps: Sequence[tuple[str, Any]]) -> None:
+        self.story.begin(self.toml)
+        try:
+            for what, value in steps:
+                note(f"{self.story.now} {what} {value}")
+                await getattr(self, what)(value)
+            self.receivers.behaviours = dict.fromkeys(CHANNELS, "take") | self.dead
+            for _ in range(32):  # until quiet hours, pauses and windows of flapping are over
+                await self.wait(30)
+                await self.balances({"a": 5000, "b": 5000})
+        finally:
+            await self.story.end()
+
+    async def balances(self, values: dict[str, int]) -> None:
+        for name, value in values.items():
+            await self.story.check(str(value), name, minutes=0)
+        await self._deliver()
+
+    async def meanwhile(self, values: dict[str, int]) -> None:
+        """The same while the next message is under way."""
+
+        async def check() -> None:
+            for name, balance in values.items():
+                await self.story.check(str(balance), name, minutes=0)
+
+        self.receivers.meanwhile = check
+
+    async def behaviour(self, value: tuple[str, str]) -> None:
+        self.receivers.behaviours[value[0]] = value[1]
+
+    async def wait(self, minutes: int) -> None:
+        for _ in range(3):
+            self.story.now += minutes * MINUTE / 3
+            await self._deliver()
+
+    async def clock(self, minutes: int) -> None:
+        self.story.now += minutes * MINUTE
+        await self._deliver()
+
+    async def silence(self, name: str) -> None:
+        self.story.silence(name, until=self.story.now + 60 * MINUTE)
+
+    async def restart(self, _: None = None) -> None:
+        await self.story.end()
+        self.story.now += MINUTE / 6
+        self.story.begin(self.toml)
+        await self._deliver()
+
+    async def _deliver(self) -> None:
+        await self.story.parts.deliverer.drain()
+        if self.receivers.killed:
+            self.receivers.killed = False
+            await self.restart()
+
+
+# --- the laws ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Record:
+    """What was to be told, in the order of acceptance, and what arrived."""
+
+    order: dict[str, int]
+    incident_of: dict[str, int]
+    severity_of: dict[str, Severity]
+    reason_of: dict[str, Reason]
+    states: dict[str, list[str]]
+    rows: list[dict[str, Any]]  # deliveries
+    received: list[Reception]
+    settings: Settings
+    names: dict[int, str]  # of the organization of each incident
+    dead: Collection[str]
+    down: Collection[str]  # as the monitor has it
+
+    @classmethod
+    def of(cls, world: World) -> "Record":
+        story = world.story.begin(world.toml)
+        try:
+            rows, states, of_deliveries = story.notifications(), defaultdict(list), story.rows(deliveries)
+            for row in of_deliveries:
+                states[row["notification_id"]].append(row["state"])
+            of_subject = {number: name for name, number in story.ids.items()}
+            names = {row["id"]: of_subject[row["subject_id"]] for row in story.rows(incidents)}
+            assert story.rows(incidents, incidents.c.resolved_at.is_(None)) == []
+            configured, down = story.settings, story.write(channels.load_down)
+        finally:
+            asyncio.run(story.end())
+        return cls(
+            {row["id"]: number for number, row in enumerate(rows)},
+            {row["id"]: row["incident_id"] for row in rows},
+            {row["id"]: Severity.of(row["severity"]) for row in rows},
+            {row["id"]: Reason(row["reason"]) for row in rows},
+            states,
+            of_deliveries,
+            world.receivers.received,
+            configured,
+            names,
+            world.dead,
+            down,
+        )
+
+    def check(self) -> None:
+        self.the_worst_of_every_incident_and_its_end_reach_somebody()
+        self.what_is_kept_as_told_arrived_and_the_reverse()
+        self.whoever_was_told_hears_the_end_last()
+        self.nothing_arrives_twice()
+        self.nothing_older_follows_something_newer()
+
+    def the_worst_of_every_incident_and_its_end_reach_somebody(self) -> None:
+        told = {key for reception in self.received for family in reception.told for key in family}
+        for incident, name in self.names.items():
+            keys = [key for key, other in self.incident_of.items() if other == incident and self.states[key]]
+            telling = [key for key in keys if self.reason_of[key] in TELLING]
+            worst = max((self.severity_of[key] for key in telling), default=Severity.INFO)
+            held = worst < Severity.CRITICAL and {state for key in keys for state in self.states[key]} <= {"withdrawn"}
+            if not telling or held or not self.somebody_listens(name, worst):
+                continue
+            assert any(self.severity_of[key] is worst for key in telling if key in told), f"{incident} at {worst}"
+            assert any(self.reason_of[key] is Reason.RESOLVED for key in keys if key in told), f"the end of {incident}"
+
+    def somebody_listens(self, organization: str, severity: Severity) -> bool:
+        """Whether one that is up, or stands in, hears of such a severity; only what was tried is known to be down."""
+        audience = channels_of(self.settings, Subject.ORGANIZATION, organization)
+        hearing_ = [name for name in audience if self.settings.channels[name].min_severity <= severity]
+        able = {stand_in(self.settings, name, self.down) if name in self.down else name for name in hearing_}
+        up = [name for name in able if name is not None and name not in self.dead]
+        return any(self.settings.channels[name].min_severity <= severity for name in up)
+
+    def what_is_kept_as_told_arrived_and_the_reverse(self) -> None:
+        arrived = {(one.channel, key) for one in self.received for family in one.told for key in family}
+        certain = {(one.channel, key) for one in self.received if one.certain for family in one.told for key in family}
+        kept = {(row["channel"], row["notification_id"]) for row in self.rows if row["state"] == "delivered"}
+        kept |= {
+            (row["channel"], row["notification_id"])
+            for row in self.rows
+            if row["state"] == "folded" and (row["channel"], row["folded_into"]) in kept
+        }
+        assert certain <= kept <= arrived
+
+    def whoever_was_told_hears_the_end_last(self) -> None:
+        last: dict[tuple[str, int], str] = {}
+        for reception in self.received:
+            for newest, *_ in reception.told:
+                last[reception.channel, self.incident_of[newest]] = newest
+        for (channel, incident), key in last.items():
+            if channel in self.dead:
+                continue
+            assert self.reason_of[key] is Reason.RESOLVED, f"{channel} of incident {incident}"
+
+    def nothing_arrives_twice(self) -> None:
+        certain: set[tuple[str, str]] = set()
+        for reception in self.received:
+            ids = {(reception.channel, key) for family in reception.told for key in family}
+            assert not ids & certain
+            certain |= ids if reception.certain else set()
+
+    def nothing_older_follows_something_newer(self) -> None:
+        newest: dict[tuple[str, int], int] = {}
+        for reception in self.received:
+            for first, *older in reception.told:
+                place = reception.channel, self.incident_of[first]
+                assert newest.get(place, -1) <= self.order[first]
+                assert all(self.order[key] < self.order[first] for key in older)
+                newest[place] = self.order[first]
+
+
+# --- what may happen --------------------------------------------------------------------------------------------------
+
+balances = st.sampled_from([5000, 900, 100])
+behaviours = st.sampled_from(
+    ["take", "take", "fail", "fail", "refuse", "ask for a pause", "take and hang", "kill"],
+)
+steps = st.one_of(
+    st.tuples(st.just("balances"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
+    st.tuples(st.just("balances"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
+    st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(CHANNELS), behaviours)),
+    st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(("main", "second")), behaviours)),
+    st.tuples(st.just("meanwhile"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 6, 20, 45])),
+    st.tuples(st.just("clock"), st.sampled_from([-50, -5, 5, 50])),
+    st.tuples(st.just("silence"), st.sampled_from("ab")),
+    st.tuples(st.just("restart"), st.none()),
+)
+options = st.sampled_from(["", "", 'min_severity = "critical"', 'quiet_hours = "09:00-13:00"'])
+configurations = st.builds(
+    TOML.format, main=options, second=options, third=options, after_second=st.sampled_from(["third", "main"])
+)
+
+dying = st.sampled_from(["fail", "refuse"])
+deaths = st.one_of(
+    st.just({}), st.fixed_dictionaries({"main": dying}), st.fixed_dictionaries({"main": dying, "second": dying})
+)
+
+
+@settings(
+    max_examples=int(__import__("os").environ.get("EX", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(toml=configurations, story=st.lists(steps, min_size=3, max_size=14), dead=deaths)
+def test_whatever_happens_the_laws_of_delivery_hold(database_url, engine, tmp_path, caplog, toml, story, dead):
+    with engine.begin() as tx:
+        for table in reversed(tables.metadata.sorted_tables):
+            if table is not tables.compatibility:
+                tx.execute(table.delete())
+    world = World(tmp_path, database_url, toml, dead)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery.channels, "send", world.receivers.send)
+        asyncio.run(world.run(story))
+        Record.of(world).check()
+    complaints = [record for record in caplog.get_records("call") if record.exc_info]
+    assert all("killed" in str(record.exc_info) for record in complaints)
+    caplog.clear()
