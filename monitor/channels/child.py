@@ -1,38 +1,41 @@
-"""The child process: reads one question a line on its standard input, writes one answer a line on its standard output.
+"""A child, forked by the template for one channel: reads one question a line, writes one answer a line.
 
-Refuses to outlive its parent: the kernel kills it with the parent's thread, and it says that it is ready, and so gets
-its first question, only after having asked for that; a parent that had died before closed the questions with it.
+It never outlives the daemon, which could not learn what became of a message: the kernel kills it with the template, and
+the template with the daemon.  It says that it is ready, and so gets its first question, only once that holds.
 """
 
-import ctypes
 import json
 import os
-import select
-import signal
-import sys
+import socket
 import time
+from contextlib import suppress
 from typing import Any, Final, TextIO
 
-PR_SET_PDEATHSIG: Final = 1
+from monitor.channels import service
+from monitor.channels.confine import die_with_parent, discard, limit_memory
+
+ROOM: Final = 48 * 1024 * 1024  # bytes; a message takes less than 10 MiB
 
 
-def main() -> None:
-    """Answer until the questions end."""
-    _die_with_parent()
-    os.umask(0o077)
-    answers = _own_stdout()
-    # Only now: Apprise takes a while, and must not be able to write among the answers.
-    from monitor.channels import service  # noqa: PLC0415
+def main(connection: int, *, template: int) -> None:
+    """Answer what is asked through the socket `connection` until it ends; `template` is the parent's process id."""
+    die_with_parent()
+    if os.getppid() != template:  # it had died before
+        return
+    os.setsid()
+    for descriptor in (0, 1, 2):  # 0 was the template's socket to the daemon
+        discard(descriptor)
+    limit_memory(ROOM)
+    daemon = socket.socket(fileno=connection)  # left open: its end is seen when this process has its exit code
+    questions, answers = daemon.makefile("r", encoding="ascii"), daemon.makefile("w", encoding="ascii")
+    with suppress(ConnectionError):  # the daemon has given up
+        _write(answers, {"ready": True})
+        for line in questions:
+            _write(answers, _answer(json.loads(line)))
 
-    service.load()
-    _say(answers, {"ready": True})
-    _discard(sys.stderr)
-    for line in sys.stdin:
-        _say(answers, _answer(service, json.loads(line)))
 
-
-def _answer(service: Any, question: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong with the URL or became of the message (`error` is None: nothing), or that it is too late for it."""
+def _answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Return what is wrong with the URL or became of the message (`error` is None: nothing), or that it is too late."""
     message, until = question.get("message"), question.get("until")
     # The parent may have been stopped after it asked; by now another daemon may send this.
     if until is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= until:
@@ -46,31 +49,6 @@ def _answer(service: Any, question: dict[str, Any]) -> dict[str, Any]:
     return {"late": False, "error": error, "retryable": retryable, "unknown": error == service.UNANSWERED}
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # Nothing is asked before we are ready, so what can be read now is the end: it has died already.
-    if select.select([sys.stdin], [], [], 0)[0]:
-        sys.exit()
-
-
-def _own_stdout() -> TextIO:
-    """Keep standard output for answers; what plugins print goes nowhere."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
-    _discard(sys.stdout)
-    return answers
-
-
-def _discard(stream: TextIO) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
-
-
-def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+def _write(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,7 +29,9 @@ from monitor.store.outbox import GATHERING
 from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
-CHILDREN: Final = 16
+CHILDREN: Final = 52  # at once; with 8 MiB each, a template of 35 MiB and the daemon they fit into 512 MiB
+SLOW_CHILDREN: Final = 40  # of these for channels whose last message took long: they cannot hold up the others
+SLOW: Final = 5.0  # seconds
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
@@ -77,7 +79,10 @@ class Deliverer:
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._sending: dict[str, Sending] = {}
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
+        self._template = channels.Template()
         self._children = asyncio.Semaphore(CHILDREN)
+        self._slow_children = asyncio.Semaphore(SLOW_CHILDREN)
+        self._slow: set[str] = set()  # channels
         self._woken = asyncio.Event()
         self._finishing = False
         self._draining = False
@@ -94,16 +99,18 @@ class Deliverer:
                 self.turned_at = time.monotonic()
                 self._woken.clear()
                 await self._start_due()
-                await self._wait()
+                if await self._wait():
+                    self._template.warm_up()
         finally:
             await self._stop()
 
     async def drain(self) -> None:
         """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
         self._draining = True
-        while await self._start_due():
-            if not any(await asyncio.gather(*self._busy.values())):
-                return
+        async with self._template:
+            while await self._start_due():
+                if not any(await asyncio.gather(*self._busy.values())):
+                    return
 
     @property
     def is_sending(self) -> bool:
@@ -133,7 +140,7 @@ class Deliverer:
         now = self._clock()
         paused = {name for name, state in states.items() if state.is_paused(now)}
         starting = [name for name in self._urls if name in due and name not in self._busy and name not in paused]
-        for name in starting:
+        for name in sorted(starting, key=lambda channel: channel in self._slow):
             task = asyncio.create_task(self._send(name), name=f"deliver {name}")
             self._busy[name] = task
             task.add_done_callback(partial(self._finished, name))
@@ -173,18 +180,20 @@ class Deliverer:
         if not task.cancelled() and task.exception() is None and task.result():
             self.wake()
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> bool:
+        """Wait for the next look into the outbox; return whether there may be something new before that."""
         try:
             async with asyncio.timeout(LONGEST_WAIT):
-                await self._woken.wait()
+                return await self._woken.wait()
         except TimeoutError:
-            return
+            return False
 
     async def _stop(self) -> None:
         under_way = list(self._busy.values())
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        await self._template.aclose()
 
     # --- one channel --------------------------------------------------------------------------------------------------
 
@@ -200,11 +209,11 @@ class Deliverer:
 
     async def _send_due(self, channel: str) -> bool:
         more = False
-        async with self._children:
+        async with self._slow_children if channel in self._slow else nullcontext(), self._children:
             groups = await self._claim(channel)
             outgoing = [self._outgoing(group) for group in groups]
-            url, until = self._urls[channel], self._until
-            async with aclosing(channels.send(channel, url, outgoing, until=until)) as attempts:
+            sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+            async with aclosing(sending) as attempts:
                 while groups and (attempt := await self._attempt(attempts, groups[0])):
                     group = groups.pop(0)
                     outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
@@ -218,9 +227,9 @@ class Deliverer:
 
     async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:
         """Wait for the outcome of the message under way, not for long while something worse waits; None: no more."""
-        clock = asyncio.get_running_loop().time
+        channel, clock = group[0].channel, asyncio.get_running_loop().time
         urgency = max(map(deliveries.urgency, group))
-        sending = self._sending[group[0].channel] = Sending(urgency, clock())
+        sending = self._sending[channel] = Sending(urgency, clock())
         answer = asyncio.create_task(_next(attempts))
         overtaken = asyncio.create_task(sending.overtaken.wait())
         try:
@@ -230,6 +239,9 @@ class Deliverer:
                 return answer.result()
             return Attempt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits", unknown=True)
         finally:
+            self._slow.discard(channel)
+            if clock() - sending.began > SLOW:
+                self._slow.add(channel)
             overtaken.cancel()
             answer.cancel()
             await asyncio.gather(answer, overtaken, return_exceptions=True)

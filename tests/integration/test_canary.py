@@ -103,9 +103,9 @@ class Stage:
 
     async def _watch(self, pid: int) -> None:
         while True:
-            for one in (pid, *_children(pid)):
+            for process in _family(pid):
                 for name in ("cmdline", "environ"):
-                    self.seen += _read(Path(f"/proc/{one}/{name}"))
+                    self.seen += _read(Path(f"/proc/{process}/{name}"))
             await asyncio.sleep(0.05)
 
     async def until(self, text: str) -> None:
@@ -120,14 +120,17 @@ class Stage:
         yield "log", self.log.read_bytes()
         for path in (self.folder / "state").iterdir():
             yield path.name, path.read_bytes()
-        for one in self.heard:
-            yield "message", f"{one.title}\n{one.message}"
+        for received in self.heard:
+            yield "message", f"{received.title}\n{received.message}"
         for letter in self.box.letters:
             yield "letter", letter.as_bytes() + b"".join(part.get_payload(decode=True) or b"" for part in letter.walk())  # type: ignore[misc, operator]
 
 
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in _read(Path(f"/proc/{pid}/task/{pid}/children")).split()]
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and all that it has started."""
+    yield pid
+    for child in _read(Path(f"/proc/{pid}/task/{pid}/children")).split():
+        yield from _family(int(child))
 
 
 def _read(path: Path) -> bytes:
@@ -202,7 +205,7 @@ async def test_no_secret_is_left_or_said_by_the_daemon_and_its_children(stage: S
         assert not leaks(content), f"{where}: {leaks(content)}"
     assert stage.heard
     assert stage.box.letters
-    assert b"monitor.channels.child" in stage.seen
+    assert b"monitor.channels.template" in stage.seen
     assert {"status", "check", "organizations"} <= {name.split()[0] for name, text in said if text}
 
 

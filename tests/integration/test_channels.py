@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from receivers import mail, silence, web
 from wait import LONG, STOP, until
 
 from monitor import channels
-from monitor.channels import Outgoing, child_process, service
+from monitor.channels import Outgoing, Template, child_process, service
+from monitor.channels import template as forking
 from monitor.message import test_message as message_of
 from monitor.model import Attempt, Message, Severity
 
@@ -33,15 +35,25 @@ def outgoing(*ids: int, severity: Severity = Severity.CRITICAL, resolved: bool =
     return [Outgoing(number, WORDS, severity, resolved=resolved) for number in ids or (1,)]
 
 
-async def send(url: str, *ids: int, within: timedelta = timedelta(seconds=20)) -> list[Attempt]:
-    async with aclosing(channels.send("ops", url, outgoing(*ids), per_message=within)) as attempts:
+async def send(
+    url: str, *ids: int, within: timedelta = timedelta(seconds=20), template: Template | None = None
+) -> list[Attempt]:
+    sending = channels.send("ops", url, outgoing(*ids), per_message=within, template=template)
+    async with aclosing(sending) as attempts:
         return [attempt async for attempt in attempts]
 
 
-def children(parent: int | None = None) -> list[int]:
-    parent = parent or os.getpid()
+def forked(parent: int) -> list[int]:
     listed = [task.read_text() for task in Path(f"/proc/{parent}/task").glob("*/children")]
-    return [int(pid) for pid in " ".join(listed).split() if b"monitor.channels.child" in command(int(pid))]
+    return [int(pid) for pid in " ".join(listed).split() if alive(int(pid))]
+
+
+def templates(parent: int | None = None) -> list[int]:
+    return [pid for pid in forked(parent or os.getpid()) if b"monitor.channels.template" in command(pid)]
+
+
+def children(parent: int | None = None) -> list[int]:
+    return [pid for template in templates(parent) for pid in forked(template)]
 
 
 def command(pid: int) -> bytes:
@@ -59,6 +71,10 @@ def held(pid: int) -> list[str]:
 
 def umask(pid: int) -> str:
     return Path(f"/proc/{pid}/status").read_text().partition("Umask:")[2].split()[0]
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def alive(pid: int) -> bool:
@@ -99,7 +115,7 @@ async def test_a_message_that_hangs_ends_the_batch_and_the_child():
         attempts = await send(f"json://127.0.0.1:{receiver.port}/", 1, 2, 3, within=SHORT)
         assert attempts == [Attempt(1, None), Attempt(2, "no answer within 3 s", unknown=True)]
         assert len(receiver.bodies) == 2
-        assert children() == []
+        assert templates() == []
 
 
 async def test_a_receiver_that_drips_cannot_stretch_the_deadline():
@@ -206,7 +222,7 @@ async def test_closing_early_kills_the_child():
         async with aclosing(channels.send("ops", f"json://127.0.0.1:{receiver.port}/", outgoing(1, 2))) as attempts:
             assert await anext(attempts) == Attempt(1, None)
             assert len(children()) == 1
-        assert children() == []
+        assert templates() == []
         assert len(receiver.bodies) == 1
 
 
@@ -249,7 +265,7 @@ async def test_a_child_that_cannot_start_names_the_exception_and_nothing_of_its_
 
 
 def test_a_child_whose_parent_died_before_it_was_ready_ends_without_loading_apprise():
-    command = [sys.executable, "-X", "importtime", "-m", "monitor.channels.child"]
+    command = [sys.executable, "-X", "importtime", "-m", "monitor.channels.template"]
     child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     assert child.stdout == ""
     assert "apprise" not in child.stderr
@@ -258,6 +274,150 @@ def test_a_child_whose_parent_died_before_it_was_ready_ends_without_loading_appr
 def test_the_parent_never_imports_apprise():
     code = "import sys, monitor.channels; sys.exit('apprise' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- the template -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def template() -> AsyncIterator[Template]:
+    async with Template() as template:
+        yield template
+    assert templates() == []
+
+
+def process_of(template: Template) -> int:
+    assert template._process is not None
+    return template._process.result()._process.pid
+
+
+async def test_children_of_different_channels_are_forked_from_one_process_that_has_one_thread(template):
+    async with web("hang") as hanging, web() as healthy:
+        waiting = asyncio.create_task(send(f"json://127.0.0.1:{hanging.port}/", template=template))
+        await hanging.arrived.wait()
+        assert await send(f"json://127.0.0.1:{healthy.port}/", 2, template=template) == [Attempt(2, None)]
+        assert templates() == [process_of(template)]
+        assert len(children()) == 1
+        assert threads(process_of(template)) == 1
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert children() == []
+
+
+async def test_a_template_keeps_nothing_of_a_child(template):
+    async with web() as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/{CANARY}"
+        assert await send(url, template=template) == [Attempt(1, None)]
+        process = process_of(template)
+        before = held(process)
+        assert await send(url, template=template) == [Attempt(1, None)]
+        assert held(process) == before
+        kept = memory(process)
+        assert b"apprise" in kept
+        assert CANARY.encode() not in kept
+        assert WORDS.subject.encode() not in kept
+
+
+def memory(pid: int) -> bytes:
+    """Return all that a process can write to."""
+    content = []
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as file:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            addresses, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                begin, end = (int(address, 16) for address in addresses.split("-"))
+                file.seek(begin)
+                content.append(file.read(end - begin))
+    return b"".join(content)
+
+
+async def test_a_child_holds_one_socket_to_us_and_nothing_of_the_template(template):
+    async with web("hang") as receiver:
+        task = asyncio.create_task(send(f"json://127.0.0.1:{receiver.port}/", template=template))
+        await receiver.arrived.wait()
+        [child] = children()
+        kinds = sorted(re.sub(r"\d+", "", path) for path in held(child))
+        assert kinds == ["/dev/null", "/dev/null", "/dev/null", "socket:[]", "socket:[]"]  # the other is the receiver's
+        assert not set(held(child)) & set(held(templates()[0])) - {"/dev/null"}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_template_that_is_killed_takes_its_children_along_and_the_next_message_starts_another(template):
+    async with web("hang", "hang", "ok") as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/"
+        tasks = [asyncio.create_task(send(url, number, template=template)) for number in (1, 2)]
+        await until(lambda: len(receiver.bodies) == 2)
+        before, first = children(), process_of(template)
+        os.kill(first, signal.SIGKILL)
+        attempts = [attempt for task in tasks for attempt in await task]
+        assert attempts == [Attempt(number, "the sending process ended early (signal 9)") for number in (1, 2)]
+        await until(lambda: not any(map(alive, before)), within=10)
+        assert await send(url, 3, template=template) == [Attempt(3, None)]
+        assert process_of(template) != first
+
+
+async def test_a_template_that_hangs_is_killed(template, monkeypatch):
+    monkeypatch.setattr(child_process, "END", 0.2)
+    async with web("hang", "ok") as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/"
+        task = asyncio.create_task(send(url, template=template))
+        await receiver.arrived.wait()
+        first, [child] = process_of(template), children()
+        os.kill(first, signal.SIGSTOP)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not alive(first)
+        await until(lambda: not alive(child), within=10)
+        assert await send(url, 2, template=template) == [Attempt(2, None)]
+
+
+async def test_a_template_without_children_ends_after_a_while(template, monkeypatch):
+    monkeypatch.setattr(child_process, "IDLE", 0.1)
+    async with web() as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/"
+        await send(url, template=template)
+        await until(lambda: templates() == [])
+        assert await send(url, 2, template=template) == [Attempt(2, None)]
+
+
+async def test_a_template_that_was_started_in_vain_ends_too(template, monkeypatch):
+    monkeypatch.setattr(child_process, "IDLE", 0.1)
+    template.warm_up()
+    await until(templates)
+    await until(lambda: templates() == [])
+
+
+async def test_an_endless_answer_costs_a_child_its_memory_and_nobody_else(template):
+    async with web("flood") as receiver:
+        attempts = await send(f"json://127.0.0.1:{receiver.port}/", template=template)
+        assert attempts == [Attempt(1, "not accepted by the service")]  # and not: no answer within 20 s
+
+
+RETURNING = r"""
+import os
+from monitor.channels import template
+class Child:
+    def main(connection, template):
+        print("in the child", flush=True)
+        raise {}
+for _ in range(2):
+    print(os.waitstatus_to_exitcode(os.waitpid(template._fork(Child, 0), 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("error", ["SystemExit(0)", "KeyboardInterrupt", "ValueError", "GeneratorExit"])
+def test_a_child_never_comes_back_into_the_loop_of_the_template(error):
+    answer = subprocess.run([sys.executable, "-c", RETURNING.format(error)], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines() == ["in the child", "1"] * 2
+
+
+def test_a_machine_without_room_for_another_process_is_told_so(monkeypatch):
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("os.fork", refuse)
+    assert forking._end(forking._fork(None, 0)) == "Resource temporarily unavailable"
 
 
 # --- what services do, and what is said of it -------------------------------------------------------------------------
@@ -272,7 +432,7 @@ def plugins() -> None:
 
 async def outcome(url: str, *, seconds: float = 30, words: Message = WORDS) -> service.Outcome:
     """As the child does it, in a thread of this process."""
-    said = channels._words(Outgoing(1, words, Severity.CRITICAL))
+    said = channels._content(Outgoing(1, words, Severity.CRITICAL))
     return await asyncio.to_thread(service.send, url, said, seconds=seconds)
 
 
@@ -389,7 +549,7 @@ async def test_mail_to_nobody_is_refused_for_good():
 def test_each_service_gets_the_form_it_likes(url, form):
     opened = service.open_service(url)
     assert not isinstance(opened, str)
-    assert service.choose_form(opened, channels._words(outgoing()[0])).value == form
+    assert service.choose_form(opened, channels._content(outgoing()[0])).value == form
 
 
 async def test_a_message_too_long_for_a_chat_is_cut_and_sent_once():

@@ -17,6 +17,7 @@ from wait import LONG, until
 from monitor.channels import PER_MESSAGE
 from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
+from monitor.sandbox.receiver import SLOWNESS
 from monitor.store.tables import attempts, deliveries, notifications
 
 CANARY = "canary-channel-90ab77"
@@ -157,6 +158,31 @@ async def test_what_is_owed_to_no_channel_of_ours_is_left_alone(post):
     await post.drain()
     assert (len(post.titles("ops")), post.titles("boss")) == (1, [])
     assert post.states("elsewhere") == ["pending"]
+
+
+async def test_channels_that_were_slow_leave_room_for_the_others(post):
+    deliverer = post.story.parts.deliverer
+    deliverer._slow, deliverer._slow_children = {"boss"}, asyncio.Semaphore(0)
+    await post.story.check("100")
+    running = post.run()
+    await until(lambda: post.states("ops") == ["delivered"])
+    assert post.states("boss") == ["pending"]
+    deliverer._slow_children.release()
+    await until(lambda: post.states("boss") == ["delivered"])
+    await stopped(running)
+
+
+async def test_a_channel_that_takes_long_is_slow_until_it_does_not(post, monkeypatch):
+    monkeypatch.setattr("monitor.notify.delivery.SLOW", SLOWNESS)
+    deliverer = post.story.parts.deliverer
+    post.receivers["boss"].behaviour = Behaviour.TAKE_SLOWLY
+    await post.story.check("100")
+    await post.drain()
+    assert "boss" in deliverer._slow
+    monkeypatch.setattr("monitor.notify.delivery.SLOW", LONG)
+    await post.story.check("5000")
+    await post.drain()
+    assert deliverer._slow == set()
 
 
 # --- hanging and stopping ---------------------------------------------------------------------------------------------

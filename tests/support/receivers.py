@@ -49,6 +49,11 @@ class Web:
             writer.transport.abort()
         elif action == "hang":
             await asyncio.sleep(3600)
+        elif action == "flood":
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                writer.write(b"x" * 2**20)
+                await writer.drain()
         elif action == "drip":
             for letter in "HTTP/1.1 200 OK\r\n" + "X-Drip: 1\r\n" * 1000:
                 writer.write(letter.encode())

@@ -184,7 +184,8 @@ class Proof:
     def _send_to_nobody(self, credits_now: str) -> None:
         self.machine.write(f"{HOME}/mode", "deaf")
         self.machine.write(f"{HOME}/credits", credits_now)
-        child = "grep -a -l 'monitor[.]channels[.]child' /proc/[0-9]*/cmdline"
+        # The template that it is forked from has the same command line.
+        child = "[ $(grep -a -l 'monitor[.]channels[.]template' /proc/[0-9]*/cmdline | wc -l) -ge 2 ]"
         self.promise("(a child is sending)", self.until(lambda: self.machine.run(child).ok))
 
     def secrets(self) -> None:
