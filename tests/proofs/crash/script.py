@@ -9,9 +9,8 @@ from random import Random
 
 from monitor.judge import apply, judge
 from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
-from tests.proofs.undamped import undamp
+from tests.proofs.undamped import undamped
 
-undamp()
 FULL = 8000
 A_BALANCE = timedelta(hours=3)  # of the month, between one balance and the next
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,6 +59,7 @@ class Demand:
     channels: frozenset[str] = field(compare=False)
 
 
+@undamped()
 def demanded(scripted: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
     """What `judge` makes of the vendor's answers; `hearing` has the organization's channels' minimum severities."""
     organization = Organization(1, scripted.name, scripted.id, "studio")
