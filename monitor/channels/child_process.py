@@ -149,7 +149,7 @@ class _TemplateProcess:
     @classmethod
     async def start(cls) -> Self:
         """Return when Apprise is loaded; `ChildEnded` says why it is not."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket_pair(socket.SOCK_SEQPACKET)
         ours.settimeout(0)
         with theirs:
             try:
@@ -178,7 +178,7 @@ class _TemplateProcess:
 
     async def fork(self) -> "_Child":
         """Return a new child, which need not be ready yet."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair(socket.SOCK_STREAM)
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
             number = next(self._numbers)
@@ -238,6 +238,13 @@ class _TemplateProcess:
         if names:
             return str(names[-1])
         return f"signal {-code}" if code < 0 else f"status {code}"
+
+
+def _socket_pair(kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket.socketpair(socket.AF_UNIX, kind)
+    except OSError as error:  # no descriptors are left
+        raise ChildEnded(NOT_STARTED.format(error.strerror)) from None
 
 
 async def _first_of(*futures: asyncio.Future[Any], timeout: float) -> None:  # noqa: ASYNC109 -- nothing is cancelled

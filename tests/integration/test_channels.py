@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -357,6 +358,36 @@ async def test_a_template_that_is_killed_takes_its_children_along_and_the_next_m
         await until(lambda: not any(map(alive, before)), within=10)
         assert await send(url, 3, template=template) == [Attempt(3, None)]
         assert process_of(template) != first
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_without_a_descriptor_left_nothing_is_sent_and_it_is_tried_again(template, is_running):
+    async with web("ok", "ok") as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/"
+        if is_running:
+            await send(url, template=template)
+        with no_descriptor_left():
+            [attempt] = await send(url, 2, template=template)
+        assert attempt == Attempt(2, "the sending process could not be started: Too many open files")
+        assert await send(url, 3, template=template) == [Attempt(3, None)]
+
+
+@contextmanager
+def no_descriptor_left():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 2, hard)
+    )
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_template_that_hangs_is_killed(template, monkeypatch):

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -63,6 +63,7 @@ class Demand:
 def demanded(scripted: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
     """What `judge` makes of the vendor's answers; `hearing` has the organization's channels' minimum severities."""
     organization = Organization(1, scripted.name, scripted.id, "studio")
+    rules = replace(rules, quiet=timedelta(0))
     incidents: dict[Rule, OpenIncident] = {}
     told: defaultdict[Rule, dict[str, Severity]] = defaultdict(dict)
     demands = []
