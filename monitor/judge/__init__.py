@@ -116,11 +116,11 @@ def judge(
     }
     verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
     # What explains that there is no balance has an incident of its own: one cause, one message.
-    denied = next((verdict for verdict in verdicts if verdict.rule is Rule.ACCESS), None)
-    explained = explained or is_firing(incidents, Rule.ACCESS) or denied is not None
+    explained |= is_firing(incidents, Rule.ACCESS) or any(verdict.rule is Rule.ACCESS for verdict in verdicts)
     stale = {Rule.STALE: read_stale(after, rules, check.ended_at, explained=explained)}
     stale_verdicts, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
-    after = after if counts == after.confirmations else replace(after, confirmations=counts)
+    if counts != after.confirmations:
+        after = replace(after, confirmations=counts)
     return Judgement(after, (*verdicts, *stale_verdicts))
 
 
@@ -155,6 +155,22 @@ def reconcile(
     spent: Decimal | None = None,
 ) -> tuple[Verdict, ...]:
     """Return what changed rules alone end or ease, by the last known figures; they never open anything."""
+    readings = _last_readings(organization, rules, runway=runway, spent=spent)
+    verdicts: list[Verdict] = []
+    for rule, incident in incidents.items():
+        reading = readings.get(rule)
+        if reading == () and not incident.is_firing:
+            verdicts += end({rule: incident})  # it flaps, and is calm at present
+        verdict = by_table(rule, reading, incident, reached=frozenset()) if incident.is_firing else None
+        if verdict and verdict.reason is not Reason.REMINDER:
+            verdicts.append(replace(verdict, reconfigured=True))
+    return tuple(verdicts)
+
+
+def _last_readings(
+    organization: Organization, rules: Rules, *, runway: Runway | Unknown | None, spent: Decimal | None
+) -> dict[Rule, Reading]:
+    """Return the readings of the last known figures; an empty one for a rule that is switched off."""
     outcome = last_outcome(organization)
     readings: dict[Rule, Reading] = {
         Rule.CREDITS: () if not rules.credits else None,
@@ -167,15 +183,7 @@ def reconcile(
         readings[Rule.CREDITS] = read_credits(outcome, rules, top_up=_top_up(organization))
         readings[Rule.RUNWAY] = read_runway(outcome, rules, runway) if rules.runway else ()
         readings[Rule.SPEND] = read_spend(outcome, rules.spend, spent)
-    verdicts: list[Verdict] = []
-    for rule, incident in incidents.items():
-        reading = readings.get(rule)
-        if reading == () and not incident.is_firing:
-            verdicts += end({rule: incident})  # it flaps, and is calm at present
-        verdict = by_table(rule, reading, incident, reached=frozenset()) if incident.is_firing else None
-        if verdict and verdict.reason is not Reason.REMINDER:
-            verdicts.append(replace(verdict, reconfigured=True))
-    return tuple(verdicts)
+    return readings
 
 
 def end(incidents: Incidents) -> tuple[Verdict, ...]:

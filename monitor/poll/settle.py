@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from monitor.config import Settings
@@ -121,18 +122,17 @@ class Settlement:
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
         account_ids = {check.account_id for check in batch}
-        ended_since = min(check.ended_at for check in batch) - LONGEST_WINDOW
+        first = min(check.ended_at for check in batch)
+        standing = partial(standing_incidents, tx, ended_since=first - LONGEST_WINDOW)
         return cls(
             tx=tx,
             settings=settings,
             forecasts=forecasts,
             notifier=Notifier(tx, settings),
             organizations=organizations.current_rows(tx, ids),
-            incidents=standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=ended_since),
-            accounts=standing_incidents(tx, Subject.ACCOUNT, account_ids, ended_since=ended_since),
-            everything=standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=ended_since).get(
-                EVERYTHING, {}
-            ),
+            incidents=standing(Subject.ORGANIZATION, ids),
+            accounts=standing(Subject.ACCOUNT, account_ids),
+            everything=standing(Subject.MONITOR, [EVERYTHING]).get(EVERYTHING, {}),
             rejections=accounts.load_rejections(tx, account_ids),
             rejected={check.account_id for check in batch if is_rejection(check.outcome)},
             batch=batch,
