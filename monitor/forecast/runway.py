@@ -2,9 +2,16 @@
 
 import math
 from bisect import bisect_right
+from typing import Final
 
 from monitor.forecast.rhythm import DAY, WEEK, Rhythm
 from monitor.model import Runway
+
+# How far the range reaches, as the logarithm of a share of the credits; found as those of `rhythm` are.
+LOW: Final = (0.13, 0.9)  # at least, and for each spread
+HIGH: Final = (0.12, 0.8)
+HIGH_SOON: Final = 0.3  # more for each spread, the sooner it is empty
+FEW_DAYS: Final = 0.7  # more, the fewer days the rhythm was learned from
 
 
 def runway_of(rhythm: Rhythm, at: float, credits: float) -> Runway:
@@ -14,9 +21,9 @@ def runway_of(rhythm: Rhythm, at: float, credits: float) -> Runway:
     likely = _hours_until(rhythm, at, credits)
     if math.isinf(likely):
         return Runway(likely, likely, likely)
-    few = 0.7 / rhythm.days
-    more = math.exp(0.13 + 0.9 * rhythm.spread + few)
-    less = math.exp(0.12 + (0.8 + 0.3 / math.sqrt(1 + likely / DAY)) * rhythm.spread + few)
+    few = FEW_DAYS / rhythm.days
+    more = math.exp(LOW[0] + LOW[1] * rhythm.spread + few)
+    less = math.exp(HIGH[0] + (HIGH[1] + HIGH_SOON / math.sqrt(1 + likely / DAY)) * rhythm.spread + few)
     return Runway(_hours_until(rhythm, at, credits / more), likely, _hours_until(rhythm, at, credits * less))
 
 
