@@ -88,27 +88,27 @@ def _flap(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: time
 def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
     """Return the verdict of a clear reading: its end after a whole window, sent unless the last message was one."""
     if elapsed(incident.returned_at, at) >= quiet:
-        if _end_was_last(incident):
+        if _knows_end(incident):
             return replace(verdict, told=False)
         if _may_end(incident, at):
             return verdict
     calm = replace(verdict, reason=Reason.EASED, told=False, calm=True)
     # Where the last message was the end, and it came back since, that is sent although it is clear again.
-    return (_hourly(calm, incident, at) if _end_was_last(incident) else None) or calm
+    return (_hourly(calm, incident, at) if _knows_end(incident) else None) or calm
 
 
 def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict | None:
-    """Return the present state, when something of it was not sent and the last message is an hour old."""
-    returned_at, told_at = incident.returned_at, incident.told_at
-    is_news = returned_at is not None and (told_at is None or returned_at > told_at)
-    if is_news and elapsed(told_at, at) >= HOUR and _has_room(incident, at):
-        # After a message that it was over, the next one is that it is open again.
-        reason = Reason.OPENED if _end_was_last(incident) else Reason.REMINDER
+    """The present state, when something of it is untold and the last message is an hour old."""
+    returned, told = incident.returned_at, incident.told_at
+    is_untold = returned is not None and (told is None or returned > told)
+    if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
+        # Whoever was told that it was over hears that it is open again.
+        reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
         return replace(verdict, reason=reason, told=True, hourly=True)
     return None
 
 
-def _end_was_last(incident: OpenIncident) -> bool:
+def _knows_end(incident: OpenIncident) -> bool:
     """Return whether the last message was its end."""
     return incident.end_told_at is not None and incident.end_told_at == incident.told_at
 

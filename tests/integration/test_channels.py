@@ -355,7 +355,7 @@ async def test_a_template_that_is_killed_takes_its_children_along_and_the_next_m
         assert attempts == [
             Attempt(number, "the sending process ended early (signal 9)", unknown=True) for number in (1, 2)
         ]
-        await until(lambda: not any(map(alive, before)), within=STOP)
+        await until(lambda: not any(map(alive, before)), within=10)
         assert await send(url, 3, template=template) == [Attempt(3, None)]
         assert process_of(template) != first
 
