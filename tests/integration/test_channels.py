@@ -251,7 +251,7 @@ async def test_a_child_dies_with_its_parent_and_sends_no_more():
         [child] = children(parent.pid)
         parent.kill()
         parent.wait()
-        await until(lambda: not alive(child), within=STOP)
+        await until(lambda: not alive(child), within=10)
         assert len(receiver.bodies) == 1
 
 
@@ -401,7 +401,7 @@ async def test_a_template_that_hangs_is_killed(template, monkeypatch):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert not alive(first)
-        await until(lambda: not alive(child), within=STOP)
+        await until(lambda: not alive(child), within=10)
         assert await send(url, 2, template=template) == [Attempt(2, None)]
 
 
