@@ -77,10 +77,13 @@ class Receivers:
     received: list[Reception] = field(default_factory=list)
     killed: bool = False
     meanwhile: Callable[[], Awaitable[None]] | None = None  # what happens while the next message is under way
+    deposed: list[object] = field(default_factory=list)  # the daemons that no longer lead, by what they send with
     under_way: int = 0  # how many had arrived before the last look into the outbox
 
-    async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **__: Any) -> AsyncIterator[Attempt]:
+    async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **options: Any) -> AsyncIterator[Attempt]:
         for message in outgoing:
+            if options["template"] in self.deposed:
+                return
             attempt = self._answer(channel, message)
             happens, self.meanwhile = self.meanwhile, None
             if happens:
@@ -205,6 +208,7 @@ class World:
             self.last |= values
             self.receivers.killed = True
             self.receivers.doubt()
+            self.receivers.deposed.append(self.story.parts.deliverer._template)
             other = Story(self.story.folder, self.story.url, self.story.now + MINUTE / 6).begin(self.toml)
             try:
                 for name, balance in values.items():
