@@ -99,8 +99,9 @@ def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: tim
 
 def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict | None:
     """The present state, when something of it is untold and the last message is an hour old."""
-    returned, told = incident.returned_at, incident.told_at
-    is_untold = returned is not None and (told is None or returned > told)
+    told = incident.told_at
+    changed = [instant for instant in (incident.returned_at, incident.eased_at) if instant is not None]
+    is_untold = any(told is None or instant > told for instant in changed)
     if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
         # Whoever was told that it was over hears that it is open again.
         reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
