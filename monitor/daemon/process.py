@@ -145,6 +145,7 @@ class Daemon:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await state.template.aclose()
             state.store.close()
         if mistakes:
             raise ConfigError(mistakes)
@@ -217,6 +218,7 @@ class Daemon:
             heartbeat=state.heartbeat,
             stopping=state.stopping,
             mended=state.mended,
+            template=state.template,
         )
         try:
             await leadership.begin(state.carried_over)
@@ -306,7 +308,7 @@ class Daemon:
             self._reload_asked.clear()
             self._manager.reloading()
             try:
-                settings = await replacement(self._reread, self.state.settings)
+                settings = await replacement(self._reread, self.state.settings, self.state.template)
                 await self._wait_for_database()
                 await self._adopt(settings)
             except ConfigError as error:
@@ -372,7 +374,7 @@ class Daemon:
         """
         checked = self.state.settings
         try:
-            mistakes = await channel_mistakes(checked)
+            mistakes = await channel_mistakes(checked, self.state.template)
         except Exception:
             log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
             return []

@@ -14,6 +14,7 @@ from receivers import web
 from story import TOML, Story
 from wait import LONG, until
 
+from monitor import channels
 from monitor.channels import PER_MESSAGE
 from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
@@ -160,16 +161,42 @@ async def test_what_is_owed_to_no_channel_of_ours_is_left_alone(post):
     assert post.states("elsewhere") == ["pending"]
 
 
-async def test_channels_that_were_slow_leave_room_for_the_others(post):
+async def test_channels_that_were_slow_leave_room_for_the_others(post, monkeypatch):
+    monkeypatch.setattr(channels, "CHILDREN", 1)
     deliverer = post.story.parts.deliverer
-    deliverer._slow, deliverer._slow_children = {"boss"}, asyncio.Semaphore(0)
+    deliverer._slow = {"boss"}
     await post.story.check("100")
+    post.receivers["ops"].behaviour = Behaviour.REFUSE
     running = post.run()
-    await until(lambda: post.states("ops") == ["delivered"])
+    await until(lambda: [row["error"] for row in post.story.rows(attempts)])
+    await asyncio.sleep(1.5)  # ops is not under way, and may be any time
     assert post.states("boss") == ["pending"]
-    deliverer._slow_children.release()
+    deliverer._slow = {"boss", "ops"}
     await until(lambda: post.states("boss") == ["delivered"])
     await stopped(running)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "slow", "busy", "room", "starting"),
+    [
+        ("abcd", "", "", 4, "abcd"),
+        ("abcd", "abcd", "", 4, "abcd"),  # room for all: whatever they did before
+        ("abcd", "abc", "", 4, "dabc"),
+        ("bcda", "", "", 2, "ab"),  # the worst first
+        ("bcda", "a", "", 3, "bcd"),
+        ("abc", "abc", "", 3, "ab"),  # one is left for d, which is not slow
+        ("abc", "abc", "d", 4, "abc"),
+        ("abc", "abcd", "d", 3, "ab"),
+        ("abc", "", "d", 1, ""),
+    ],
+)
+async def test_who_is_sent_to_when_there_is_no_room_for_all(post, monkeypatch, waiting, slow, busy, room, starting):
+    monkeypatch.setattr(channels, "CHILDREN", room)
+    deliverer = post.story.parts.deliverer
+    deliverer._urls = dict.fromkeys("abcd", "")
+    deliverer._slow, deliverer._busy = set(slow), dict.fromkeys(busy)
+    assert "".join(deliverer._with_room(list(waiting), {name: 3 if name == "a" else 2 for name in waiting})) == starting
+    deliverer._busy = {}
 
 
 async def test_a_channel_that_takes_long_is_slow_until_it_does_not(post, monkeypatch):
