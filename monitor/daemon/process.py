@@ -315,7 +315,7 @@ class Daemon:
                 self._refuse(error)
             except Exception:
                 log.exception("the configuration could not be reloaded; the old one stays in force")
-                self._manager.ready()
+                self._manager.ready(refused="it could not be read; the log says why")
 
     async def _wait_for_database(self) -> None:
         """Wait until the database takes a write, which a leadership begins with; the present one goes on fetching."""
@@ -333,7 +333,7 @@ class Daemon:
         log.error("the old configuration stays in force")
         self.state.refused = str(error.mistakes[0])
         self._watchdog.report()
-        self._manager.ready()
+        self._manager.ready(refused=self.state.refused)
 
     async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""

@@ -21,6 +21,7 @@ PAGE = REPOSITORY / "docs/operations.md"
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
 HOME = "/root/standin"
 UNIT = "credit-monitor"
+NOBODY = "65534"  # on disk, where systemd maps the owner to the user of the moment (since 257)
 DROP_IN = f"/etc/systemd/system/{UNIT}.service.d/test.conf"
 KEY = "sk-" + "".join(secrets.choice(string.ascii_letters) for _ in range(48))
 PATH = "hook" + secrets.token_hex(8)  # of the channel's URL: as secret as the key
@@ -116,9 +117,11 @@ class Proof:
         wanted = r"1 organization, all ok, (next poll in \d+ s|polling)"
         holds = self.until(lambda: re.fullmatch(wanted, self.shown("StatusText")), 10)
         self.promise(f"its status is one sentence: {self.shown('StatusText')}", holds)
-        uid, mode = self.machine.run("stat -c '%u %a' /var/lib/private/credit-monitor").out.split()
+        owner, mode = self.machine.run("stat -c '%u %a' /var/lib/private/credit-monitor").out.split()
+        uid = self.machine.run(f"stat -c %u /proc/{self.shown('MainPID')}").out.strip()
         dynamic = 61184 <= int(uid) <= 65519
-        self.promise(f"a user of its own ({uid}) has a state directory of its own ({mode})", dynamic and mode == "700")
+        own = owner in {uid, NOBODY} and mode == "700"
+        self.promise(f"a user of its own ({uid}) has a state directory of its own ({owner} {mode})", dynamic and own)
 
     def alert(self) -> None:
         self.machine.write(f"{HOME}/credits", "150")
@@ -135,6 +138,7 @@ class Proof:
         self.machine.write("/etc/credit-monitor/config.toml", CONFIG.format(rules='credit = "off"'))
         answer = self.machine.run("systemctl reload credit-monitor")
         self.promise("a bad one makes `systemctl reload` fail", not answer.ok)
+        self.promise("and the journal says why, under the reload", "unknown setting" in self.journal("_COMM=cat"))
         said = self.until(lambda: "NOT in force" in self.shown("StatusText"))
         self.promise(f"the status says so: {self.shown('StatusText')}", said)
         self.promise("the journal names the mistake", "not reloaded" in self.journal("-p err"))
