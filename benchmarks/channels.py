@@ -194,11 +194,11 @@ async def silent(kind: str) -> AsyncIterator[int]:
     """The port of a receiver that accepts every connection and never says a word; `slow`: or only late."""
     kept = []
 
-    async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         kept.append(writer)
         if kind == "slow":
-            await asyncio.sleep(SLOWNESS)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            asyncio.get_running_loop().call_later(SLOWNESS, writer.write, answer)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=256)
     try:
