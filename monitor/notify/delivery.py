@@ -29,8 +29,10 @@ from monitor.store.outbox import GATHERING
 from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
-SLOW: Final = 5.0  # seconds: a channel whose last message took longer waits for room behind the others
-KEPT_FREE: Final = 12  # at most, of `channels.CHILDREN`: room for channels that are not slow, once all cannot start
+SLOW: Final = 5.0  # seconds: a channel whose last message took longer, or failed, waits for room behind the others
+KEPT_FREE: Final = (
+    12  # of `channels.CHILDREN`, at most: kept for those others, where there are too many for all to start
+)
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
@@ -150,21 +152,23 @@ class Deliverer:
         paused = {name for name, state in states.items() if state.is_paused(now)}
         unable = self._busy.keys() | paused | self._tried
         waiting = [name for name in self._urls if name in due and name not in unable]
-        starting = self._with_room(waiting, due)
+        failing = {name for name, state in states.items() if state.failing_since}
+        starting = self._with_room(waiting, due, behind=self._slow | failing)
         self._crowded = len(starting) < len(waiting)
         for name in starting:
             task = asyncio.create_task(self._send(name), name=f"deliver {name}")
             self._busy[name] = task
             task.add_done_callback(partial(self._finished, name))
 
-    def _with_room(self, waiting: list[str], due: Mapping[str, int]) -> list[str]:
-        """Return those that can start now, the worst first: those that are slow leave room for those that are not."""
+    def _with_room(self, waiting: list[str], due: Mapping[str, int], *, behind: set[str]) -> list[str]:
+        """Return those that can start now, the worst first: those `behind` leave room for the others."""
         by_urgency = sorted(waiting, key=lambda name: -due[name])
         room = channels.CHILDREN - len(self._busy)
-        quick = [name for name in by_urgency if name not in self._slow][:room]
-        others = self._urls.keys() - self._slow - self._busy.keys() - set(quick)
-        room_for_slow = max(room - len(quick) - min(len(others), KEPT_FREE), 0)
-        return quick + [name for name in by_urgency if name in self._slow][:room_for_slow]
+        first = [name for name in by_urgency if name not in behind][:room]
+        others = self._urls.keys() - behind - self._busy.keys() - set(first)
+        kept_free = 0 if self._draining else min(len(others), KEPT_FREE)  # nothing more comes
+        room_behind = max(room - len(first) - kept_free, 0)
+        return first + [name for name in by_urgency if name in behind][:room_behind]
 
     async def _look(self) -> tuple[dict[str, int], dict[str, ChannelState]]:
         """Look into the outbox, after what the clock alone says of the channels."""
