@@ -1,7 +1,7 @@
 """Wires the parts together: settings in, ready parts out.  Only this module knows every implementation."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from monitor.notify.delivery import Deliverer
 from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, integrity, migrate, organizations
+from monitor.store.accounts import AccountRow
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Transaction
 
@@ -106,23 +107,37 @@ def open_parts(
     batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
     rows = opened.write_now(accounts.account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
-    balances = opened.write_now(organizations.balances)
-    polls = [
+    polls = _pollers(rows, providers, assignment, store=opened, batch=batch, clock=clock, counters=counters)
+    due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
+
+
+def _pollers(
+    rows: Sequence[AccountRow],
+    providers: Mapping[str, Provider],
+    assignment: Assignment,
+    *,
+    store: Store,
+    batch: Batch,
+    clock: Clock,
+    counters: Counters,
+) -> tuple[Poller, ...]:
+    """Return a poller for each account that has a provider."""
+    balances = store.write_now(organizations.balances)
+    return tuple(
         Poller(
             row,
             providers[row.name],
             assignment,
             batch=batch,
-            store=opened,
+            store=store,
             clock=clock,
             balances=balances,
             counters=counters,
         )
         for row in rows
         if row.name in providers
-    ]
-    due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, batch, deliverer, tuple(polls), tuple(providers.values()), due)
+    )
 
 
 def _deliverer(

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from receivers import web
 from story import TOML, Story
-from wait import LONG, until
+from wait import LONG, STOP, until
 
 from monitor import channels
 from monitor.channels import PER_MESSAGE
@@ -301,7 +301,7 @@ async def test_what_another_process_enqueued_is_sent_within_two_seconds(post):
     await asyncio.sleep(0.2)
     await post.story.check("900", minutes=0)  # the batch does not wake anybody for another process's checks
     post.story.parts.deliverer._woken.clear()
-    await until(lambda: post.titles("ops"), within=10)
+    await until(lambda: post.titles("ops"), within=STOP)
     await stopped(running)
 
 
