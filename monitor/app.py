@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError
@@ -69,11 +70,13 @@ def open_parts(
     carried_over: Sequence[Check] = (),
     counters: Counters | None = None,
     mended: Collection[str] = (),
+    template: Template | None = None,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first.  What waits for the `mended` channels is due at once.
+    first.  What waits for the `mended` channels is due at once.  `template`: of the
+    processes that send.
     """
     counters = counters or Counters()
     opened.fence = leader_lock.fence if leader_lock else None
@@ -87,6 +90,7 @@ def open_parts(
         counters=counters,
         leader_lock=leader_lock,
         is_polling=lambda: batch.is_polling,
+        template=template,
     )
     log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
     since = clock()
@@ -97,7 +101,7 @@ def open_parts(
     def on_settled(notifications: list[Notification]) -> None:
         log_notifications(notifications)
         if notifications:
-            deliverer.wake()
+            deliverer.wake(is_new=True)
 
     batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
     rows = opened.write_now(accounts.account_rows)
@@ -144,6 +148,7 @@ def _deliverer(
     counters: Counters,
     leader_lock: LeaderLock | None,
     is_polling: Callable[[], bool],
+    template: Template | None,
 ) -> Deliverer:
     """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
 
@@ -159,6 +164,7 @@ def _deliverer(
         until=lambda: leader_lock.until if leader_lock else None,
         is_polling=is_polling,
         catch_up=tell_again,
+        template=template,
     )
 
 

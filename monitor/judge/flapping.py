@@ -88,27 +88,28 @@ def _flap(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: time
 def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
     """Return the verdict of a clear reading: its end after a whole window, sent unless the last message was one."""
     if elapsed(incident.returned_at, at) >= quiet:
-        if _knows_end(incident):
+        if _end_was_last(incident):
             return replace(verdict, told=False)
         if _may_end(incident, at):
             return verdict
     calm = replace(verdict, reason=Reason.EASED, told=False, calm=True)
     # Where the last message was the end, and it came back since, that is sent although it is clear again.
-    return (_hourly(calm, incident, at) if _knows_end(incident) else None) or calm
+    return (_hourly(calm, incident, at) if _end_was_last(incident) else None) or calm
 
 
 def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict | None:
-    """The present state, when something of it is untold and the last message is an hour old."""
-    returned, told = incident.returned_at, incident.told_at
-    is_untold = returned is not None and (told is None or returned > told)
-    if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
-        # Whoever was told that it was over hears that it is open again.
-        reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
+    """Return the present state, when something of it was not sent and the last message is an hour old."""
+    told_at = incident.told_at
+    changes = [instant for instant in (incident.returned_at, incident.eased_at) if instant is not None]
+    is_news = any(told_at is None or instant > told_at for instant in changes)
+    if is_news and elapsed(told_at, at) >= HOUR and _has_room(incident, at):
+        # After a message that it was over, the next one is that it is open again.
+        reason = Reason.OPENED if _end_was_last(incident) else Reason.REMINDER
         return replace(verdict, reason=reason, told=True, hourly=True)
     return None
 
 
-def _knows_end(incident: OpenIncident) -> bool:
+def _end_was_last(incident: OpenIncident) -> bool:
     """Return whether the last message was its end."""
     return incident.end_told_at is not None and incident.end_told_at == incident.told_at
 
