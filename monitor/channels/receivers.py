@@ -6,10 +6,7 @@ is found by any of the schemas of its plug-in (`pagerduty` in `pagerduty://…`)
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
-
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +14,7 @@ class OnCall:
     """How a service that keeps an incident open until somebody resolves it by its key is told which one is meant."""
 
     key: str  # the parameter of the URL that carries the key
-    end: Mapping[str, str] = field(default=NOTHING)  # parameters with which a message of the kind `success` resolves it
+    end: Mapping[str, str] = field(default_factory=dict)  # parameters with which a message of the kind `success` resolves it
 
 
 @dataclass(frozen=True, slots=True)
