@@ -83,6 +83,7 @@ class Deliverer:
         self._children = asyncio.Semaphore(CHILDREN)
         self._slow_children = asyncio.Semaphore(SLOW_CHILDREN)
         self._slow: set[str] = set()  # channels
+        self._failing_targets: dict[str, set[str]] = {}  # by channel: the keys of recipients that failed last
         self._woken = asyncio.Event()
         self._finishing = False
         self._draining = False
@@ -212,23 +213,40 @@ class Deliverer:
         async with self._slow_children if channel in self._slow else nullcontext(), self._children:
             groups = await self._claim(channel)
             outgoing = [self._outgoing(group) for group in groups]
-            sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+            under_way = channels.UnderWay()
+            sending = channels.send(
+                channel,
+                self._urls[channel],
+                outgoing,
+                until=self._until,
+                template=self._template,
+                failing=self._failing_targets.get(channel, ()),
+                under_way=under_way,
+            )
             async with aclosing(sending) as attempts:
-                while groups and (attempt := await self._attempt(attempts, groups[0])):
+                while groups and (attempt := await self._attempt(attempts, groups[0], under_way)):
                     group = groups.pop(0)
+                    self._remember(channel, attempt)
+                    if attempt.too_long and not attempt.reached and len(group) > 1:
+                        await self._take_apart(group, attempt)
+                        more = True
+                        continue
                     outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
                     if outcome is None:
                         continue
-                    more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
+                    more |= attempt.reached or outcome.handed_over or outcome.is_overtaken
                     # What ended early ended its child, too; what waits for a channel that is back is joined.
                     if outcome.is_overtaken or outcome.came_up or attempt.unknown:
                         break
         return more
 
-    async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:
+    async def _attempt(
+        self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery], under_way: channels.UnderWay
+    ) -> Attempt | None:
         """Wait for the outcome of the message under way, not for long while something worse waits; None: no more."""
         channel, clock = group[0].channel, asyncio.get_running_loop().time
-        urgency = max(map(deliveries.urgency, group))
+        # What some have got already holds up nothing that nobody has got.
+        urgency = max(0 if delivery.reached else deliveries.urgency(delivery) for delivery in group)
         sending = self._sending[channel] = Sending(urgency, clock())
         answer = asyncio.create_task(_next(attempts))
         overtaken = asyncio.create_task(sending.overtaken.wait())
@@ -237,7 +255,7 @@ class Deliverer:
             await asyncio.wait((answer,), timeout=max(sending.began + HURRIED - clock(), 0))
             if answer.done():
                 return answer.result()
-            return Attempt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits", unknown=True)
+            return under_way.interrupt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits")
         finally:
             self._slow.discard(channel)
             if clock() - sending.began > SLOW:
@@ -245,6 +263,21 @@ class Deliverer:
             overtaken.cancel()
             answer.cancel()
             await asyncio.gather(answer, overtaken, return_exceptions=True)
+
+    def _remember(self, channel: str, attempt: Attempt) -> None:
+        """Keep which recipients failed: next time they are asked after those that did not."""
+        failing = self._failing_targets.setdefault(channel, set())
+        for target in attempt.targets:
+            (failing.discard if target.error is None else failing.add)(target.key)
+
+    async def _take_apart(self, group: list[Delivery], attempt: Attempt) -> None:
+        """Send in two what was too long in one."""
+        log.debug("%s: %s: %d notifications are taken apart", group[0].channel, attempt.error, len(group))
+        at = self._clock()
+        try:
+            await self._store.write(lambda tx: deliveries.take_apart(tx, group, at=at))
+        except (LeaseLost, DatabaseError) as error:  # it is found too long again
+            log.debug("%s: could not be taken apart: %s", group[0].channel, error)
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now, ahead = self._clock(), self._ahead()
@@ -267,6 +300,10 @@ class Deliverer:
             message,
             max((one.severity for one in said), default=Severity.INFO),
             resolved=bool(said) and all(one.reason is Reason.RESOLVED for one in said),
+            members=len(group),
+            counted=bool(words),
+            targets=group[0].targets,
+            due=group[0].due,
         )
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
@@ -275,12 +312,13 @@ class Deliverer:
         None when another daemon leads, and it is for that one to say.
         """
         at = self._clock()  # one instant for all: what failed together comes due together
+        salt = channels.SALT
 
         def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining)
+            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining, salt=salt)
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
-        fenced = attempt.error is not None
+        fenced = not attempt.reached
         while True:
             try:
                 # Shielded: a delivery that is cancelled now has gone out all the same.
@@ -311,7 +349,11 @@ class Deliverer:
         channel, error = group[0].channel, attempt.error
         for delivery, state in zip(group, outcome.states, strict=True):
             words = (channel, _named(delivery), delivery.attempts + 1, error)
-            if state is DeliveryState.DELIVERED:
+            if state is DeliveryState.DELIVERED and error is not None:
+                log.error(
+                    "%s: gave up %s for some of the channel after %d attempts: %s", *words, extra=_fields(delivery)
+                )
+            elif state is DeliveryState.DELIVERED:
                 log.info("%s: delivered %s", *words[:2], extra=_fields(delivery))
             elif state is DeliveryState.GIVEN_UP:
                 log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
@@ -324,10 +366,10 @@ class Deliverer:
             return
         if self._failing.get(channel) != error:
             self._failing[channel] = error
-            what = _named(*group)
-            log.warning(
-                "%s: %s not delivered, and tried again until it is: %s", channel, what, error, extra=_fields(group[0])
-            )
+            what = "not delivered, and tried again until it is"
+            if attempt.reached or group[0].reached:
+                what = "not delivered to all of the channel, and tried again for the rest"
+            log.warning("%s: %s %s: %s", channel, _named(*group), what, error, extra=_fields(group[0]))
         _log_down(channel, outcome)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from monitor.amounts import from_micro, to_micro
 from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0003"  # the newest migration; compared at start without importing Alembic
+SCHEMA: Final = "0004"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -249,6 +249,10 @@ deliveries = sa.Table(
     sa.Column("paused_at", Instant, comment="when the pause until next_attempt_at began"),
     sa.Column("folded_into", sa.Text, comment="the notification that tells it, too"),
     sa.Column("unknowns", sa.Integer, nullable=False, server_default="0", comment="attempts of unknown outcome"),
+    sa.Column("targets", sa.Text, comment="JSON: whom of its channel it is still for"),
+    sa.Column(
+        "reached", sa.Boolean, nullable=False, server_default=sa.false(), comment="somebody of its channel got it"
+    ),
     sa.UniqueConstraint("notification_id", "channel"),
     sa.Index("ix_deliveries_incident_id", "incident_id", "channel"),
     sa.Index("ix_deliveries_folded_into", "folded_into"),
