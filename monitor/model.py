@@ -440,8 +440,8 @@ class Attempt:
 
     Not `retryable`: the channel refuses everything, and somebody has to mend it.  `unknown`: it may have been taken.
     `retry_after` is the pause that the service asked for.  `too_long`: so long a message is not taken.  With several
-    recipients `targets` has the outcome of each that was asked; `seen` are the keys of all that the channel has, None
-    when they are not known.
+    recipients `targets` has the outcome of each that was asked, and `parts` the keys of what some of them need not be
+    sent again; `seen` are the keys of all that the channel has, None when they are not known.
     """
 
     delivery_id: int
@@ -451,6 +451,7 @@ class Attempt:
     retry_after: timedelta | None = None
     too_long: bool = False
     targets: tuple[TargetOutcome, ...] = ()
+    parts: tuple[str, ...] = ()
     seen: frozenset[str] | None = None
 
     @property

@@ -54,7 +54,7 @@ def _answer(question: dict[str, Any], report: Report) -> dict[str, Any]:
         )
     except Exception as exception:  # noqa: BLE001 -- a plugin may raise anything, and its text may hold the URL
         outcome = Outcome(f"the sending process failed ({type(exception).__name__})")
-        return {"late": False, **asdict(outcome), "targets": [], "seen": [], "complete": False}
+        return {"late": False, **asdict(outcome), "targets": [], "seen": [], "parts": [], "complete": False}
 
 
 def _write(answers: TextIO, answer: dict[str, Any]) -> None:

@@ -80,6 +80,7 @@ class Attempt:
     wanted: Wanted = field(default_factory=Wanted)
     report: Report = lambda _: None
     targets: dict[str, Target] = field(default_factory=dict)  # by their keys, in the order in which they were asked
+    parts: set[str] = field(default_factory=set)  # keys of what belongs to a target and is not sent again
     seen: set[str] = field(default_factory=set)  # what the URL has
     postponing: bool = True
     postponed: bool = False  # some are left to the second round
@@ -101,15 +102,27 @@ class Attempt:
             return False
         return True
 
-    def begin(self, name: str) -> bool:
-        """Return whether a target is to be asked now; what comes next is about it."""
+    def begin(self, name: str, shown: str = "") -> bool:
+        """Return whether a target is to be asked now; what comes next is about it.
+
+        `shown` is what people know it by, where that is not its name.
+        """
         if not self.is_wanted(name):
             return False
         self._close_current()
         key = self.key(name)
-        self._current = self.targets.setdefault(key, Target(key, shorten(name)))
+        self._current = self.targets.setdefault(key, Target(key, shorten(shown or name)))
         self.report({"asked": key, "name": self._current.name})
         return True
+
+    def is_current(self, name: str) -> bool:
+        """Whether a target is being asked."""
+        return self._current is not None and not self._current.closed and self._current.key == self.key(name)
+
+    def begin_part(self, name: str) -> bool:
+        """Return whether a part of what the current target is sent is still to be sent."""
+        key = self.key(name)
+        return key not in self.wanted.taken and key not in self.parts
 
     def is_open(self, name: str) -> bool:
         """Whether a target was asked, and the answer is not known."""
@@ -118,8 +131,11 @@ class Attempt:
 
     def take(self, name: str) -> None:
         """Note that a target accepted the message."""
-        target = self.targets.get(self.key(name))
-        if target is not None:
+        key = self.key(name)
+        target = self.targets.get(key)
+        if target is None:
+            self.parts.add(key)
+        else:
             target.taken, target.outcome = True, Outcome()
             self._close(target)
 
@@ -131,10 +147,10 @@ class Attempt:
         self._close(target)
 
     def note(self, outcome: Outcome) -> None:
-        """Note what a request came to: the last one is the current target's outcome, unless that accepts."""
+        """Note what a request came to: the last failure is the current target's outcome, unless that accepts."""
         if self._current is None or self._current.closed:
             self._unattributed.append(outcome)
-        else:
+        elif outcome.error is not None:
             self._current.outcome = outcome
 
     def last_failure(self) -> Outcome | None:

@@ -42,6 +42,7 @@ class Progress:
         self._outcomes: dict[str, TargetOutcome] = {}
         self._open: dict[str, str] = {}  # asked, and not known yet: names by keys
         self._children = 1
+        self._parts: tuple[str, ...] = ()
         self._retry_after: float | None = None
 
     @property
@@ -97,6 +98,7 @@ class Progress:
         for target in answer["targets"]:
             self._keep(target)
         self._wait(answer["retry_after"])
+        self._parts = tuple(answer["parts"])
         seen = frozenset(answer["seen"]) if answer["complete"] else None
         whole = TargetOutcome("", "", answer["error"], retryable=answer["retryable"], unknown=answer["unknown"])
         return self._attempt(whole, seen, too_long=answer["too_long"])
@@ -127,6 +129,7 @@ class Progress:
             retry_after=timedelta(seconds=self._retry_after) if self._retry_after else None,
             too_long=too_long,
             targets=outcomes if several else (),
+            parts=self._parts if several else (),
             seen=seen if several else None,
         )
 

@@ -27,8 +27,8 @@ class OnCall:
 class Says:
     """A word in a JSON answer of 2xx that tells yes from no: every value at `path` is to be one of `good`.
 
-    A path has the keys between dots, `[]` for each item of a list.  Where nothing stands there it is a no only when
-    `required`.  A value among `for_good` is a refusal that trying again will not mend.
+    A path has the keys between dots, `[]` for each item of a list, `|` before another path.  Where nothing stands there
+    it is a no only when `required`.  A value among `for_good` is a refusal that trying again will not mend.
     """
 
     path: str
@@ -197,14 +197,14 @@ def _refusal(answer: Says | Lacks | Reads, body: bytes) -> No | None:
         text = body.decode(errors="replace").strip()
         return No("its answer says so") if re.search(answer.bad, text) else None
     content = parse(body)
-    values = [value for path in answer.path.split("|") for value in _values(content, path)]
-    name = answer.path.rpartition(".")[2]
+    paths = answer.path.split("|")
+    values = [(path.rpartition(".")[2], value) for path in paths for value in _values(content, path)]
     if isinstance(answer, Lacks):
-        return next((_no(name, value) for value in values if value), None)
+        return next((_no(name, value) for name, value in values if value), None)
     if not values:
-        return No(f"no {name.replace('|', ' or ')} in its answer") if answer.required else None
-    wrong = [value for value in values if not _among(value, answer.good)]
-    return _no(name, wrong[0], for_good=_among(wrong[0], answer.for_good)) if wrong else None
+        return No(f"no {' or '.join(paths)} in its answer") if answer.required else None
+    wrong = next(((name, value) for name, value in values if not _among(value, answer.good)), None)
+    return wrong and _no(*wrong, for_good=_among(wrong[1], answer.for_good))
 
 
 def parse(body: bytes) -> Any:

@@ -173,7 +173,8 @@ def send(
 def _answer(outcome: Outcome, attempt: Attempt) -> dict[str, Any]:
     targets = [answer_of(target) for target in attempt.targets.values()]
     complete = outcome.error is None or bool(attempt.seen)
-    return {**asdict(outcome), "targets": targets, "seen": sorted(attempt.seen), "complete": complete}
+    known = {"seen": sorted(attempt.seen), "parts": sorted(attempt.parts), "complete": complete}
+    return {**asdict(outcome), "targets": targets, **known}
 
 
 def _send_rounds(limits: Limits, content: Content, message: Mapping[str, Any], attempt: Attempt) -> Outcome:
@@ -259,7 +260,9 @@ def _is_delivered(service: NotifyBase, key: Any, **_: Any) -> bool:
         return False
     if isinstance(service, NotifyEmail):
         return mail.is_delivered(str(key))
-    return not attempt.begin(_name(service, key))
+    if _is_part(service, key, attempt):
+        return not attempt.begin_part(_name(service, key))
+    return not attempt.begin(_name(service, key), _shown(service, key))
 
 
 def _mark_delivered(service: NotifyBase, key: Any, **_: Any) -> None:
@@ -268,14 +271,31 @@ def _mark_delivered(service: NotifyBase, key: Any, **_: Any) -> None:
         Sending.attempt.take(_name(service, key))
 
 
+def _is_part(service: NotifyBase, key: Any, attempt: Attempt) -> bool:
+    """Whether it is a part (the text, a picture) of what the target that is being asked is sent."""
+    return isinstance(key, tuple) and any(
+        attempt.is_current(_name(service, part)) for part in key if not isinstance(part, int)
+    )
+
+
 def _name(service: NotifyBase, key: Any) -> str:
     """Return a target in words that stay the same when others leave the URL: plug-ins also count them."""
+    return repr(_counted(service, key))
+
+
+def _shown(service: NotifyBase, key: Any) -> str:
+    """Return what of a target people know: it comes last, after what kind of target it is, and before numbers."""
+    key = _counted(service, key)
+    if isinstance(key, tuple | list):
+        return next((_shown(service, part) for part in reversed(key) if isinstance(part, str | tuple)), str(key))
+    return str(key)
+
+
+def _counted(service: NotifyBase, key: Any) -> Any:
     targets = getattr(service, "targets", None)
     if isinstance(key, int) and isinstance(targets, list | tuple) and key < len(targets):
-        key = targets[key]
-    if isinstance(key, tuple | list):
-        return " ".join(str(part) for part in key if part not in (None, ""))
-    return str(key)
+        return targets[key]
+    return key
 
 
 # --- failures of what is no HTTP --------------------------------------------------------------------------------------

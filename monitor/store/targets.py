@@ -26,7 +26,7 @@ def advance(before: Targets | None, attempt: Attempt, *, salt: str, at: datetime
         return None
     before = before or Targets(salt, (), ())
     waiting = {target.key: target for target in before.waiting}
-    taken = list(before.taken)
+    taken = [*before.taken, *attempt.parts]
     for outcome in attempt.targets:
         known = waiting.pop(outcome.key, None)
         after = _after(outcome, known, at=at, pause=pause)
