@@ -38,6 +38,7 @@ def prepare(service: NotifyEmail, attempt: Attempt) -> None:
     recipients = {address for _, address in service.targets}
     Copies.attempt = attempt
     Copies.addresses = tuple(sorted((set(service.cc) | set(service.bcc)) - recipients))
+    attempt.several = len(recipients) + len(Copies.addresses) > 1
 
 
 def is_delivered(recipient: str) -> bool:

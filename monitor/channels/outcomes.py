@@ -79,6 +79,7 @@ class Attempt:
 
     wanted: Wanted = field(default_factory=Wanted)
     report: Report = lambda _: None
+    several: bool = False  # the URL has more than one target
     targets: dict[str, Target] = field(default_factory=dict)  # by their keys, in the order in which they were asked
     parts: set[str] = field(default_factory=set)  # keys of what belongs to a target and is not sent again
     seen: set[str] = field(default_factory=set)  # what the URL has
@@ -112,7 +113,7 @@ class Attempt:
         self._close_current()
         key = self.key(name)
         self._current = self.targets.setdefault(key, Target(key, shorten(shown or name)))
-        self.report({"asked": key, "name": self._current.name})
+        self.report({"asked": key, "name": self._current.name, "several": self.several})
         return True
 
     def is_current(self, name: str) -> bool:

@@ -41,6 +41,7 @@ class Progress:
         self._failing = list(failing)
         self._outcomes: dict[str, TargetOutcome] = {}
         self._open: dict[str, str] = {}  # asked, and not known yet: names by keys
+        self._several = outgoing.targets is not None
         self._children = 1
         self._parts: tuple[str, ...] = ()
         self._retry_after: float | None = None
@@ -70,6 +71,7 @@ class Progress:
         """Keep what a child says of one recipient before it is done with the message."""
         if "asked" in answer:
             self._open[answer["asked"]] = answer["name"]
+            self._several |= answer["several"]
         else:
             self._keep(answer)
 
@@ -116,7 +118,7 @@ class Progress:
     def _attempt(self, whole: TargetOutcome, seen: frozenset[str] | None, *, too_long: bool = False) -> Attempt:
         """`whole` is what is known where there is one recipient, or none that was asked."""
         outcomes = tuple(self._outcomes.values())
-        several = self._outgoing.targets is not None or len(outcomes) > 1
+        several = self._several or len(outcomes) > 1
         failed = [outcome for outcome in outcomes if outcome.error is not None] or [
             outcome for outcome in (whole,) if outcome.error is not None
         ]

@@ -165,7 +165,7 @@ def send(
     content = choose_content(limits, message)
     if message.get("members", 1) > 1 and not limits.holds(content):
         return _answer(Outcome("too long for the service", too_long=True), Attempt(wanted))
-    attempt = Attempt(wanted, report)
+    attempt = Attempt(wanted, report, several=len(service) > 1)
     outcome = _send_rounds(limits, content, message, attempt)
     return _answer(outcome, attempt)
 

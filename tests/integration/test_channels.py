@@ -525,7 +525,7 @@ async def test_mail_with_a_wrong_password_is_refused_for_good():
 
 
 async def test_mail_to_nobody_is_refused_for_good():
-    async with mail(refuse="b@example.com") as receiver:
+    async with mail(refuse=["b@example.com"]) as receiver:
         url = f"mailto://127.0.0.1:{receiver.port}/?from=a@example.com&to=b@example.com"
         assert await outcome(url) == ("refused by the mail server (SMTP 550)", False)
 
