@@ -1,11 +1,12 @@
 """On-call services end what they began: each real plug-in against its service on loopback."""
 
 import asyncio
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from command import Answer, Shell
 from on_call import URLS, Services, on_call_services
 from story import Story, configured, key_of
-from wait import LONG, until
+from wait import LONG, STOP, until
 
 from monitor import channels
 from monitor.app import open_parts
@@ -24,6 +25,7 @@ from monitor.channels import Outgoing, Template
 from monitor.model import Message, Severity
 from monitor.sandbox import SandboxOrganization, Vendor
 from monitor.store import installation, leader_lock, outbox
+from monitor.store.engines import open_writer, transaction
 from monitor.store.tables import deliveries, incidents, pages
 from monitor.store.writer import Store
 
@@ -441,3 +443,25 @@ async def test_validate_says_once_what_it_means_that_a_url_sets_the_key_or_the_a
         "warning: channels.pagerduty: the URL sets what a message does",
         "warning: channels.victorops: the URL sets the key of the incident",
     ]
+
+
+async def test_a_host_that_the_database_does_not_know_is_warned_once(stage, database):
+    writer = open_writer(database)
+    with transaction(writer) as tx:
+        installation.record_host(tx, "farm-1", at=datetime(2026, 11, 1, tzinfo=UTC))
+        identity = installation.installation_id(tx)
+    for warned, organization in ((1, stage.farm), (0, stage.video)):
+        process = stage.start()
+        organization.credits = Decimal(900)
+        await stage.all_have(1)
+        organization.credits = Decimal(5000)
+        await stage.all_have(0)
+        process.terminate()
+        _, err = await asyncio.to_thread(process.communicate, timeout=STOP)
+        stage.daemons.remove(process)
+        assert err.count("have one id, and would end each other's pages") == warned
+        assert err.count(f"not used on {socket.gethostname()} before, but on farm-1:") == warned
+    with transaction(writer) as tx:
+        assert installation.installation_id(tx) == identity
+    writer.dispose()
+    assert all(event.key.startswith(f"credit-monitor.{identity}.") for event in stage.services.events)
