@@ -7,22 +7,57 @@ whose caller gives up.
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from monitor.channels import receivers
 from monitor.channels.child_process import ChildEnded, Template
 from monitor.channels.progress import Outgoing, Progress
 from monitor.model import Attempt
 
-__all__ = ["PER_MESSAGE", "SALT", "Outgoing", "Template", "UnderWay", "send", "verify"]
+__all__ = [
+    "PER_MESSAGE",
+    "SALT",
+    "Outgoing",
+    "Template",
+    "UnderWay",
+    "incident_key",
+    "is_on_call",
+    "on_call_overrides",
+    "send",
+    "verify",
+]
 
 PER_MESSAGE: Final = timedelta(seconds=60)
 SALT: Final = secrets.token_hex(8)  # of the keys of recipients, for what this process sends for the first time
 
 log = logging.getLogger(__name__)
+
+
+def incident_key(installation: str, incident: int | str) -> str:
+    """Return the key by which on-call services know an incident of ours: stable, and fit for a path."""
+    return f"credit-monitor.{installation}.{incident}"
+
+
+def is_on_call(url: str) -> bool:
+    """Return whether the service of a URL keeps an incident open for what it is sent, until that is resolved."""
+    return receivers.find_url(url).on_call is not None
+
+
+def on_call_overrides(url: str) -> Iterator[str]:
+    """Yield what it means that the URL of an on-call service sets the key or the action of its incidents itself."""
+    on_call = receivers.find_url(url).on_call
+    if on_call is None:
+        return
+    if keys := receivers.own_keys(url, on_call):
+        what = f"the URL sets the key of the incident ({', '.join(keys)}): all incidents share it"
+        yield f"{what}, and the end of one ends the others there; without it each has its own"
+    if actions := receivers.own_actions(url, on_call):
+        what = f"the URL sets what a message does ({', '.join(f'{action}=' for action in actions)})"
+        yield f"{what}: that holds whatever happened; without it an incident there is opened, and resolved when it ends"
 
 
 @dataclass

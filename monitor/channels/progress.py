@@ -23,6 +23,8 @@ class Outgoing:
     counted: bool = False  # each line is one of a list: when it is cut, it says how many more there were
     targets: Targets | None = None  # whom it is still for; None: everybody
     due: frozenset[str] | None = None  # keys of those of them that are asked now; None: all
+    key: str | None = None  # of its incident, for a service that keeps one open until it is resolved by its key
+    ends: bool = False  # there it is no incident: it is resolved at once
 
     @property
     def kind(self) -> str:
@@ -147,6 +149,8 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
         "html": message.html,
         "members": outgoing.members,
         "counted": outgoing.counted,
+        "key": outgoing.key,
+        "ends": outgoing.ends,
     }
 
 

@@ -9,18 +9,24 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 REPEATABLE: Final = re.compile(r"[\w.: -]{1,40}")  # what of an answer may be repeated in a log
 
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """How a service that keeps an incident open until somebody resolves it by its key is told which one is meant."""
+    """How a service that keeps an incident open until somebody resolves it by its key is told which one is meant.
 
-    key: str  # the parameter of the URL that carries the key
-    end: Mapping[str, str] = field(
-        default_factory=dict
-    )  # parameters with which a message of the kind `success` resolves it
+    Unless the URL says otherwise its plug-in's action is `map`: `success` resolves, everything else opens.
+    """
+
+    key: str  # the attribute of the plug-in that carries the key
+    keys: tuple[str, ...] = ()  # the parameters of a URL that set it, where they have other names
+    path: re.Pattern[str] | None = None  # a URL whose path sets it
+    actions: tuple[str, ...] = ("action",)  # the parameters of a URL that say what a message does
+    info: str | None = None  # what the plug-in is to do with `info`, which would open nothing
+    by_alias: bool = False  # it resolves what it remembers of its requests, and must be told to use the key instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Receiver:
     """A receiving service.  What is left out is as in most of them."""
 
     schemas: tuple[str, ...]
+    hosts: tuple[str, ...] = ()  # whose web addresses Apprise takes for its URLs, too
     answers: tuple[Says | Lacks | Reads, ...] = ()  # each has to say yes; without any, every 2xx is a yes
     max_characters: int | None = None  # of subject and text, where the plug-in's own figure is wrong or silent
     max_bytes: int | None = None  # the same in UTF-8
@@ -82,6 +89,12 @@ class Receiver:
         return next((no for no in refusals if no.for_good), refusals[0] if refusals else None)
 
 
+KINDS: Final = ("info", "success", "warning", "failure")
+MAPPED: Final = ("action", *(f":{kind}" for kind in KINDS))  # of a plug-in whose actions are mapped kind by kind
+SPLUNK_ENTITY: Final = re.compile(
+    r"(?:splunk|victorops)://[^/?]*/+[^/?]|https?://alert\.victorops\.com/(?:[^/?]+/+){6}[^/?]", re.IGNORECASE
+)
+
 UNLISTED: Final = Receiver(())
 
 SLACK_FOR_GOOD: Final = (
@@ -91,21 +104,28 @@ SLACK_FOR_GOOD: Final = (
 
 TABLE: Final = (
     # --- on call ---
-    Receiver(("pagerduty",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("opsgenie",), on_call=OnCall("alias")),
-    Receiver(("jira",), on_call=OnCall("alias")),
+    Receiver(("pagerduty",), on_call=OnCall("dedup")),
+    Receiver(("opsgenie",), on_call=OnCall("alias", actions=MAPPED, info="new", by_alias=True)),
+    Receiver(("jira",), on_call=OnCall("alias", actions=MAPPED, info="new", by_alias=True)),
     Receiver(
         ("splunk", "victorops"),
+        hosts=("alert.victorops.com",),
         answers=(Says("result", ("success",)),),
-        on_call=OnCall("entity_id"),
+        on_call=OnCall("entity_id", path=SPLUNK_ENTITY, actions=MAPPED, info="WARNING"),
     ),
-    Receiver(("incidentio",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("ilert",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("firehydrant",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("squadcast",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("signl4",), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("goalert", "goalerts"), on_call=OnCall("dedup", {"action": "map"})),
-    Receiver(("pagertree",), on_call=OnCall("id", {"action": "map"})),
+    Receiver(("incidentio",), hosts=("api.incident.io",), on_call=OnCall("dedup")),
+    Receiver(("ilert",), on_call=OnCall("dedup")),
+    Receiver(("firehydrant",), hosts=("signals.firehydrant.com",), on_call=OnCall("dedup")),
+    Receiver(("squadcast",), hosts=("api.squadcast.com", "api.eu.squadcast.com"), on_call=OnCall("dedup")),
+    Receiver(
+        ("signl4",),
+        on_call=OnCall("external_id", keys=("external_id", "dedup"), actions=("action", "status")),
+    ),
+    Receiver(("goalert", "goalerts"), on_call=OnCall("dedup")),
+    Receiver(
+        ("pagertree",),
+        on_call=OnCall("thirdparty", keys=("thirdparty", "tid", "dedup", ":id"), actions=("action", ":event_type")),
+    ),
     # --- chats ---
     Receiver(("dingtalk",), answers=(Says("errcode", (0,), required=True),), max_bytes=19_000, attaches=False),
     Receiver(("wecombot",), answers=(Says("errcode", (0,), required=True),), max_bytes=4_096, attaches=False),
@@ -182,11 +202,49 @@ TABLE: Final = (
 )
 
 RECEIVERS: Final[Mapping[str, Receiver]] = {schema: receiver for receiver in TABLE for schema in receiver.schemas}
+HOSTS: Final[Mapping[str, Receiver]] = {host: receiver for receiver in TABLE for host in receiver.hosts}
 
 
 def find(schema: str) -> Receiver:
     """Return what is known of a service, by any of its plug-in's schemas; one without an entry is like most."""
     return RECEIVERS.get(schema.lower(), UNLISTED)
+
+
+def find_url(url: str) -> Receiver:
+    """Return the same by a URL: one of Apprise's, or a web address that Apprise takes for one."""
+    schema, _, rest = url.partition("://")
+    if schema.lower() in ("http", "https"):
+        return HOSTS.get(re.split("[/?:]", rest, maxsplit=1)[0].lower(), UNLISTED)
+    return find(schema)
+
+
+# --- what a URL sets itself -------------------------------------------------------------------------------------------
+
+
+def own_keys(url: str, on_call: OnCall) -> list[str]:
+    """Return what sets the key in a URL: its own, one for all incidents."""
+    names = [f"{name}=" for name in _parameters(url) if name in (on_call.keys or (on_call.key,))]
+    return [*names, "the end of its path"] if on_call.path and on_call.path.match(url) else names
+
+
+def own_actions(url: str, on_call: OnCall) -> list[str]:
+    """Return the parameters of a URL that say what a message does; `:i` is short for `:info`."""
+    return [name for name, value in _parameters(url).items() if _is_action(name, value, on_call)]
+
+
+def _is_action(name: str, value: str, on_call: OnCall) -> bool:
+    if name == "action":
+        return not "map".startswith(value.lower())  # that is what it would be
+    if name.startswith(":") and len(name) > 1:
+        return any(action.startswith(name) for action in on_call.actions)
+    return name in on_call.actions
+
+
+def _parameters(url: str) -> dict[str, str]:
+    """Return the parameters of a URL as Apprise reads them: those without a value count as left out."""
+    pairs = (pair.partition("=") for pair in re.split("[&;]", url.partition("?")[2]))
+    named = {unquote(name).strip().lower(): unquote(value).strip() for name, _, value in pairs}
+    return {name: value for name, value in named.items() if name and value}
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from apprise.plugins.email.base import NotifyEmail
 
 from monitor.channels import answers, mail, receivers
 from monitor.channels.limits import Content, Limits, fit
+from monitor.channels.on_call import RESOLVED, address
 from monitor.channels.outcomes import Attempt, Outcome, Report, Wanted, answer_of
 from monitor.channels.receivers import UNLISTED, Receiver
 
@@ -156,10 +157,18 @@ def send(
 
     Each target's outcome is reported as it becomes known.  Return the outcome as a whole: that of the only target, or
     what was wrong before any was asked; with `targets`, and with the keys of all that the URL has (`seen`).
+
+    A message may have the `key` of its incident, for services on call; one that `ends` is no incident: there it is
+    resolved at once.
     """
     service = open_service(url)
     if isinstance(service, str):
         return _answer(Outcome(service, retryable=False), Attempt(wanted))
+    on_call = find_receiver(service).on_call
+    if on_call and message.get("key"):
+        address(service, on_call, url, message["key"])
+    if on_call and message.get("ends"):
+        return _open_and_resolve(url, message, seconds=seconds, wanted=wanted)
     _set_timeouts(service, seconds)
     limits = Limits(service, find_receiver(service))
     content = choose_content(limits, message)
@@ -168,6 +177,16 @@ def send(
     attempt = Attempt(wanted, report, several=len(service) > 1)
     outcome = _send_rounds(limits, content, message, attempt)
     return _answer(outcome, attempt)
+
+
+def _open_and_resolve(url: str, message: Mapping[str, Any], *, seconds: float, wanted: Wanted) -> dict[str, Any]:
+    """Return the outcome of both; that of the second is about the whole: what is not resolved is sent again."""
+    alone = {name: value for name, value in message.items() if name != "ends"}
+    opened = send(url, alone, seconds=seconds, wanted=wanted)
+    if opened["error"] is not None:
+        return opened
+    resolved = send(url, alone | {"kind": RESOLVED}, seconds=seconds, wanted=Wanted(wanted.salt))
+    return opened if resolved["error"] is None else resolved | {"targets": [], "complete": False}
 
 
 def _answer(outcome: Outcome, attempt: Attempt) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class ProcessState:
     leader_lock: LeaderLock
     heartbeat: Heartbeat
     clock: Callable[[], datetime]
+    installation: str  # its id
     counters: Counters = field(default_factory=Counters)
     leadership: Leadership | None = None
     proven: Settings | None = None  # those of the last leadership that could begin

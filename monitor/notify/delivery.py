@@ -59,11 +59,14 @@ class Deliverer:
         *,
         clock: Callable[[], datetime],
         counters: Counters,
+        installation: str,
         until: Callable[[], float | None] = lambda: None,
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
     ) -> None:
-        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
+        """`installation`: its id, for the keys of incidents at on-call services.
+
+        `until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
         is open and was given up meanwhile.
@@ -71,6 +74,8 @@ class Deliverer:
         self._until = until
         self._store = store
         self._urls = urls
+        self._on_call = {name for name, url in urls.items() if channels.is_on_call(url)}
+        self._installation = installation
         self._settings = settings
         self._clock = clock
         self._counters = counters
@@ -280,9 +285,13 @@ class Deliverer:
             log.debug("%s: could not be taken apart: %s", group[0].channel, error)
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
-        now, ahead = self._clock(), self._ahead()
+        now, ahead, joins = self._clock(), self._ahead(), channel not in self._on_call
+
+        def claim(tx: Transaction) -> list[list[Delivery]]:
+            return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins)
+
         try:
-            return await self._store.write(lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead))
+            return await self._store.write(claim)
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -304,7 +313,15 @@ class Deliverer:
             counted=bool(words),
             targets=group[0].targets,
             due=group[0].due,
+            key=self._key(group[0]),
+            ends=bool(words),
         )
+
+    def _key(self, delivery: Delivery) -> str:
+        """Return the key of what it tells, for a service that keeps one incident for each."""
+        said = delivery.said
+        what = said.incident_id if isinstance(said, Notification) else f"digest.{delivery.id}"
+        return channels.incident_key(self._installation, what)
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
         """Keep the outcome, however long the database is away: what is not marked would be sent again.
@@ -312,10 +329,12 @@ class Deliverer:
         None when another daemon leads, and it is for that one to say.
         """
         at = self._clock()  # one instant for all: what failed together comes due together
-        salt = channels.SALT
+        salt, on_call = channels.SALT, group[0].channel in self._on_call
 
         def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining, salt=salt)
+            return fallback.keep_outcome(
+                tx, self._settings, group, attempt, at=at, remaining=remaining, salt=salt, on_call=on_call
+            )
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
         fenced = not attempt.reached

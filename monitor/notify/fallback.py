@@ -12,7 +12,7 @@ from typing import Final
 from monitor.config import Settings
 from monitor.model import Attempt, Delivery, DeliveryState
 from monitor.notify.quiet_hours import held_until
-from monitor.store import channels, deliveries, outbox
+from monitor.store import channels, deliveries, outbox, pages
 from monitor.store.channels import ChannelState
 from monitor.store.deliveries import Marked
 from monitor.store.outbox import BETTER, Waiting
@@ -136,14 +136,17 @@ def keep_outcome(
     at: datetime,
     remaining: Collection[Delivery] = (),
     salt: str = "",
+    on_call: bool = False,
 ) -> Outcome:
     """Keep how an attempt to send a group as one message ended, and what that says of its channel.
 
-    `salt` is that of the attempt's keys of recipients.
+    `salt` is that of the attempt's keys of recipients; `on_call`: what its service was told stays open there.
     """
     name = group[0].channel
     after = settings.channels[name].fallback_after
     marked = [_record(tx, delivery, attempt, at=at, salt=salt) for delivery in group]
+    for delivery, row in zip(group, marked, strict=True) if on_call else ():
+        pages.record_attempt(tx, delivery, attempt, state=row.state, at=at)
     before = channels.load_one(tx, name)
     state = judge_attempt(before, attempt, at=at, fallback_after=after)
     if group[0].reached and not attempt.reached:  # those who are left say nothing of the channel, but when to ask it
@@ -222,6 +225,7 @@ def take_success(tx: Transaction, settings: Settings, channel: str, *, at: datet
 def _come_up(tx: Transaction, settings: Settings, channel: str, *, at: datetime) -> bool:
     """What waits is due at once, and joined; what ended in the hearing of those who stood in is not told."""
     outbox.withdraw_ends(tx, channel, list(settings.fallbacks(channel)), at=at)
+    pages.revive_ends(tx, channel, at=at)
     deliveries.expedite(tx, channel, at=at, joined=True)
     return cover(tx, settings, at=at)  # it may stand in for others
 

@@ -91,30 +91,32 @@ def pending_channels(tx: Transaction) -> set[str]:
 
 
 def claim_due(
-    tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT
+    tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT, joins: bool = True
 ) -> list[list[Delivery]]:
     """Return what is due for one channel, in groups that go out as one message each: new before tried, worst first.
 
     What was never tried is one group, fixed from now on: a message that is sent again has the same members, but for
-    those folded meanwhile, also where that is more than `limit` deliveries.
+    those folded meanwhile, also where that is more than `limit` deliveries.  A channel that `joins` nothing gets each
+    delivery alone.
     """
     outbox.fold_pending(tx, at=now, channel=channel)
     due = _due(channel, now, ahead)
     rows = list(tx.execute(due.limit(limit)))
-    if len(rows) == limit:  # it may have cut a group
+    if len(rows) == limit and joins:  # it may have cut a group
         cut = {row.group_id for row in rows if row.group_id is not None}
         seen = {row.id for row in rows}
         rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(cut))) if row.id not in seen]
     new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
-    if new:
+    if new and joins:
         group = secrets.token_hex(8)
         tx.execute(deliveries.update().where(deliveries.c.id.in_(new)).values(group_id=group))
     folded = _folded(tx, channel, rows)
     groups: dict[str, list[Delivery]] = {}
     for row in rows:
-        alone = row.notification_id if row.incident_id is None else ""  # a digest goes alone
+        alone = row.incident_id is None or not joins  # a digest goes alone
+        group = row.notification_id if alone else row.group_id or ""
         # What is for some of the channel alone cannot be joined with what is for all, or for others.
-        key = f"{row.group_id or alone} {row.targets or ''}"
+        key = f"{group} {row.targets or ''}"
         groups.setdefault(key, []).append(_delivery(row, folded.get(row.notification_id, ()), now))
     return list(groups.values())
 
