@@ -180,13 +180,15 @@ def send(
 
 
 def _open_and_resolve(url: str, message: Mapping[str, Any], *, seconds: float, wanted: Wanted) -> dict[str, Any]:
-    """Return the outcome of both; that of the second is about the whole: what is not resolved is sent again."""
+    """Return the outcome of both; what opened for some and was not taken for others is resolved, too."""
     alone = {name: value for name, value in message.items() if name != "ends"}
     opened = send(url, alone, seconds=seconds, wanted=wanted)
-    if opened["error"] is not None:
+    if not any(answer["error"] is None or answer["unknown"] for answer in (opened, *opened["targets"])):
         return opened
     resolved = send(url, alone | {"kind": RESOLVED}, seconds=seconds, wanted=Wanted(wanted.salt))
-    return opened if resolved["error"] is None else resolved | {"targets": [], "complete": False}
+    if opened["error"] is not None or resolved["error"] is None:
+        return opened
+    return resolved | {"targets": [], "complete": False}  # all of it is sent again
 
 
 def _answer(outcome: Outcome, attempt: Attempt) -> dict[str, Any]:

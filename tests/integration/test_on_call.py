@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Answer, Shell
-from on_call import URLS, Services, on_call_services
+from on_call import GOALERT_KEY, URLS, Services, on_call_services
 from story import Story, configured, key_of
 from wait import LONG, STOP, until
 
@@ -104,6 +104,18 @@ async def test_an_end_that_is_refused_is_a_failure(services, send):
     test = Outgoing(1, WORDS, Severity.INFO, key="credit-monitor.test", ends=True)
     assert await send(services.urls["ilert"], test) == "failed with HTTP 503"
     assert services.open["ilert"] == ["credit-monitor.test"]
+
+
+async def test_what_is_opened_for_one_of_two_recipients_is_resolved_there(services, send):
+    other = GOALERT_KEY[::-1].replace("-", "")
+    second = f"{other[:8]}-{other[8:12]}-{other[12:16]}-{other[16:20]}-{other[20:]}"
+    services.refused_keys.add(second)
+    error = await send(
+        f"{services.urls['goalert']}/{second}", Outgoing(1, WORDS, Severity.INFO, key="credit-monitor.test", ends=True)
+    )
+    assert error.endswith("failed with HTTP 503")
+    assert services.of("goalert") == [("opens", "credit-monitor.test"), ("ends", "credit-monitor.test")]
+    assert services.open["goalert"] == []
 
 
 # --- what the URL sets ------------------------------------------------------------------------------------------------

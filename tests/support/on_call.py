@@ -3,10 +3,8 @@
 Their fixed hosts are reached through a CONNECT proxy that ends TLS with a certificate of its own.
 """
 
-import asyncio
 import itertools
 import json
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from proxy import Reply, Request, internet
 
 CERTIFICATE: Final = Path(__file__).with_name("on_call.pem")  # worthless, with every host below
 GOALERT_KEY: Final = "ab12cd34-ab12-4c5d-8e9f-0123456789ab"
@@ -54,6 +54,7 @@ class Services:
     open: dict[str, list[str]] = field(default_factory=dict)  # service → keys, in the order in which they were opened
     lost: list[Event] = field(default_factory=list)  # ends of what was not open
     refused: dict[str, tuple[str, int]] = field(default_factory=dict)  # service → what it refuses, and the status
+    refused_keys: set[str] = field(default_factory=set)  # words in the head of what is refused
     hang: set[str] = field(default_factory=set)  # services that take a request and never answer
 
     @property
@@ -80,16 +81,20 @@ class Services:
         elif event.does == "ends":
             self.lost.append(event)
 
-    def answer(self, host: str, target: str, body: str) -> tuple[int, str]:
-        """Return the status and body with which a request is answered."""
-        service, read = SERVICES.get(host, ("goalert", _goalert))
-        url = urlsplit(target)
-        does, key = read(unquote(url.path), parse_qs(url.query), json.loads(body))
+    def answer(self, request: Request) -> Reply:
+        """Do what a request says, unless that is refused."""
+        service, read = SERVICES.get(request.host, ("goalert", _goalert))
+        url, body = urlsplit(request.line.split(" ")[1]), json.loads(request.body)
+        does, key = read(unquote(url.path), parse_qs(url.query), body)
         refused, status = self.refused.get(service, ("", 0))
+        if any(refused_key in request.head for refused_key in self.refused_keys):
+            return Reply(503)
         if does == refused:
-            return status, "{}"
-        self.take(Event(service, does, key, json.loads(body)))
-        return 202 if service in ("opsgenie", "jira", "pagerduty") else 200, json.dumps({"requestId": f"r{next(NEW)}"})
+            return Reply(status)
+        self.take(Event(service, does, key, body))
+        status = 202 if service in ("opsgenie", "jira", "pagerduty") else 200
+        delay = 3600 if service in self.hang else 0
+        return Reply(status, json.dumps({"requestId": f"r{next(NEW)}"}).encode(), delay=delay)
 
 
 # --- each one's API ---------------------------------------------------------------------------------------------------
@@ -140,51 +145,15 @@ SERVICES: Final[Mapping[str, tuple[str, Read]]] = {
 }
 
 
-# --- the proxy --------------------------------------------------------------------------------------------------------
+# --- where they are ---------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def on_call_services() -> AsyncIterator[Services]:
     """The services, behind a proxy on loopback."""
     services = Services()
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(CERTIFICATE)
-    connections: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head, host = await _head(reader), ""
-            if head.startswith("CONNECT "):
-                host = head.split(" ")[1].partition(":")[0]
-                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                await writer.drain()
-                await writer.start_tls(tls)
-                head = await _head(reader)
-            length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
-            body = (await reader.readexactly(int(length[1]))).decode() if length else "{}"
-            status, answer = services.answer(host, head.split(" ")[1], body)
-            if SERVICES.get(host, ("", None))[0] in services.hang:
-                await asyncio.sleep(3600)
-            writer.write(f"HTTP/1.1 {status} Said\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode())
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.add(asyncio.ensure_future(serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    services.port = server.sockets[0].getsockname()[1]
-    try:
+    async with internet(services.answer) as hosts:
+        services.port = hosts.port
+        hosts.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        hosts.tls.load_cert_chain(CERTIFICATE)
         yield services
-    finally:
-        server.close()
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-
-
-async def _head(reader: asyncio.StreamReader) -> str:
-    return (await reader.readuntil(b"\r\n\r\n")).decode()
