@@ -172,12 +172,13 @@ async def send_test(settings: Settings, names: Collection[str], *, clock: Clock)
         message = test_message(name, at=clock(), timezone=settings.timezone, ends=channels.is_on_call(url))
         key = channels.incident_key("test", secrets.token_hex(8))  # its own: nothing else is ended with it
         outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True)]
-        async with aclosing(channels.send(name, url, outgoing)) as attempts:
+        async with aclosing(channels.send(name, url, outgoing, template=template)) as attempts:
             async for attempt in attempts:
                 return attempt.error
         return "its child process ended without a word"
 
-    return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
+    async with channels.Template() as template:
+        return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
 
 
 def on_call(settings: Settings, names: Collection[str]) -> set[str]:

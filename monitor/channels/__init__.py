@@ -14,11 +14,12 @@ from datetime import timedelta
 from typing import Final
 
 from monitor.channels import receivers
-from monitor.channels.child_process import ChildEnded, Template
+from monitor.channels.child_process import CHILDREN, ChildEnded, Template
 from monitor.channels.progress import Outgoing, Progress
 from monitor.model import Attempt
 
 __all__ = [
+    "CHILDREN",
     "PER_MESSAGE",
     "SALT",
     "Outgoing",
@@ -125,7 +126,7 @@ async def send(
                 return
 
 
-async def verify(urls: Mapping[str, str]) -> dict[str, str]:
+async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
     """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing."""
     wrong: dict[str, str] = {}
     if not urls:
@@ -133,7 +134,7 @@ async def verify(urls: Mapping[str, str]) -> dict[str, str]:
     waiting = iter(urls)
     try:
         questions = [{"url": url} for url in urls.values()]
-        async with Template() as template, aclosing(template.ask(questions, within=PER_MESSAGE)) as answers:
+        async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
             async for answer in answers:
                 channel = next(waiting)
                 if answer["error"] is not None:
