@@ -280,7 +280,7 @@ def waiting(
 ) -> list[Waiting]:
     """Return what a channel has pending and `stand_in` is not addressed by; oldest first.
 
-    Left out is what quiet hours hold, and what one of the `others` has delivered.
+    Left out is what quiet hours hold, what one of the `others` has delivered, and what some of the channel got.
     """
     there = deliveries.alias()
     handed = sa.exists().where(
@@ -292,7 +292,7 @@ def waiting(
         sa.select(deliveries.c.notification_id, deliveries.c.incident_id)
         .add_columns(notifications.c.reason, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed)
+        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed, ~deliveries.c.reached)
         .order_by(deliveries.c.id)
     )
     if notification_ids is not None:
