@@ -219,7 +219,7 @@ def _send_rounds(limits: Limits, content: Content, message: Mapping[str, Any], a
 def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *, joined: bool) -> Outcome:
     service = limits.service
     Sending.attempt = attempt
-    answers.Watch.receiver, answers.Watch.joined, answers.Watch.note = limits.receiver, joined, attempt.note
+    answers.Observer.receiver, answers.Observer.joined, answers.Observer.note = limits.receiver, joined, attempt.note
     if isinstance(service, NotifyEmail):
         mail.prepare(service, attempt)
     attempt.begin_round()
@@ -233,7 +233,7 @@ def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *
         )
     finally:
         Sending.attempt = None
-        answers.Watch.note = staticmethod(lambda _: None)
+        answers.Observer.note = staticmethod(lambda _: None)
     outcome = Outcome() if result else attempt.last_failure() or explain(result.logs(), service)
     attempt.end_round(success=bool(result), failure=outcome)
     return outcome
