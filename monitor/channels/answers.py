@@ -37,7 +37,7 @@ CLOSED: Final = "connection closed by the service"
 SEND: Final = requests.Session.send
 
 
-class Watch:
+class Observer:
     """What looks at requests: whose they are, and who is told of each outcome."""
 
     receiver: Receiver = UNLISTED
@@ -57,10 +57,10 @@ def _send(session: requests.Session, request: requests.PreparedRequest, **option
         response = SEND(session, request, **options)
         _bound(response)
     except requests.RequestException as error:
-        Watch.note(of_exception(error))
+        Observer.note(of_exception(error))
         raise
-    outcome = judge(response, Watch.receiver, joined=Watch.joined)
-    Watch.note(outcome)
+    outcome = judge(response, Observer.receiver, joined=Observer.joined)
+    Observer.note(outcome)
     if response.status_code == TOO_MANY:
         response.status_code = UNAVAILABLE  # at a 429 some plug-ins sleep and send again, by themselves
     elif outcome.error and response.ok:

@@ -72,7 +72,8 @@ class Receiver:
     schemas: tuple[str, ...]
     hosts: tuple[str, ...] = ()  # whose web addresses Apprise takes for its URLs, too
     answers: tuple[Says | Lacks | Reads, ...] = ()  # each has to say yes; without any, every 2xx is a yes
-    max_characters: int | None = None  # of subject and text, where the plug-in's own figure is wrong or silent
+    widened_to: int | None = None  # characters of the text, where the plug-in's own figure is too small
+    max_characters: int | None = None  # of subject and text, where that figure is too large
     max_bytes: int | None = None  # the same in UTF-8
     max_characters_if: Mapping[str, int] = field(default_factory=dict)  # by what is set in the plug-in
     on_call: OnCall | None = None  # it pages people
@@ -131,13 +132,14 @@ TABLE: Final = (
     Receiver(("wecombot",), answers=(Says("errcode", (0,), required=True),), max_bytes=4_096, attaches=False),
     Receiver(
         ("feishu", "lark"),
-        answers=(Says("code", (0,)), Says("StatusCode", (0,)), Says("code|StatusCode", (0,), required=True)),
+        answers=(Says("code|StatusCode", (0,), required=True),),
         max_bytes=19_000,
         attaches=False,
     ),
     Receiver(
         ("workflow", "workflows"),
         answers=(Reads(r"failed with status|HTTP error|error code:? ?[45]\d\d|Microsoft Teams endpoint returned"),),
+        widened_to=20_000,
         max_bytes=25_000,
         attaches=False,
     ),
@@ -158,6 +160,7 @@ TABLE: Final = (
         answers=(Says("success|status", (True, "success"), required=True),),  # the latter at a login
         attaches=False,
     ),
+    Receiver(("mmost", "mmosts"), widened_to=16_383),
     Receiver(("gchat",), max_bytes=4_096, attaches=False),
     Receiver(("wxteams", "webex"), max_bytes=7_439),
     Receiver(("ntfy", "ntfys"), max_bytes=4_096),
@@ -194,7 +197,8 @@ TABLE: Final = (
     Receiver(("seven",), answers=(Says("success", ("100", 100)), Reads(r"^(?!10[01]$)\d{3}$"))),
     Receiver(("smsmgr", "smsmanager"), answers=(Reads(r"^ERROR\b"),)),
     Receiver(("exotel",), answers=(Lacks("RestException"),)),
-    # --- mail by HTTP ---
+    # --- mail ---
+    Receiver(("mailto", "mailtos"), widened_to=100_000),  # what mail programs show whole; servers take far more
     Receiver(("smtp2go",), answers=(Lacks("data.failed"), Lacks("data.error_code"))),
     Receiver(("sparkpost",), answers=(Lacks("results.total_rejected_recipients"),)),
     Receiver(("postmark",), answers=(Says("ErrorCode", (0,)),)),

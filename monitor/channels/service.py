@@ -54,6 +54,7 @@ CAUSES: Final = (
     (re.compile(r"reset|aborted|closed|disconnected|broken pipe", re.IGNORECASE), answers.CLOSED),
 )
 ALL: Final = Wanted()
+CONNECTING: Final = re.compile(r"connect", re.IGNORECASE)
 NOT_ACCEPTED: Final = "not accepted by the service"
 
 
@@ -143,6 +144,8 @@ def _harden(service: NotifyBase) -> None:
     service.optional = False  # would report a failure as success
     service.retry = 0  # the daemon tries again, and at what it chooses
     service.overflow_mode = OverflowMode.TRUNCATE  # what is too long has been cut before; a text message costs money
+    if widened_to := find_receiver(service).widened_to:
+        service.body_maxlen = widened_to
     if getattr(service, "batch", False):
         service.batch = False  # type: ignore[attr-defined]  # each target is to have an outcome of its own
 
@@ -218,7 +221,7 @@ def _send_rounds(limits: Limits, content: Content, message: Mapping[str, Any], a
 def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *, joined: bool) -> Outcome:
     service = limits.service
     Sending.attempt = attempt
-    answers.Watch.receiver, answers.Watch.joined, answers.Watch.note = limits.receiver, joined, attempt.note
+    answers.Observer.receiver, answers.Observer.joined, answers.Observer.note = limits.receiver, joined, attempt.note
     if isinstance(service, NotifyEmail):
         mail.prepare(service, attempt)
     attempt.begin_round()
@@ -232,8 +235,8 @@ def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *
         )
     finally:
         Sending.attempt = None
-        answers.Watch.note = staticmethod(lambda _: None)
-    outcome = Outcome() if result else attempt.last_failure() or explain(result.logs())
+        answers.Observer.note = staticmethod(lambda _: None)
+    outcome = Outcome() if result else attempt.last_failure() or explain(result.logs(), service)
     attempt.end_round(success=bool(result), failure=outcome)
     return outcome
 
@@ -322,12 +325,19 @@ def _counted(service: NotifyBase, key: Any) -> Any:
 # --- failures of what is no HTTP --------------------------------------------------------------------------------------
 
 
-def explain(logs: Iterable[NotifyLogEntry]) -> Outcome:
-    """Return why a message was not accepted, from what the plugin logged but never in its words."""
+def explain(logs: Iterable[NotifyLogEntry], service: NotifyBase) -> Outcome:
+    """Return why a message was not accepted, from what the plugin logged but never in its words.
+
+    Of mail it is what happened before any was sent.  What else took too long may have arrived, unless there was no
+    connection.
+    """
     network = " ".join(entry.message for entry in logs if entry.message.startswith(NETWORK))
     if statuses := SMTP_STATUS.findall(network):
         return mail.of_code(int(statuses[-1]))
     for pattern, cause in CAUSES:
-        if pattern.search(network):
-            return Outcome(cause)
+        if not pattern.search(network):
+            continue
+        if cause == answers.NO_ANSWER and not isinstance(service, NotifyEmail) and not CONNECTING.search(network):
+            return Outcome(answers.UNANSWERED, unknown=True)
+        return Outcome(cause)
     return Outcome("connection error" if network else NOT_ACCEPTED)

@@ -324,24 +324,6 @@ def take_apart(tx: Transaction, group: Sequence[Delivery], *, at: datetime) -> N
         tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_(half)).values(values))
 
 
-# --- who does not get it ----------------------------------------------------------------------------------------------
-
-
-def waiting_targets(tx: Transaction) -> dict[str, list[WaitingTarget]]:
-    """Return, by channel, the recipients that do not get what others of their channel got; each once."""
-    rows = tx.execute(
-        sa.select(deliveries.c.channel, deliveries.c.targets)
-        .where(_PENDING, deliveries.c.targets.is_not(None))
-        .order_by(deliveries.c.id)
-    )
-    found: dict[str, dict[str, WaitingTarget]] = {}
-    for channel, stored in rows:
-        whom = targets.load(stored)
-        if whom is not None:
-            found.setdefault(channel, {}).update({target.name: target for target in whom.waiting if target.name})
-    return {channel: list(named.values()) for channel, named in found.items() if named}
-
-
 # --- pauses that end early --------------------------------------------------------------------------------------------
 
 

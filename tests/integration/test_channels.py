@@ -566,13 +566,14 @@ def test_each_service_gets_the_form_it_likes(url, form):
 
 
 async def test_a_message_too_long_for_a_chat_is_cut_and_sent_once():
-    words = Message("CRITICAL: low", "long text " * 1000, "long *Markdown* " * 1000, "")
+    words = Message("CRITICAL: low", "long text " * 3000, "long *Markdown* " * 3000, "")
     async with web() as receiver:
         url = f"mmost://127.0.0.1:{receiver.port}/3ccdd113474722377935511fc85d3dd4"
         assert await outcome(url, words=words) == (None, True)
         [said] = receiver.said
         assert said["text"].startswith("CRITICAL: low")
-        assert len(said["text"]) <= 4000
+        assert len(said["text"]) <= 16_383
+        assert said["text"].endswith("… (cut)")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from receivers import Mail, mail
 from story import TOML, Story
 from wait import LONG, until
 
+from monitor import query
 from monitor.model import Attempt, TargetOutcome
 from monitor.store import channels as stored_channels
 from monitor.store import deliveries as stored
@@ -64,8 +65,8 @@ class Post:
         return set(self.story.write(stored_channels.load))
 
     def waiting(self) -> dict[str, list[str]]:
-        found = self.story.write(stored.waiting_targets)
-        return {channel: [target.name for target in whom] for channel, whom in found.items()}
+        queues = query.channels(self.story.store.engine, since=self.story.now)
+        return {queue.channel: [target.name for target in queue.missing] for queue in queues if queue.missing}
 
 
 @pytest.fixture
