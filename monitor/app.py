@@ -17,7 +17,6 @@ from monitor.notify.delivery import Deliverer
 from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, installation, integrity, migrate, organizations, pages
-from monitor.store.accounts import AccountRow
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.pages import Page
 from monitor.store.writer import Store, Transaction
@@ -120,7 +119,7 @@ def open_parts(
 
 
 def _pollers(
-    rows: Sequence[AccountRow],
+    rows: Sequence[accounts.AccountRow],
     providers: Mapping[str, Provider],
     assignment: Assignment,
     *,

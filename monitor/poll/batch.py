@@ -1,6 +1,6 @@
 """Gathers the results of all accounts and settles them in batches: every second or every hundred, in one transaction.
 
-Results that the database did not take wait, within a bound, and are settled when it is back.
+Results that a database in trouble did not take are held, within a bound, and settled when it is back.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 100
 LONGEST_WAIT: Final = 1.0  # seconds
-WAITING_AT_MOST: Final = 20_000  # checks; about 10 MiB
+HELD_AT_MOST: Final = 20_000  # checks; about 10 MiB
 
 log = logging.getLogger(__name__)
 
 
 class Batch:
-    """Where polls leave their results.  `on_settled` is given what each batch enqueued."""
+    """Where polls leave their results.  `on_settled` is told what each batch enqueued."""
 
     def __init__(
         self,
@@ -41,22 +41,22 @@ class Batch:
         self._on_settled = on_settled
         self._on_idle = on_idle
         self._polls = 0  # under way
-        self._waiting = list(carried_over)
+        self._held = list(carried_over)
         self._polled: dict[int, datetime] = {}
         self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.failing = False  # the database did not take the last batch
         self._is_closed = False
-        self._doubtful = 0  # of those that wait: so many are settled one by one, because one of them cannot be judged
+        self._doubtful = 0  # of those held: so many are settled one by one, because one of them cannot be judged
 
     def add(self, check: Check) -> None:
         """Take a result; it is settled within a second."""
-        self._waiting.append(check)
-        if len(self._waiting) >= WAITING_AT_MOST:
-            del self._waiting[: WAITING_AT_MOST // 10]
+        self._held.append(check)
+        if len(self._held) >= HELD_AT_MOST:
+            del self._held[: HELD_AT_MOST // 10]
             log.error("the database has been away for too long: the oldest results were dropped")
-        if len(self._waiting) % BATCH == 0:
+        if len(self._held) % BATCH == 0:
             self._begin()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
@@ -67,12 +67,12 @@ class Batch:
         async with self._turn:  # what is being written comes back if it was not
             if self._timer is not None:
                 self._timer.cancel()
-            waiting, self._waiting = self._waiting, []
-        return [replace(check, carried_over=True) for check in waiting]
+            held, self._held = self._held, []
+        return [replace(check, carried_over=True) for check in held]
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Count a poll as under way while the context is open: it may enqueue more in a moment."""
+        """A poll is under way: more may come to be told in a moment."""
         self._polls += 1
         try:
             yield
@@ -87,7 +87,7 @@ class Batch:
         return self._polls > 0
 
     def polled(self, account_id: int, began: datetime) -> None:
-        """Note that a poll which began then is complete: stored with the last of its results, for the next start."""
+        """A poll that began then is complete: kept with the last of its results, for the next start."""
         self._polled[account_id] = began
 
     async def flush(self) -> None:
@@ -96,27 +96,27 @@ class Batch:
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._settle_waiting())
+        task = asyncio.get_running_loop().create_task(self._settle_held())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _settle_waiting(self) -> None:
+    async def _settle_held(self) -> None:
         async with self._turn:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            while (self._waiting or self._polled) and not self._is_closed:
+            while (self._held or self._polled) and not self._is_closed:
                 if not await self._settle_batch():
                     self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._begin)
                     return
 
     async def _settle_batch(self) -> bool:
-        """Settle the oldest of what waits; return False while the database is away."""
-        batch = self._waiting[: 1 if self._doubtful else BATCH]
-        del self._waiting[: len(batch)]
+        """Settle the oldest of what is held; False while the database is away."""
+        batch = self._held[: 1 if self._doubtful else BATCH]
+        del self._held[: len(batch)]
         # A poll is complete when the last of its results is kept: in the same transaction.
-        polled, self._polled = ({}, self._polled) if self._waiting else (self._polled, {})
+        polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
             notifications = await self._store.write(lambda tx: self._keep(tx, batch, polled))
         except LeaseLost:
@@ -140,11 +140,11 @@ class Batch:
         return True
 
     def _put_back(self, batch: list[Check], polled: dict[int, datetime]) -> None:
-        self._waiting[:0] = batch
+        self._held[:0] = batch
         self._polled = polled | self._polled
 
     def _doubt(self, batch: list[Check], polled: dict[int, datetime]) -> None:
-        """Try each result alone, and drop the one that cannot be judged: it must not take others with it."""
+        """One result that cannot be judged must not take others with it: try each alone, drop the one."""
         if len(batch) > 1:
             self._doubtful = len(batch)
             self._put_back(batch, polled)

@@ -229,7 +229,7 @@ async def test_a_child_dies_with_its_parent_and_sends_no_more():
         [child] = children(parent.pid)
         parent.kill()
         parent.wait()
-        await until(lambda: not alive(child), within=STOP)
+        await until(lambda: not alive(child), within=10)
         assert len(receiver.bodies) == 1
 
 
@@ -333,7 +333,7 @@ async def test_a_template_that_is_killed_takes_its_children_along_and_the_next_m
         assert attempts == [
             Attempt(number, "the sending process ended early (signal 9)", unknown=True) for number in (1, 2)
         ]
-        await until(lambda: not any(map(alive, before)), within=STOP)
+        await until(lambda: not any(map(alive, before)), within=10)
         assert await send(url, 3, template=template) == [Attempt(3, None)]
         assert process_of(template) != first
 
@@ -379,7 +379,7 @@ async def test_a_template_that_hangs_is_killed(template, monkeypatch):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert not alive(first)
-        await until(lambda: not alive(child), within=STOP)
+        await until(lambda: not alive(child), within=10)
         assert await send(url, 2, template=template) == [Attempt(2, None)]
 
 
