@@ -170,8 +170,9 @@ async def send_test(settings: Settings, names: Collection[str], *, clock: Clock)
     async def send(name: str) -> str | None:
         url = settings.channel_url(name)
         message = test_message(name, at=clock(), timezone=settings.timezone, ends=channels.is_on_call(url))
-        key = channels.incident_key("test", secrets.token_hex(8))  # its own: nothing else is ended with it
-        outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True)]
+        token = secrets.token_hex(8)
+        key = channels.incident_key("test", token)  # its own: nothing else is ended with it
+        outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True, mail_id=token)]
         async with aclosing(channels.send(name, url, outgoing)) as attempts:
             async for attempt in attempts:
                 return attempt.error

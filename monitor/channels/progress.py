@@ -13,12 +13,17 @@ CHILDREN: Final = 3  # for one message; what the last one leaves undone waits fo
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message on its way to one channel."""
+    """One message on its way to one channel.
+
+    `mail_id` is the same whichever attempt; `mail_thread` is that of the first message of its incident there.
+    """
 
     delivery_id: int
     message: Message
     severity: Severity
     resolved: bool = False
+    mail_id: str = ""
+    mail_thread: str = ""
     members: int = 1  # so many notifications in one: it is refused rather than cut when it is too long
     counted: bool = False  # each line is one of a list: when it is cut, it says how many more there were
     targets: Targets | None = None  # whom it is still for; None: everybody
@@ -143,7 +148,10 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
     message = outgoing.message
     return {
         "kind": outgoing.kind,
+        "mail_id": outgoing.mail_id,
+        "mail_thread": outgoing.mail_thread,
         "subject": message.subject,
+        "mail_subject": message.mail_subject or message.subject,
         "text": message.text,
         "markdown": message.markdown,
         "html": message.html,

@@ -37,9 +37,10 @@ async def look_at_channels(settings: Settings, *, clock: Clock, send: bool, comp
 
 
 async def _verify(settings: Settings, urls: dict[str, str], clock: Clock, *, send: bool) -> list[Finding]:
-    errors = await channels.verify(urls)
-    findings = [problem(f"channel {name}", error, URL_TODO) for name, error in errors.items()]
-    valid = [name for name in urls if name not in errors]
+    examined = await channels.examine(urls)
+    findings = [problem(f"channel {name}", one.error, URL_TODO) for name, one in examined.items() if one.error]
+    findings += [_caution(name, caution) for name, one in examined.items() for caution in one.cautions]
+    valid = [name for name, one in examined.items() if not one.error]
     if not send:
         return [*findings, *(ok(f"channel {name}", "Apprise takes its URL; nothing was sent") for name in valid)]
     on_call = {name for name in valid if channels.is_on_call(urls[name])}
@@ -48,6 +49,12 @@ async def _verify(settings: Settings, urls: dict[str, str], clock: Clock, *, sen
         taken = "took a test message" + (", opened an incident for it and resolved it" if name in on_call else "")
         findings.append(problem(what, f"took no test message: {error}", SEND_TODO) if error else ok(what, taken))
     return findings
+
+
+def _caution(name: str, caution: str) -> Finding:
+    """Return a warning; what to do stands behind its last semicolon."""
+    found, _, todo = caution.rpartition("; ")
+    return warning(f"channel {name}", found, todo)
 
 
 def _look_at_routing(settings: Settings) -> Iterator[Finding]:

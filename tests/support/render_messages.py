@@ -27,6 +27,7 @@ from monitor.model import (
 
 AT = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
+BILLING = {"studio": "https://platform.stability.ai/account/credits"}
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OPENED, ESCALATED, EASED = Reason.OPENED, Reason.ESCALATED, Reason.EASED
 RESOLVED, REMINDER = Reason.RESOLVED, Reason.REMINDER
@@ -254,7 +255,7 @@ def group() -> Message:
     resolved = replace(resolved, facts=replace(resolved.facts, name="web-shop", vendor_id="org-77", title=None))
     spent = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.SPEND)
     key = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.CREDENTIAL)
-    return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN)
+    return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN, top_up_urls=BILLING)
 
 
 def late() -> Message:
@@ -267,7 +268,7 @@ def late() -> Message:
         replace(one, facts=replace(one.facts, at=resolved.facts.at - ago))
         for one, ago in ((opened, timedelta(hours=2)), (escalated, timedelta(minutes=40)))
     ]
-    return render_group([resolved], timezone=BERLIN, folded={resolved.id: folded})
+    return render_group([resolved], timezone=BERLIN, top_up_urls=BILLING, folded={resolved.id: folded})
 
 
 def shown(title: str, message: Message, *, form: str = "text") -> Iterator[str]:
@@ -285,7 +286,7 @@ def parts() -> Iterator[str]:
         if said.rule is not rule:
             rule = said.rule
             yield f"## Rule `{rule.value}`"
-        yield from shown(sample[0], render(said, timezone=BERLIN))
+        yield from shown(sample[0], render(said, timezone=BERLIN, top_up_urls=BILLING))
     yield "## Several at once"
     yield "What comes due for one channel within a short time is one message: the worst first, what is over last."
     yield from shown("Four notifications", group())
@@ -297,8 +298,8 @@ def parts() -> Iterator[str]:
     yield "## Test"
     yield from shown("`credit-monitor notify ops`", test_message("ops", at=AT, timezone=BERLIN))
     yield "## The other forms"
-    yield from shown("Markdown", render(NOTIFICATIONS[0], timezone=BERLIN), form="markdown")
-    yield from shown("HTML", render(NOTIFICATIONS[0], timezone=BERLIN), form="html")
+    yield from shown("Markdown", render(NOTIFICATIONS[0], timezone=BERLIN, top_up_urls=BILLING), form="markdown")
+    yield from shown("HTML", render(NOTIFICATIONS[0], timezone=BERLIN, top_up_urls=BILLING), form="html")
 
 
 def document() -> str:
