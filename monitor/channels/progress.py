@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from monitor.channels.child_process import ChildEnded
 from monitor.model import Attempt, Message, Severity, TargetOutcome, Targets
+from monitor.text import mask
 
 CHILDREN: Final = 3  # for one message; what the last one leaves undone waits for the next attempt
 
@@ -86,7 +87,7 @@ class Progress:
         key = answer["key"]
         self._open.pop(key, None)
         self._outcomes[key] = TargetOutcome(
-            key, answer["name"], answer["error"], retryable=answer["retryable"], unknown=answer["unknown"]
+            key, answer["name"], _error(answer), retryable=answer["retryable"], unknown=answer["unknown"]
         )
         self._wait(answer["retry_after"])
 
@@ -109,7 +110,7 @@ class Progress:
         self._wait(answer["retry_after"])
         self._parts = tuple(answer["parts"])
         seen = frozenset(answer["seen"]) if answer["complete"] else None
-        whole = TargetOutcome("", "", answer["error"], retryable=answer["retryable"], unknown=answer["unknown"])
+        whole = TargetOutcome("", "", _error(answer), retryable=answer["retryable"], unknown=answer["unknown"])
         return self._attempt(whole, seen, too_long=answer["too_long"])
 
     def interrupt(self, error: str) -> Attempt:
@@ -160,6 +161,12 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
         "key": outgoing.key,
         "ends": outgoing.ends,
     }
+
+
+def _error(answer: Mapping[str, Any]) -> str | None:
+    """Return what went wrong, with the host where it was the network."""
+    error, host = answer["error"], answer["host"]
+    return f"{error} ({mask(host)})" if error is not None and host else error
 
 
 def _words(failed: Collection[TargetOutcome], *, named: bool) -> str:

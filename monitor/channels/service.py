@@ -240,6 +240,12 @@ def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *
     return outcome
 
 
+def _mail_host(service: NotifyBase) -> str:
+    """Return where mail is sent; "" for what is no mail, whose requests say where they went."""
+    host = getattr(service, "smtp_host", "")
+    return f"{host}:{service.port}" if host and service.port else str(host)
+
+
 def find_receiver(service: NotifyBase) -> Receiver:
     """Return what the table has of a service."""
     known = map(receivers.find, sorted(service.schemas()))  # type: ignore[no-untyped-call]
@@ -341,5 +347,5 @@ def explain(logs: Iterable[NotifyLogEntry], service: NotifyBase) -> Outcome:
             continue
         if cause == answers.NO_ANSWER and not isinstance(service, NotifyEmail) and not CONNECTING.search(network):
             return Outcome(answers.UNANSWERED, unknown=True)
-        return Outcome(cause)
-    return Outcome("connection error" if network else NOT_ACCEPTED)
+        return Outcome(cause, host=_mail_host(service))
+    return Outcome("connection error", host=_mail_host(service)) if network else Outcome(NOT_ACCEPTED)

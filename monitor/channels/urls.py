@@ -3,6 +3,7 @@
 Imported by the child alone.
 """
 
+import difflib
 import ipaddress
 import logging
 import re
@@ -61,7 +62,7 @@ def rejection(url: str) -> str:
     if scheme in {"http", "https"}:
         return _web_address(url)
     if scheme not in PLUGINS:
-        return f"the URL names no service that Apprise knows; {SEE}"
+        return f"the URL names no service that Apprise knows{_nearest(scheme)}"
     plugin = PLUGINS[scheme]
     if not plugin.enabled:
         return f"{plugin.service_name} needs a Python library that is not installed"
@@ -72,6 +73,12 @@ def rejection(url: str) -> str:
     return (
         f"{plugin.service_name} does not take the URL: something in it is missing or malformed; see {plugin.setup_url}"
     )
+
+
+def _nearest(scheme: str) -> str:
+    known = [name for plugin in PLUGINS.plugins() for name in _schemas_of(plugin)]  # type: ignore[no-untyped-call]
+    near = difflib.get_close_matches(scheme, known, 1, 0.8)
+    return f"; did you mean {near[0]}://?" if near else ""
 
 
 def unencoded(url: str) -> str | None:
@@ -143,6 +150,10 @@ def _hosts() -> tuple[dict[str, Any], dict[str, Any]]:
             elif host and (end := re.split(r"[}s]", host[1])[-1].lower()).count(".") > 1:
                 by_end.setdefault(end, plugin)
     return exact, by_end
+
+
+def _schemas_of(plugin: Any) -> tuple[str, ...]:
+    return (*_schemas(plugin.secure_protocol), *_schemas(plugin.protocol))
 
 
 def _schemas(schemas: Any) -> tuple[str, ...]:

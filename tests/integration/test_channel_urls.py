@@ -33,7 +33,7 @@ def _loaded():
         ("mailtos://user:p?ss@mail.example.com", "the character ? in a user name or password is written %3F"),
         ("slack://a b", "the URL has a space in it, which is written %20"),
         ("slack://a\tb", "which is written %09"),
-        ("slacks://a/b/c", "names no service that Apprise knows"),
+        ("slacks://a/b/c", "names no service that Apprise knows; did you mean slack://?"),
         ("tgram://abc/@channel", "something in it is missing or malformed; see https://"),
         (MAIL.replace("user", "jürgen"), "its login holds a character outside ASCII"),
         (MAIL.replace("secret", "geheimß"), "its password holds a character outside ASCII"),
