@@ -53,7 +53,7 @@ def install() -> None:
 def begin(message: Mapping[str, str]) -> None:
     """The next mail that Apprise makes is this message."""
     UNDER_WAY.key, UNDER_WAY.thread = message.get("mail_id", ""), message.get("mail_thread", "")
-    UNDER_WAY.html, UNDER_WAY.text, UNDER_WAY.id = message["html"], wrap(message["text"]), ""
+    UNDER_WAY.html, UNDER_WAY.text, UNDER_WAY.id = message["html"].strip(), wrap(message["text"]), ""
 
 
 def _make_id(make_id: Callable[..., str], **options: Any) -> str:
@@ -92,7 +92,7 @@ def message_id(key: str, recipient: str, sender: str) -> str:
 
 def _convert(convert: Callable[..., Any], source: Any, target: Any, content: str, *args: Any, **options: Any) -> Any:
     """Return our own text where Apprise would make one of our HTML."""
-    if target == NotifyFormat.TEXT and UNDER_WAY.html and content == UNDER_WAY.html:
+    if target == NotifyFormat.TEXT and UNDER_WAY.html and content.strip() == UNDER_WAY.html:
         return UNDER_WAY.text
     return convert(source, target, content, *args, **options)
 

@@ -41,8 +41,10 @@ def _always(text: str) -> Sentence:
 
 
 def _credits_matter(facts: Facts) -> str:
-    if facts.no_credits or facts.level is None:
+    if facts.no_credits or facts.credits is None or (facts.level is None and facts.credits <= 0):
         return "no credits left"
+    if facts.level is None:
+        return "low credits"
     return f"credits below {format_credits(shorten(facts.level, up=True))}"
 
 

@@ -19,7 +19,7 @@ WORDS = Message(
     "CRITICAL: render-farm has 169.94 credits, below 200",
     f"{LONG}\n\nOrganization: render-farm\nAccount: studio\n",
     "in **Markdown**",
-    "<p>in <b>HTML</b></p>\n\n<p>more</p>",
+    "<p>in <b>HTML</b></p>\n\n<p>more</p>\n",
     "CRITICAL: render-farm: credits below 200",
 )
 
