@@ -165,8 +165,8 @@ async def test_every_bad_url_is_named_and_none_is_repeated():
         "words": "this is no Apprise URL: those begin with a service and ://",
         "spaces": "the URL has a space in it, which is written %20",
         "lines": "the URL has a line break in it",
-        "page": "a web address is no Apprise URL: write jsons://… for the same address, and each message is posted there "
-        "as JSON; or see https://appriseit.com/services/",
+        "page": "a web address is no Apprise URL: write jsons://… for the same address, and each message is posted "
+        "there as JSON; or see https://appriseit.com/services/",
         "slack": f"Slack {MALFORMED}/slack/",
     }
 
