@@ -17,7 +17,7 @@ from filled import fill
 from hypothesis import given
 from hypothesis import strategies as st
 from receivers import mail, web
-from tags import TAGS
+from tags import ATTRIBUTES, TAGS
 
 from monitor import channels
 from monitor.channels import Outgoing
@@ -89,7 +89,7 @@ class Page(HTMLParser):
 def test_html_has_our_tags_and_no_others(nasty):
     page = Page(said(nasty).html)
     assert page.tags <= TAGS
-    assert page.attributes <= {"style"}
+    assert page.attributes <= ATTRIBUTES
 
 
 async def sent(url: str, name: str) -> None:

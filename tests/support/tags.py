@@ -23,6 +23,8 @@ TAGS = {
     "b",
 }  # and, where there is a link, "a"
 
+ATTRIBUTES = {"class", "style", "lang", "charset", "name", "content", "role", "data-label"}
+
 
 class Tags(HTMLParser):
     def __init__(self) -> None:
