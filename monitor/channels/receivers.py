@@ -107,9 +107,10 @@ SLACK_FOR_GOOD: Final = (
 
 TABLE: Final = (
     # --- mail ---
+    Receiver(("mailto", "mailtos"), widened_to=100_000, mail=True),  # what mail programs show whole; servers take more
     Receiver(
         (
-            *("mailto", "mailtos", "acs", "azure", "brevo", "groundmail", "mailersend", "mailgun", "o365", "postmark"),
+            *("acs", "azure", "brevo", "groundmail", "mailersend", "mailgun", "o365", "postmark"),
             *("resend", "sendgrid", "sendpulse", "ses", "smtp2go", "sparkpost"),
         ),
         mail=True,
@@ -209,7 +210,6 @@ TABLE: Final = (
     Receiver(("smsmgr", "smsmanager"), answers=(Reads(r"^ERROR\b"),)),
     Receiver(("exotel",), answers=(Lacks("RestException"),)),
     # --- mail ---
-    Receiver(("mailto", "mailtos"), widened_to=100_000),  # what mail programs show whole; servers take far more
     Receiver(("smtp2go",), answers=(Lacks("data.failed"), Lacks("data.error_code"))),
     Receiver(("sparkpost",), answers=(Lacks("results.total_rejected_recipients"),)),
     Receiver(("postmark",), answers=(Says("ErrorCode", (0,)),)),

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import sqlalchemy as sa
 
-from monitor.message import render, render_group
+from monitor.config.schema import BILLING_PAGE
+from monitor.message import render_group
 from monitor.model import Message, Notification, Reason, Rule, Severity, Subject
 from monitor.store.engines import open_writer, transaction
 from monitor.store.facts import load_facts
@@ -88,9 +89,9 @@ def _message(members: list[dict[str, Any]]) -> Message:
     zone = ZoneInfo("UTC")
     if members[0]["reason"] == Reason.DIGEST.value:
         return Message(*json.loads(members[0]["facts"]))
-    if len(members) == 1:
-        return render(_notification(members[0]), timezone=zone)
-    return render_group([_notification(row) for row in members], timezone=zone)
+    said = [_notification(row) for row in members]
+    pages = dict.fromkeys((one.facts.account for one in said), BILLING_PAGE)
+    return render_group(said, timezone=zone, top_up_urls=pages)
 
 
 def _notification(row: dict[str, Any]) -> Notification:
