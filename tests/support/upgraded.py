@@ -21,9 +21,11 @@ import sqlalchemy as sa
 from monitor.config.schema import BILLING_PAGE
 from monitor.message import render_group
 from monitor.model import Message, Notification, Reason, Rule, Severity, Subject
-from monitor.store.engines import open_writer, transaction
+from monitor.store import migrate
+from monitor.store.engines import transaction
 from monitor.store.facts import load_facts
 from monitor.store.tables import deliveries, incidents, notifications
+from monitor.store.writer import Store
 
 OLD: Final = Path(__file__).parents[1] / "fixtures" / "0.1.0"
 CONFIG: Final = (OLD / "config.toml").read_text(encoding="utf-8")
@@ -127,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/monitor.db"
         load(url)
-        engine = open_writer(url)
+        migrate.upgrade(engine := Store(url).engine)
         text = json.dumps(words(engine), ensure_ascii=False, indent=0)
         engine.dispose()
     (OLD / "words.json").write_text(text + "\n", encoding="utf-8")
