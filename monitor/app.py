@@ -18,6 +18,7 @@ from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, rec
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, installation, integrity, migrate, organizations, pages
 from monitor.store.leader_lock import LeaderLock
+from monitor.store.outbox import BETTER
 from monitor.store.pages import Page
 from monitor.store.writer import Store, Transaction
 
@@ -226,6 +227,6 @@ def open_account(settings: Settings, account: str) -> Provider:
 def log_notifications(notifications: Sequence[Notification]) -> None:
     """Log a line for every incident that began, changed or ended."""
     for notification in notifications:
-        rule, reason = notification.rule.value, notification.reason.value
-        severity = notification.severity.label
-        log.warning("%s: %s %s (%s)", notification.facts.name, rule, reason, severity, extra=notification.named())
+        level = logging.INFO if notification.reason in BETTER else logging.WARNING
+        words = notification.facts.name, notification.rule.value, notification.why, notification.severity.label
+        log.log(level, "%s: %s %s (%s)", *words, extra=notification.named())

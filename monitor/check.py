@@ -19,7 +19,7 @@ from monitor.app import Clock, on_call_channels, open_account, open_database, op
 from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
-from monitor.model import Organization, Severity, Subject, VendorOrganization
+from monitor.model import Attempt, Organization, Severity, Subject, VendorOrganization
 from monitor.notify import fallback
 from monitor.notify.routing import rules_of
 from monitor.poll import ForecastCache, catch_up
@@ -163,19 +163,20 @@ async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrgani
     return dict(zip(settings.accounts, await asyncio.gather(*map(fetch, settings.accounts)), strict=True))
 
 
-async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, str | None]:
-    """Send a test message to each channel; return the error of each, None where it was delivered."""
+async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, Attempt]:
+    """Send a test message to each channel; return what became of each."""
     _require_known(names, settings.channels, sort="channel")
 
-    async def send(name: str) -> str | None:
+    async def send(name: str) -> Attempt:
         url = settings.channel_url(name)
         message = test_message(name, at=clock(), timezone=settings.timezone, ends=channels.is_on_call(url))
-        key = channels.incident_key("test", secrets.token_hex(8))  # its own: nothing else is ended with it
-        outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True)]
+        token = secrets.token_hex(8)
+        key = channels.incident_key("test", token)  # its own: nothing else is ended with it
+        outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True, mail_id=token)]
         async with aclosing(channels.send(name, url, outgoing, template=template)) as attempts:
             async for attempt in attempts:
-                return attempt.error
-        return "its child process ended without a word"
+                return attempt
+        return Attempt(0, "its child process ended without a word")
 
     async with channels.Template() as template:
         return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))

@@ -369,27 +369,40 @@ class Notification:
     severity: Severity
     facts: Facts
 
+    @property
+    def why(self) -> str:
+        """Its reason in a word: nothing is resolved where the configuration changed."""
+        ended = self.reason is Reason.RESOLVED and self.facts.reconfigured
+        return "reconfigured" if ended else self.reason.value
+
     def named(self) -> dict[str, str]:
         """Return what it is about, as fields of a log line."""
         organization = {"organization": self.facts.name} if self.subject is Subject.ORGANIZATION else {}
-        words = {"rule": self.rule.value, "reason": self.reason.value, "severity": self.severity.label}
+        words = {"rule": self.rule.value, "reason": self.why, "severity": self.severity.label}
         ids = {"incident": str(self.incident_id), "notification": self.id}
         return {"account": self.facts.account, **organization, **words, **ids}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notification in words: one subject line, and the same body in three forms."""
+    """A notification in words: one subject line, and the same body in three forms.
+
+    A mailbox shows many at once and gathers them by subject: `mail_subject` is for those ("": the same).
+    """
 
     subject: str
     text: str
     markdown: str
     html: str
+    mail_subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notification on its way to one channel, with the older ones of its incident that it tells, too."""
+    """One notification on its way to one channel, with the older ones of its incident that it tells, too.
+
+    `mail_id` is the message's, whichever attempt; `mail_thread` is that of the first one of its incident there.
+    """
 
     id: int
     channel: str
@@ -400,6 +413,8 @@ class Delivery:
     reached: bool = False  # somebody of the channel has it
     targets: "Targets | None" = None  # None: it goes to all that the channel has
     due: frozenset[str] | None = None  # keys of those of them whose pause is over
+    mail_id: str = ""
+    mail_thread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,6 +491,17 @@ class Silence:
     until: datetime | None  # None: an acknowledgement, until resolved or worse
     author: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """A rise of a balance, told by itself because nothing was wrong."""
+
+    name: str
+    account: str
+    credits: Decimal  # by which it rose
+    balance: Decimal
+    at: datetime
 
 
 # --- the digest -------------------------------------------------------------------------------------------------------

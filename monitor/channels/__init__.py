@@ -22,9 +22,11 @@ __all__ = [
     "CHILDREN",
     "PER_MESSAGE",
     "SALT",
+    "Examined",
     "Outgoing",
     "Template",
     "UnderWay",
+    "examine",
     "incident_key",
     "is_on_call",
     "on_call_overrides",
@@ -126,22 +128,37 @@ async def send(
                 return
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was seen of a channel's URL: why it cannot be used, what should be known of it, whether it pages people."""
+
+    error: str | None
+    cautions: tuple[str, ...] = ()
+    pages: bool = False
+
+
 async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
     """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing."""
-    wrong: dict[str, str] = {}
+    examined = await examine(urls, template=template)
+    return {channel: found.error for channel, found in examined.items() if found.error is not None}
+
+
+async def examine(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, Examined]:
+    """Return what Apprise says of each channel's URL, by channel.  Send nothing."""
+    examined: dict[str, Examined] = {}
     if not urls:
-        return wrong
+        return examined
     waiting = iter(urls)
+    pages = {channel: is_on_call(url) for channel, url in urls.items()}
     try:
         questions = [{"url": url} for url in urls.values()]
         async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
             async for answer in answers:
                 channel = next(waiting)
-                if answer["error"] is not None:
-                    wrong[channel] = str(answer["error"])
+                examined[channel] = Examined(answer["error"], tuple(answer["cautions"]), pages[channel])
     except ChildEnded as ended:
-        wrong |= dict.fromkeys(waiting, f"could not be checked: {ended}")
-    return wrong
+        examined |= {channel: Examined(f"could not be checked: {ended}") for channel in waiting}
+    return examined
 
 
 @asynccontextmanager

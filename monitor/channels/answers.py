@@ -7,9 +7,11 @@ import re
 import socket
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -57,7 +59,7 @@ def _send(session: requests.Session, request: requests.PreparedRequest, **option
         response = SEND(session, request, **options)
         _bound(response)
     except requests.RequestException as error:
-        Observer.note(of_exception(error))
+        Observer.note(replace(of_exception(error), host=host_of(request.url or "")))
         raise
     outcome = judge(response, Observer.receiver, joined=Observer.joined)
     Observer.note(outcome)
@@ -161,6 +163,12 @@ def _number(value: object) -> float | None:
 
 
 # --- failures of the network ------------------------------------------------------------------------------------------
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL, and nothing else of it."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2]
 
 
 def of_exception(error: requests.RequestException) -> Outcome:

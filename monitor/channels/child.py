@@ -47,7 +47,8 @@ def _answer(question: dict[str, Any], report: Report) -> dict[str, Any]:
         return {"late": True}
     try:
         if message is None:
-            return {"error": service.problem(question["url"])}
+            error = service.problem(question["url"])
+            return {"error": error, "cautions": [] if error else service.cautions(question["url"])}
         wanted = Wanted.of(question)
         return {"late": False} | service.send(
             question["url"], message, seconds=question["seconds"], wanted=wanted, report=report

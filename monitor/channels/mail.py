@@ -82,7 +82,7 @@ def _send(controller: AppriseSMTPController, sender: str, addresses: list[str], 
         else:
             server.rset()
     except (OSError, smtplib.SMTPException, RuntimeError, UnicodeError) as error:
-        outcome = of_exception(error, sent=progress.sent)
+        outcome = of_exception(error, sent=progress.sent, host=f"{controller.host}:{controller.port}")
         for address in (recipient, *Copies.addresses):
             if attempt.is_open(address):
                 attempt.refuse(address, outcome)
@@ -147,12 +147,12 @@ def of_code(code: int) -> Outcome:
     return Outcome(f"{what} (SMTP {code})", retryable=code not in PERMANENT)
 
 
-def of_exception(error: Exception, *, sent: bool) -> Outcome:
+def of_exception(error: Exception, *, sent: bool, host: str = "") -> Outcome:
     """Return why a transaction came to nothing; what was `sent` may have arrived when no answer comes."""
     if isinstance(error, smtplib.SMTPResponseException):
         return of_code(error.smtp_code)
     if isinstance(error, TimeoutError) or "timed out" in str(error):
-        return Outcome(UNANSWERED, unknown=True) if sent else Outcome(NO_ANSWER)
+        return Outcome(UNANSWERED, unknown=True, host=host) if sent else Outcome(NO_ANSWER, host=host)
     if isinstance(error, UnicodeError):
         return Outcome("an address cannot be written in ASCII, and the mail server takes no other")
-    return Outcome(CLOSED)
+    return Outcome(CLOSED, host=host)

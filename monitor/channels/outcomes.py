@@ -28,6 +28,7 @@ class Outcome:
     unknown: bool = False  # it may have been taken
     retry_after: float | None = None  # seconds
     too_long: bool = False
+    host: str = field(default="", compare=False)  # that the network did not lead to, or from
 
 
 @dataclass

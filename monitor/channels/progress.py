@@ -7,18 +7,24 @@ from typing import Any, Final
 
 from monitor.channels.child_process import ChildEnded
 from monitor.model import Attempt, Message, Severity, TargetOutcome, Targets
+from monitor.text import mask
 
 CHILDREN: Final = 3  # for one message; what the last one leaves undone waits for the next attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message on its way to one channel."""
+    """One message on its way to one channel.
+
+    `mail_id` is the same whichever attempt; `mail_thread` is that of the first message of its incident there.
+    """
 
     delivery_id: int
     message: Message
     severity: Severity
     resolved: bool = False
+    mail_id: str = ""
+    mail_thread: str = ""
     members: int = 1  # so many notifications in one: it is refused rather than cut when it is too long
     counted: bool = False  # each line is one of a list: when it is cut, it says how many more there were
     targets: Targets | None = None  # whom it is still for; None: everybody
@@ -81,7 +87,7 @@ class Progress:
         key = answer["key"]
         self._open.pop(key, None)
         self._outcomes[key] = TargetOutcome(
-            key, answer["name"], answer["error"], retryable=answer["retryable"], unknown=answer["unknown"]
+            key, answer["name"], _error(answer), retryable=answer["retryable"], unknown=answer["unknown"]
         )
         self._wait(answer["retry_after"])
 
@@ -104,7 +110,7 @@ class Progress:
         self._wait(answer["retry_after"])
         self._parts = tuple(answer["parts"])
         seen = frozenset(answer["seen"]) if answer["complete"] else None
-        whole = TargetOutcome("", "", answer["error"], retryable=answer["retryable"], unknown=answer["unknown"])
+        whole = TargetOutcome("", "", _error(answer), retryable=answer["retryable"], unknown=answer["unknown"])
         return self._attempt(whole, seen, too_long=answer["too_long"])
 
     def interrupt(self, error: str) -> Attempt:
@@ -143,7 +149,10 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
     message = outgoing.message
     return {
         "kind": outgoing.kind,
+        "mail_id": outgoing.mail_id,
+        "mail_thread": outgoing.mail_thread,
         "subject": message.subject,
+        "mail_subject": message.mail_subject or message.subject,
         "text": message.text,
         "markdown": message.markdown,
         "html": message.html,
@@ -152,6 +161,12 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
         "key": outgoing.key,
         "ends": outgoing.ends,
     }
+
+
+def _error(answer: Mapping[str, Any]) -> str | None:
+    """Return what went wrong, with the host where it was the network."""
+    error, host = answer["error"], answer["host"]
+    return f"{error} ({mask(host)})" if error is not None and host else error
 
 
 def _words(failed: Collection[TargetOutcome], *, named: bool) -> str:

@@ -78,6 +78,8 @@ class Receiver:
     max_characters_if: Mapping[str, int] = field(default_factory=dict)  # by what is set in the plug-in
     on_call: OnCall | None = None  # it pages people
     attaches: bool = True  # what the plug-in takes, it shows
+    hook_hosts: tuple[str, ...] = ()  # of its web hooks, by their ends, where the plug-in does not tell
+    mail: bool = False  # it arrives in a mailbox, which sorts by subject
 
     @property
     def joins(self) -> bool:
@@ -104,6 +106,15 @@ SLACK_FOR_GOOD: Final = (
 )
 
 TABLE: Final = (
+    # --- mail ---
+    Receiver(("mailto", "mailtos"), widened_to=100_000, mail=True),  # what mail programs show whole; servers take more
+    Receiver(
+        (
+            *("acs", "azure", "brevo", "groundmail", "mailersend", "mailgun", "o365", "postmark"),
+            *("resend", "sendgrid", "sendpulse", "ses", "smtp2go", "sparkpost"),
+        ),
+        mail=True,
+    ),
     # --- on call ---
     Receiver(("pagerduty",), on_call=OnCall("dedup")),
     Receiver(("opsgenie",), on_call=OnCall("alias", actions=MAPPED, info="new", by_alias=True)),
@@ -142,6 +153,7 @@ TABLE: Final = (
         widened_to=20_000,
         max_bytes=25_000,
         attaches=False,
+        hook_hosts=(".logic.azure.com", ".powerplatform.com", ".webhook.office.com", "outlook.office.com"),
     ),
     Receiver(
         ("tgram",),
@@ -198,7 +210,6 @@ TABLE: Final = (
     Receiver(("smsmgr", "smsmanager"), answers=(Reads(r"^ERROR\b"),)),
     Receiver(("exotel",), answers=(Lacks("RestException"),)),
     # --- mail ---
-    Receiver(("mailto", "mailtos"), widened_to=100_000),  # what mail programs show whole; servers take far more
     Receiver(("smtp2go",), answers=(Lacks("data.failed"), Lacks("data.error_code"))),
     Receiver(("sparkpost",), answers=(Lacks("results.total_rejected_recipients"),)),
     Receiver(("postmark",), answers=(Says("ErrorCode", (0,)),)),
@@ -297,3 +308,8 @@ def _among(value: object, words: tuple[object, ...]) -> bool:
 def _no(name: str, value: object, *, for_good: bool = False) -> No:
     told = str(value) if isinstance(value, str | int | float) else ""
     return No(f"{name.removesuffix('[]')} {told}" if REPEATABLE.fullmatch(told) else name, for_good)
+
+
+def find_host(host: str) -> str | None:
+    """Return the schema of the service whose web hooks are at a host, of those that the table knows."""
+    return next((receiver.schemas[0] for receiver in TABLE for end in receiver.hook_hosts if host.endswith(end)), None)

@@ -15,10 +15,9 @@ from typing import Any, Final
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode
 from apprise.logger import NotifyLogEntry
-from apprise.manager_plugins import NotificationManager
 from apprise.plugins.email.base import NotifyEmail
 
-from monitor.channels import answers, mail, receivers
+from monitor.channels import answers, letters, mail, receivers, urls
 from monitor.channels.limits import Content, Limits, fit
 from monitor.channels.on_call import RESOLVED, address
 from monitor.channels.outcomes import Attempt, Outcome, Report, Wanted, answer_of
@@ -26,7 +25,7 @@ from monitor.channels.receivers import UNLISTED, Receiver
 
 log = logging.getLogger("apprise")
 
-PLUGINS: Final = NotificationManager()  # type: ignore[no-untyped-call]
+PLUGINS: Final = urls.PLUGINS
 ASSET: Final = AppriseAsset(
     app_id="credit-monitor",
     app_desc="credit-monitor",
@@ -72,6 +71,7 @@ def load() -> None:
     PLUGINS.load_modules()  # type: ignore[no-untyped-call]
     answers.install()
     mail.install()
+    letters.install()
     NotifyBase.is_delivered = _is_delivered  # type: ignore[method-assign,assignment]
     NotifyBase.mark_delivered = _mark_delivered  # type: ignore[method-assign,assignment]
 
@@ -81,7 +81,7 @@ def warm_up() -> None:
 
     It saves each of them 1.5 MiB and 3 ms, with TLS and mail 4 MiB.
     """
-    words = dict.fromkeys(("subject", "text", "markdown", "html"), "-") | {"kind": "info"}
+    words = dict.fromkeys(("subject", "mail_subject", "text", "markdown", "html"), "-") | {"kind": "info"}
     proxies = os.environ.get("no_proxy")
     os.environ["no_proxy"] = "*"  # nothing leaves this machine
     try:
@@ -109,16 +109,13 @@ def warm_up() -> None:
 @lru_cache(maxsize=1)
 def open_service(url: str) -> NotifyBase | str:
     """Return the service that a URL names, or what is wrong with it, in words that repeat none of it."""
-    scheme, separator, _ = url.partition("://")
-    if not url:
-        return "the URL is empty"
-    if any(character.isspace() or not character.isprintable() for character in url):
-        return "the URL has a space or a line break in it; a space is written %20"
-    if not separator:
-        return "this is no Apprise URL: those begin with a service and ://"
-    service = Apprise.instantiate(url, asset=ASSET)
+    if wrong := urls.misspelt(url):
+        return wrong
+    service = Apprise.instantiate(urls.decode_once(url), asset=ASSET)
     if service is None:
-        return _rejection(scheme.lower())
+        return urls.rejection(url)
+    if isinstance(service, PLUGINS["mailto"]) and (wrong := urls.not_ascii(url, service)):
+        return wrong
     _harden(service)
     return service
 
@@ -129,20 +126,23 @@ def problem(url: str) -> str | None:
     return service if isinstance(service, str) else None
 
 
-def _rejection(scheme: str) -> str:
-    if scheme not in PLUGINS:
-        return "the URL names no service that Apprise knows"
-    plugin = PLUGINS[scheme]
-    if not plugin.enabled:
-        return f"{plugin.service_name} needs a Python library that is not installed"
-    return f"{plugin.service_name} does not take the URL: something in it is missing or malformed"
+def cautions(url: str) -> list[str]:
+    """Return what should be known of a URL that Apprise accepts, in words that repeat none of it."""
+    open_service.cache_clear()
+    dropped = urls.Dropped()
+    log.addHandler(dropped)
+    try:
+        service = open_service(url)
+    finally:
+        log.removeHandler(dropped)
+    return [] if isinstance(service, str) else list(urls.cautions(url, service, dropped.count))
 
 
 def _harden(service: NotifyBase) -> None:
     """Override settings of a URL that would lose or double messages."""
     service.redirects = False
     service.optional = False  # would report a failure as success
-    service.retry = 0  # the daemon tries again, and at what it chooses
+    service.retry, service.wait = 0, 0.0  # the daemon tries again, and at what it chooses
     service.overflow_mode = OverflowMode.TRUNCATE  # what is too long has been cut before; a text message costs money
     if widened_to := find_receiver(service).widened_to:
         service.body_maxlen = widened_to
@@ -174,6 +174,7 @@ def send(
         return _open_and_resolve(url, message, seconds=seconds, wanted=wanted)
     _set_timeouts(service, seconds)
     limits = Limits(service, find_receiver(service))
+    letters.begin(message)
     content = choose_content(limits, message)
     if message.get("members", 1) > 1 and not limits.holds(content):
         return _answer(Outcome("too long for the service", too_long=True), Attempt(wanted))
@@ -241,6 +242,12 @@ def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *
     return outcome
 
 
+def _mail_host(service: NotifyBase) -> str:
+    """Return where mail is sent; "" for what is no mail, whose requests say where they went."""
+    host = getattr(service, "smtp_host", "")
+    return f"{host}:{service.port}" if host and service.port else str(host)
+
+
 def find_receiver(service: NotifyBase) -> Receiver:
     """Return what the table has of a service."""
     known = map(receivers.find, sorted(service.schemas()))  # type: ignore[no-untyped-call]
@@ -268,9 +275,12 @@ def choose_content(limits: Limits, message: Mapping[str, Any]) -> Content:
     form = service.resolve_format()
     if form is NotifyFormat.HTML:
         form = service.resolve_format(NotifyFormat.MARKDOWN)  # chats that take both know few tags; mail takes HTML only
-    content = Content(limits.fit_subject(message["subject"]), message[form.value], form)
+    is_mail = limits.receiver.mail
+    text = letters.wrap(message["text"]) if is_mail else message["text"]
+    body = text if form is NotifyFormat.TEXT else message[form.value]
+    content = Content(limits.fit_subject(message["mail_subject" if is_mail else "subject"]), body, form)
     if form is NotifyFormat.HTML and not limits.holds(content):
-        return Content(content.subject, message["text"], NotifyFormat.TEXT)
+        return Content(content.subject, text, NotifyFormat.TEXT)
     return content
 
 
@@ -339,5 +349,5 @@ def explain(logs: Iterable[NotifyLogEntry], service: NotifyBase) -> Outcome:
             continue
         if cause == answers.NO_ANSWER and not isinstance(service, NotifyEmail) and not CONNECTING.search(network):
             return Outcome(answers.UNANSWERED, unknown=True)
-        return Outcome(cause)
-    return Outcome("connection error" if network else NOT_ACCEPTED)
+        return Outcome(cause, host=_mail_host(service))
+    return Outcome("connection error", host=_mail_host(service)) if network else Outcome(NOT_ACCEPTED)

@@ -25,7 +25,7 @@ def validate(config_file: Path | None) -> None:
     """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
     import asyncio  # noqa: PLC0415
 
-    from monitor.config.checks import deaf_fallbacks, mistakes_in, on_call_overrides, require_accounts  # noqa: PLC0415
+    from monitor.config.checks import deaf_fallbacks, findings_in, on_call_overrides, require_accounts  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
 
     settings = load(config_file)
@@ -34,7 +34,10 @@ def validate(config_file: Path | None) -> None:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
     for warning in (*deaf_fallbacks(settings), *on_call_overrides(settings)):
         click.echo(f"warning: {warning}", err=True)
-    if mistakes := asyncio.run(mistakes_in(settings)):
+    mistakes, warnings = asyncio.run(findings_in(settings))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if mistakes:
         raise ConfigError(mistakes)
     click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
 

@@ -147,7 +147,7 @@ def _ask(engine: Engine) -> list[OrganizationStatus]:
 
 def _line(rows: Iterable[OrganizationStatus]) -> str:
     return "   ".join(
-        f"{one.name} {'-' if one.credits is None else format(one.credits, ',.2f'):>8} "
+        f"{one.name} {'-' if one.credits is None else format(one.credits, 'z,.2f'):>8} "
         + click.style(f"{one.state:<8}", fg=COLOURS[one.state])
         for one in rows
     )

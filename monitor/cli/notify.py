@@ -1,12 +1,17 @@
 """`credit-monitor notify`: a test message, and what became of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from monitor.cli.options import config_option, load
 from monitor.errors import DeliveryError
+from monitor.text import mask
+
+if TYPE_CHECKING:
+    from monitor.model import Attempt
 
 OPENED_AND_RESOLVED: Final = " (an incident of its own was opened there, and resolved)"
 
@@ -22,13 +27,25 @@ def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
     from monitor.daemon import process  # noqa: PLC0415
 
     settings = load(config_file)
-    outcomes = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
+    attempts = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
     on_call = checking.on_call(settings, channels)
-    for channel, error in outcomes.items():
-        delivered = f"delivered{OPENED_AND_RESOLVED if channel in on_call else ''}"
-        click.echo(f"{channel}: {delivered if error is None else 'NOT delivered: ' + error}")
-    taken = [channel for channel, error in outcomes.items() if error is None]
+    for channel, attempt in attempts.items():
+        for line in _lines(attempt, is_on_call=channel in on_call):
+            click.echo(mask(f"{channel}: {line}"))
+    taken = [channel for channel, attempt in attempts.items() if attempt.reached]
     checking.expedite(settings, taken, at=process.wall_clock())
-    refused = [channel for channel, error in outcomes.items() if error is not None]
-    if refused:
+    if any(attempt.error is not None for attempt in attempts.values()):
         raise click.exceptions.Exit(DeliveryError.exit_code)
+
+
+def _lines(attempt: "Attempt", *, is_on_call: bool) -> Iterator[str]:
+    """What became of a message, at each of several recipients."""
+    delivered = f"delivered{OPENED_AND_RESOLVED if is_on_call else ''}"
+    if not attempt.targets:
+        yield delivered if attempt.error is None else f"NOT delivered: {attempt.error}"
+        return
+    if reached := ", ".join(target.name for target in attempt.targets if target.error is None):
+        yield f"{delivered} to {reached}"
+    for target in attempt.targets:
+        if target.error is not None:
+            yield f"NOT delivered to {target.name}: {target.error}"

@@ -60,7 +60,7 @@ def format_hours(runway: float | None) -> float | str | None:
 
 def format_exact(value: Decimal) -> str:
     """All digits that matter, never in scientific notation."""
-    text = f"{value:f}"
+    text = f"{value or abs(value):f}"
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
@@ -138,9 +138,9 @@ def format_cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Percent):
-        return f"{value:.1%}"
+        return f"{value:z.1%}"
     if isinstance(value, Decimal):
-        return f"{value:,.2f}"
+        return f"{value:z,.2f}"
     if isinstance(value, datetime):
         return format_instant(value.replace(microsecond=0))
     if isinstance(value, list | tuple):

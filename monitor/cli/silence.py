@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from monitor.notify.silences import Silenced
     from monitor.store.writer import Store
 
+NO_REASON = "no reason given"  # what a message tells to run has none
 RULES = click.Choice([rule.value for rule in Rule])
 
 
@@ -41,7 +42,7 @@ def _writer(config_file: Path | None) -> "Iterator[Store]":
 @click.option("--rule", type=RULES, help="This rule alone; `credential` is silenced only so.")
 @click.option("--for", "length", type=Duration(), help="For so long: 30m, 2h, 7d.")
 @click.option("--until-resolved", is_flag=True, help="Acknowledge: until it is over or gets worse.")
-@click.option("--reason", required=True, help="Why.")
+@click.option("--reason", default=NO_REASON, help="Why.")
 @click.option("--author", help="Who.  [default: your login name]")
 @config_option
 def silence(

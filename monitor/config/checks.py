@@ -6,7 +6,7 @@ No vendor is asked and no channel is told.
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ from monitor.errors import ConfigError, Mistake
 from monitor.model import Rules
 
 if TYPE_CHECKING:
-    from monitor.channels import Template
+    from monitor.channels import Examined, Template
 
 DAY: Final = timedelta(days=1)
 NOWHERE: Final = "sqlite:////nonexistent/credit-monitor.db"  # where no folder for the database is known
@@ -266,8 +266,14 @@ def on_call_overrides(settings: Settings) -> Iterator[str]:
 
 async def mistakes_in(settings: Settings, *, template: "Template | None" = None) -> list[Mistake]:
     """Return everything that would keep a daemon of this configuration from working."""
+    return (await findings_in(settings, template=template))[0]
+
+
+async def findings_in(settings: Settings, *, template: "Template | None" = None) -> tuple[list[Mistake], list[str]]:
+    """Return everything that would keep a daemon of this configuration from working, and what should be known of it."""
     require_accounts(settings)
-    return [*secret_mistakes(settings), *certificate_mistakes(settings), *await channel_mistakes(settings, template)]
+    mistakes, warnings = channel_findings(settings, await examine_channels(settings, template))
+    return [*secret_mistakes(settings), *certificate_mistakes(settings), *mistakes], warnings
 
 
 async def replacement(reread: Callable[[], Settings], current: Settings, template: "Template") -> Settings:
@@ -347,11 +353,29 @@ def certificate_mistakes(settings: Settings) -> list[Mistake]:
 
 async def channel_mistakes(settings: Settings, template: "Template | None" = None) -> list[Mistake]:
     """Return a mistake for every URL that Apprise does not take; one that is unreadable is a secret's mistake."""
+    return channel_findings(settings, await examine_channels(settings, template))[0]
+
+
+async def examine_channels(settings: Settings, template: "Template | None" = None) -> "dict[str, Examined]":
+    """Return what Apprise says of every channel's URL that can be read."""
     from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
 
     urls: dict[str, str] = {}
     for name in settings.channels:
         with suppress(ConfigError):
             urls[name] = settings.channel_url(name)
-    wrong = await channels.verify(urls, template=template)
-    return [mistake for name, problem in wrong.items() for mistake in settings.urls[name].wrong(problem).mistakes]
+    return await channels.examine(urls, template=template)
+
+
+def channel_findings(settings: Settings, examined: "Mapping[str, Examined]") -> tuple[list[Mistake], list[str]]:
+    """Return the mistakes in the channels' URLs, and warnings."""
+    mistakes: list[Mistake] = []
+    warnings: list[str] = []
+    for name, found in examined.items():
+        secret = settings.urls[name]
+        if found.error is not None:
+            mistakes += secret.wrong(found.error).mistakes
+        warnings += [f"{secret.key}: {caution}" for caution in found.cautions]
+        if settings.channels[name].top_ups and found.pages:
+            warnings.append(f"channels.{name}.top_ups: has no effect: nobody is paged for a top-up; leave it out")
+    return mistakes, warnings

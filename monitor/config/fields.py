@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from monitor import amounts, durations
@@ -300,6 +300,7 @@ def _zone_behind(timezone: ZoneInfo) -> str:
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 LAST_PORT: Final = 65_535
+_URL_SIGNS: Final = "%:/?#[]@!$&'()*+,;=~"  # what a URL may hold besides letters and digits
 HOST: Final = re.compile(r"[a-z0-9]+(?:[-._][a-z0-9]+)*")
 
 
@@ -328,6 +329,17 @@ def proxy(value: Any) -> str:
     if parts is None or parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError('expected a URL such as "http://proxy.example.org:3128"')
     return text(value)
+
+
+def top_up_url(value: Any) -> str | None:
+    """Return the page on which credits are bought; None for "off"."""
+    if value == OFF:
+        return None
+    url = text(value)
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
+        raise ValueError('expected the URL of a page such as "https://vendor.example.com/billing", or "off"')
+    return quote(url, safe=_URL_SIGNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ RulesInForce = Annotated[Rules, Derived, Field(validation_alias="rules in force"
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+BILLING_PAGE: Final = "https://platform.stability.ai/account/credits"
 HALF_OF_THE_VENDORS: Final = RateLimit(75, timedelta(seconds=10))  # others use the key, too
 
 
@@ -206,6 +207,7 @@ class Account(Table):
         default=None, repr=False
     )
     ca_file: Optional[Text] = None
+    top_up_url: Annotated[str | None, BeforeValidator(fields.top_up_url)] = BILLING_PAGE
     name: Annotated[str, Derived] = ""
 
     @property
@@ -238,6 +240,7 @@ class Channel(Table):
     fallback: Optional[Text] = None
     fallback_after: Duration = timedelta(minutes=15)
     digest: Annotated[DigestTime | None, PlainValidator(fields.digest), Shown(unset=None)] = None
+    top_ups: YesNo = False
     name: Annotated[str, Derived] = ""
 
 
@@ -313,6 +316,11 @@ class Settings(FileSettings):
     def channel_url(self, channel: str) -> str:
         """Return the Apprise URL of a channel, read now; raise `ConfigError` when it cannot be had."""
         return self.urls[channel].read()
+
+    @property
+    def top_up_urls(self) -> dict[str, str]:
+        """The page on which credits are bought, by account; without those that have none."""
+        return {name: account.top_up_url for name, account in self.accounts.items() if account.top_up_url}
 
     def fallbacks(self, channel: str) -> Iterator[str]:
         """Yield the channels that may stand in for one, in order; a cycle ends where it began."""

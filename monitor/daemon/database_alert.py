@@ -104,11 +104,17 @@ class DatabaseAlert:
         """Return the key of this host's outage at on-call services: a restart goes on with the same one."""
         return channels.incident_key(self._state.installation, f"database.{socket.gethostname()}")
 
+    def _outgoing(self, message: Message, *, over: bool) -> channels.Outgoing:
+        mail_id, thread = (f"{self._id}-end", self._id) if over else (self._id, "")
+        return channels.Outgoing(
+            0, message, Severity.CRITICAL, resolved=over, key=self._key(), mail_id=mail_id, mail_thread=thread
+        )
+
     async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
         """Return the channels that took it."""
 
         async def send(name: str) -> bool:
-            outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over, key=self._key())]
+            outgoing = [self._outgoing(message, over=over)]
             sending = channels.send(name, self._urls[name], outgoing, template=self._state.template)
             async with aclosing(sending) as attempts:
                 async for attempt in attempts:

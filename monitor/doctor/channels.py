@@ -3,6 +3,7 @@
 Sends nothing without that request, and shows no URL.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,11 +13,28 @@ from monitor import channels, check
 from monitor.config import Settings
 from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
 from monitor.errors import ConfigError
+from monitor.model import Attempt
 
 Clock = Callable[[], datetime]
 CHANNELS_TIMEOUT: Final = 90.0  # seconds: Apprise loads within 30, a message may take 30
 URL_TODO: Final = "see https://appriseit.com/services/ for how the service's URL is written"
 SEND_TODO: Final = "see the service's side: the URL's token or password, the address, the network from here"
+TODO: Final = (  # what an error says, and what to do then
+    ("host name was not found", "see whether the host in the URL is spelled right, and whether this machine has DNS"),
+    ("connection refused", "see whether the service runs there, on that port"),
+    ("no answer", "see whether a firewall or a proxy stands between this machine and the service"),
+    ("TLS", "see whether it speaks TLS on that port, and whether this machine trusts its certificate (SSL_CERT_FILE)"),
+    ("the proxy", "see https_proxy and no_proxy in the environment: messages go through that proxy"),
+    (
+        r"HTTP 40[13]|login refused",
+        "see whether the token, or login and password, in the URL are right and still valid",
+    ),
+    (
+        r"HTTP 404|HTTP 410",
+        "see whether the address in the URL is right: the web hook, the chat, the topic may be gone",
+    ),
+    (r"SMTP 55[013]", "see whether the mailbox exists, and whether the server lets this sender send to it"),
+)
 
 
 async def look_at_channels(settings: Settings, *, clock: Clock, send: bool, complete: bool) -> list[Finding]:
@@ -37,17 +55,42 @@ async def look_at_channels(settings: Settings, *, clock: Clock, send: bool, comp
 
 
 async def _verify(settings: Settings, urls: dict[str, str], clock: Clock, *, send: bool) -> list[Finding]:
-    errors = await channels.verify(urls)
-    findings = [problem(f"channel {name}", error, URL_TODO) for name, error in errors.items()]
-    valid = [name for name in urls if name not in errors]
+    examined = await channels.examine(urls)
+    findings = [problem(f"channel {name}", one.error, URL_TODO) for name, one in examined.items() if one.error]
+    findings += [_caution(name, caution) for name, one in examined.items() for caution in one.cautions]
+    valid = [name for name, one in examined.items() if not one.error]
     if not send:
         return [*findings, *(ok(f"channel {name}", "Apprise takes its URL; nothing was sent") for name in valid)]
     on_call = {name for name in valid if channels.is_on_call(urls[name])}
-    for name, error in (await check.send_test(settings, valid, clock=clock)).items():
-        what = f"channel {name}"
-        taken = "took a test message" + (", opened an incident for it and resolved it" if name in on_call else "")
-        findings.append(problem(what, f"took no test message: {error}", SEND_TODO) if error else ok(what, taken))
+    for name, attempt in (await check.send_test(settings, valid, clock=clock)).items():
+        findings += _test_findings(f"channel {name}", attempt, is_on_call=name in on_call)
     return findings
+
+
+def _test_findings(what: str, attempt: Attempt, *, is_on_call: bool) -> Iterator[Finding]:
+    """Yield what became of a test message, at each of several recipients."""
+    taken = "took a test message" + (", opened an incident for it and resolved it" if is_on_call else "")
+    if not attempt.targets:
+        error = attempt.error
+        yield ok(what, taken) if error is None else problem(what, f"took no test message: {error}", todo_of(error))
+        return
+    if reached := ", ".join(target.name for target in attempt.targets if target.error is None):
+        yield ok(what, f"{taken} for {reached}")
+    for target in attempt.targets:
+        if target.error is not None:
+            found = f"took no test message for {target.name}: {target.error}"
+            yield problem(what, found, todo_of(target.error))
+
+
+def todo_of(error: str) -> str:
+    """Return what to do about a message that was not taken."""
+    return next((todo for pattern, todo in TODO if re.search(pattern, error)), SEND_TODO)
+
+
+def _caution(name: str, caution: str) -> Finding:
+    """Return a warning; what to do stands behind its last semicolon."""
+    found, _, todo = caution.rpartition("; ")
+    return warning(f"channel {name}", found, todo)
 
 
 def _look_at_routing(settings: Settings) -> Iterator[Finding]:

@@ -4,18 +4,20 @@ Names that the vendor or a user chose reach every form of a message as one harml
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import figures
-from monitor.message.alert import headline, lead, span
+from monitor.message.alert import advice, headline, lead, mail_subject, silence_command, span, tops_up
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
-from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
+from monitor.message.layout import COLOURS, RESOLVED, Layout, Link, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
 from monitor.message.status_line import away_line, leads_line, refused_line, stands_by_line, wedged_line
+from monitor.message.top_up import render_top_ups
 from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
 from monitor.text import harmless
@@ -34,32 +36,37 @@ __all__ = [
     "render",
     "render_digest",
     "render_group",
+    "render_top_ups",
     "stands_by_line",
     "test_message",
     "wedged_line",
+    "worst_first",
 ]
 
 TEST_ENDS: Final = "It opens an incident of its own, which is resolved at once."
 TWICE: Final = "the same id twice is the same message twice"
 
 
-def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[Notification] = ()) -> Message:
+def render(
+    notification: Notification,
+    *,
+    timezone: ZoneInfo,
+    folded: Sequence[Notification] = (),
+    top_up_urls: Mapping[str, str] = MappingProxyType({}),
+) -> Message:
     """Return a notification as a message, with the figures it was judged by; instants in UTC and in `timezone`.
 
-    `folded` are older ones of its incident that were not delivered, and are told with it.
+    `folded` are older ones of its incident that were not delivered, and are told with it.  `top_up_urls` has the page
+    on which credits are bought, by account.
     """
-    foreign = figures.foreign(notification.facts)
-    section = Section(
-        lead=_lead(notification, folded, timezone),
-        rows=tuple(figures.rows(notification, timezone=timezone)),
-        foreign=foreign,
-    )
+    section = _section(notification, folded, timezone, top_up_urls)
     return lay_out(
         Layout(
-            subject=Phrase(headline(notification, timezone=timezone), foreign),
+            subject=Phrase(headline(notification, timezone=timezone), section.foreign),
             sections=(section,),
             footer=Phrase(f"credit-monitor, notification {{id}} ({TWICE})", {"id": _ids(notification, folded)}),
             colour=_colour(notification),
+            mail_subject=Phrase(mail_subject(notification), section.foreign),
         )
     )
 
@@ -69,6 +76,7 @@ def render_group(
     *,
     timezone: ZoneInfo,
     folded: Mapping[str, Sequence[Notification]] = MappingProxyType({}),
+    top_up_urls: Mapping[str, str] = MappingProxyType({}),
 ) -> Message:
     """Return one message for notifications that came due together (at least one), worst first and resolved ones last.
 
@@ -76,18 +84,28 @@ def render_group(
     by a notification's id, the older ones that are told with it.
     """
     if len(notifications) == 1:
-        return render(notifications[0], timezone=timezone, folded=folded.get(notifications[0].id, ()))
-    ordered = sorted(notifications, key=_sort_key)
+        only = notifications[0]
+        return render(only, timezone=timezone, folded=folded.get(only.id, ()), top_up_urls=top_up_urls)
+    ordered = worst_first(notifications)
     headlines = tuple(_headline(notification, timezone) for notification in ordered)
-    members = (_member(notification, folded.get(notification.id, ()), timezone) for notification in ordered)
+    more = f" (and {len(ordered) - 1} more)"
+    members = (
+        _member(notification, folded.get(notification.id, ()), timezone, top_up_urls) for notification in ordered
+    )
     return lay_out(
         Layout(
-            subject=Phrase(f"{headlines[0].template} (and {len(ordered) - 1} more)", headlines[0].foreign),
+            subject=Phrase(f"{headlines[0].template}{more}", headlines[0].foreign),
             sections=(Section(items=headlines), *members),
             footer=Phrase(f"credit-monitor, {len(ordered)} notifications ({TWICE})"),
             colour=_colour(ordered[0]),
+            mail_subject=Phrase(f"{mail_subject(ordered[0])}{more}", headlines[0].foreign),
         )
     )
+
+
+def worst_first(notifications: Sequence[Notification]) -> list[Notification]:
+    """Return notifications in the order in which a message tells them."""
+    return sorted(notifications, key=_sort_key)
 
 
 def test_message(channel: str, *, at: datetime, timezone: ZoneInfo, ends: bool = False) -> Message:  # noqa: PT028 -- no test
@@ -119,24 +137,37 @@ def _headline(notification: Notification, timezone: ZoneInfo) -> Phrase:
     return Phrase(headline(notification, timezone=timezone), figures.foreign(notification.facts))
 
 
-def _lead(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> tuple[str, ...]:
-    late = (span(notification, folded, timezone=timezone),) if folded else ()
-    return (*lead(notification), *late)
-
-
 def _ids(notification: Notification, folded: Sequence[Notification]) -> str:
     """All that a message tells, by which a double can be recognised."""
     older = ", ".join(one.id for one in folded)
     return f"{notification.id}, with {older}" if older else notification.id
 
 
-def _member(notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo) -> Section:
-    return Section(
+def _member(
+    notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo, top_up_urls: Mapping[str, str]
+) -> Section:
+    section = _section(notification, folded, timezone, top_up_urls)
+    return replace(
+        section,
         heading=headline(notification, timezone=timezone),
-        lead=_lead(notification, folded, timezone),
-        rows=(*figures.rows(notification, timezone=timezone), ("Notification", "{id}")),
+        rows=(*section.rows, ("Notification", "{id}")),
         colour=_colour(notification),
-        foreign={"id": _ids(notification, folded), **figures.foreign(notification.facts)},
+        foreign={"id": _ids(notification, folded), **section.foreign},
+    )
+
+
+def _section(
+    notification: Notification, folded: Sequence[Notification], timezone: ZoneInfo, top_up_urls: Mapping[str, str]
+) -> Section:
+    """What happened, what to do, and the figures."""
+    late = span(notification, folded, timezone=timezone) if folded else ""
+    url = top_up_urls.get(notification.facts.account) if tops_up(notification) else None
+    command = silence_command(notification)
+    return Section(
+        lead=tuple(filter(None, (*lead(notification), late, advice(notification)))),
+        link=Link("Buy credits", url) if url else None,
+        rows=(*figures.rows(notification, timezone=timezone), *([("To silence it", "{command}")] if command else [])),
+        foreign={"command": command, **figures.foreign(notification.facts)},
     )
 
 

@@ -1,16 +1,21 @@
-"""The headline and the first paragraphs of a notification: the sentences of its rule, by its reason.
+"""The headline, the first paragraphs and the advice of a notification: the sentences of its rule, by its reason.
 
 Foreign words stay templates, filled in by `layout`.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import runway
 from monitor.message.rules import BLACKOUT, WORDING, Wording
 from monitor.message.words import format_duration, shorten
 from monitor.model import Facts, Notification, Reason, Rule, Subject
+from monitor.text import harmless
+
+SILENCE: Final = "4h"
 
 
 def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
@@ -33,15 +38,51 @@ def headline(notification: Notification, *, timezone: ZoneInfo) -> str:
             return f"{severity}: {wording.begun(facts)}{_moment(notification, timezone)}"
 
 
+def mail_subject(notification: Notification) -> str:
+    """Return the subject of a mail: state, organization, matter; that of a reminder differs in its first word alone."""
+    wording, severity = _wording(notification), notification.severity.label.upper()
+    if notification.facts.calm:
+        state = "CALM"
+    else:
+        states = {
+            Reason.RESOLVED: "CLOSED" if notification.facts.reconfigured else "RESOLVED",
+            Reason.EASED: "EASED",
+            Reason.REMINDER: f"STILL-{severity}",
+        }
+        state = states.get(notification.reason, severity)
+    return f"{state}: {wording.whose}: {wording.matter(notification.facts)}"
+
+
+def advice(notification: Notification) -> str:
+    """Return what to do; "" where it is over."""
+    return f"What to do: {_wording(notification).advice}" if _is_bad(notification) else ""
+
+
+def tops_up(notification: Notification) -> bool:
+    """Return whether buying credits is what to do."""
+    return _is_bad(notification) and _wording(notification).tops_up
+
+
+def silence_command(notification: Notification) -> str:
+    """Return the command that silences it for a while; "" where it is over, or its name cannot be written here."""
+    name = notification.facts.name
+    if not _is_bad(notification) or notification.subject is Subject.MONITOR or harmless(name) != name:
+        return ""
+    rule = ("--rule", notification.rule.value) if notification.rule is Rule.CREDENTIAL else ()
+    named = ("--", name) if name.startswith("-") else (name,)
+    options = ("--for", SILENCE, *rule)
+    words = (*options, *named) if name.startswith("-") else (*named, *options)
+    return shlex.join(("credit-monitor", "silence", *words))
+
+
 def lead(notification: Notification) -> tuple[str, ...]:
-    """Return the first paragraphs of the body: what happened, and what to do."""
+    """Return the first paragraph of the body: what happened."""
     facts, wording = notification.facts, _wording(notification)
     if notification.reason is Reason.RESOLVED:
         return (_reconfigured_ending(facts) if facts.reconfigured else _ending(facts, wording),)
     if facts.calm:
         return (f"{_capital(wording.topic)} of {wording.whose} came and went {_times(facts)}. It is clear now.",)
-    text = f"{wording.lead(facts)}{_change(notification)}{_comes_and_goes(facts)}"
-    return (text, wording.advice) if wording.advice else (text,)
+    return (f"{wording.lead(facts)}{_change(notification)}{_comes_and_goes(facts)}",)
 
 
 def span(notification: Notification, folded: Sequence[Notification], *, timezone: ZoneInfo) -> str:
@@ -112,6 +153,10 @@ def _open_for(facts: Facts, wording: Wording) -> str:
 
 def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def _is_bad(notification: Notification) -> bool:
+    return notification.reason is not Reason.RESOLVED and not notification.facts.calm
 
 
 def _ending(facts: Facts, wording: Wording) -> str:

@@ -22,16 +22,30 @@ class Wording:
     """The sentences of one rule; headlines follow a word such as `CRITICAL:`."""
 
     topic: str  # what it watches, for an ending by configuration and for tables
+    matter: Sentence  # the same with its level, for the subject of a mail: it stays while the figures change
     begun: Sentence  # figures in short
     lead: Sentence  # figures exact
     ended: Sentence
+    advice: str  # what to do
     why_ended: Sentence = lambda _: ""
-    advice: str = ""
+    tops_up: bool = False  # buying credits helps
     whose: str = "{name}"
     says_how_long: bool = False  # `begun` does, once there was a balance
 
 
+def _always(text: str) -> Sentence:
+    return lambda _: text
+
+
 # --- credits ----------------------------------------------------------------------------------------------------------
+
+
+def _credits_matter(facts: Facts) -> str:
+    if facts.no_credits or facts.credits is None or (facts.level is None and facts.credits <= 0):
+        return "no credits left"
+    if facts.level is None:
+        return "low credits"
+    return f"credits below {format_credits(shorten(facts.level, up=True))}"
 
 
 def _credits_begun(facts: Facts) -> str:
@@ -77,6 +91,10 @@ def _figure(facts: Facts) -> str:
 # --- runway -----------------------------------------------------------------------------------------------------------
 
 
+def _runway_matter(facts: Facts) -> str:
+    return "short runway" if facts.level is None else f"less than {hours(facts.level)} left"
+
+
 def _runway_begun(facts: Facts) -> str:
     if facts.runway_likely is None:
         return "{name} will be empty soon"
@@ -120,6 +138,12 @@ def _runway_why_ended(facts: Facts) -> str:
 
 
 # --- spend ------------------------------------------------------------------------------------------------------------
+
+
+def _spend_matter(facts: Facts) -> str:
+    if facts.level is None:
+        return "high use"
+    return f"more than {format_credits(shorten(facts.level, up=True))} credits used{_within(facts)}"
 
 
 def _spend_begun(facts: Facts) -> str:
@@ -239,36 +263,69 @@ def _count(facts: Facts) -> str:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 WORDING: Final[Mapping[Rule, Wording]] = {
-    Rule.CREDITS: Wording("low credits", _credits_begun, _credits_lead, _credits_ended, why_ended=_topped_up),
-    Rule.RUNWAY: Wording("short runway", _runway_begun, _runway_lead, _runway_ended, why_ended=_runway_why_ended),
+    Rule.CREDITS: Wording(
+        "low credits",
+        _credits_matter,
+        _credits_begun,
+        _credits_lead,
+        _credits_ended,
+        "buy credits, or work that needs them will fail.",
+        why_ended=_topped_up,
+        tops_up=True,
+    ),
+    Rule.RUNWAY: Wording(
+        "short runway",
+        _runway_matter,
+        _runway_begun,
+        _runway_lead,
+        _runway_ended,
+        "buy credits before then, or use less.",
+        why_ended=_runway_why_ended,
+        tops_up=True,
+    ),
     Rule.SPEND: Wording(
         "high use",
+        _spend_matter,
         _spend_begun,
         _spend_lead,
         _spend_ended,
-        advice="What to do: see whether a job runs wild or somebody else has a key; the vendor can revoke a key.",
+        "see whether a job runs wild or somebody else has a key, which the vendor can revoke; if all is well, see that "
+        "there are credits enough.",
+        tops_up=True,
     ),
-    Rule.STALE: Wording("no balance", _stale_begun, _stale_lead, _stale_ended, says_how_long=True),
+    Rule.STALE: Wording(
+        "no balance",
+        _always("no balance"),
+        _stale_begun,
+        _stale_lead,
+        _stale_ended,
+        "see whether the vendor reports trouble; `credit-monitor doctor` says whether it is reached from here.",
+        says_how_long=True,
+    ),
     Rule.ACCESS: Wording(
         "no access",
+        _always("no access"),
         _access_begun,
         _access_lead,
         _access_ended,
-        advice="What to do: see that the key's user is still a member of the organization, and that the id is right.",
+        "see that the key's user is still a member of the organization, and that the id is right.",
     ),
     Rule.CREDENTIAL: Wording(
         "refused API key",
+        _always("API key refused"),
         _credential_begun,
         _credential_lead,
         _credential_ended,
-        advice="What to do: renew the key at the vendor, and put the new one where account {account} reads it.",
+        "renew the key at the vendor, and put the new one where account {account} reads it.",
         whose="account {account}",
     ),
     Rule.OUTAGE: Wording(
         "outage",
+        _always("no balances"),
         _outage_begun,
         _outage_lead,
-        lambda _: "the balances of account {account} can be fetched again",
+        _always("the balances of account {account} can be fetched again"),
+        "see whether the vendor reports trouble; `credit-monitor doctor` says whether it is reached from here.",
         whose="account {account}",
         says_how_long=True,
     ),
@@ -276,10 +333,11 @@ WORDING: Final[Mapping[Rule, Wording]] = {
 # The monitor's own: of every account at once.
 BLACKOUT: Final = Wording(
     "outage",
+    _always("no balances"),
     _blackout_begun,
     _blackout_lead,
-    lambda _: "balances can be fetched again",
-    advice="What to do: see whether this machine reaches the vendor, and whether the vendor reports trouble.",
+    _always("balances can be fetched again"),
+    "see whether this machine reaches the vendor (`credit-monitor doctor`), and whether the vendor reports trouble.",
     whose="every account",
     says_how_long=True,
 )

@@ -77,7 +77,7 @@ def describe(facts: Facts, *, timezone: ZoneInfo) -> str:
         return "more than 60 days"
     if is_over(facts):
         return "empty by now"
-    when = f"empty in {lasting(facts)}, {moment(facts, timezone=timezone)}"
+    when = f"empty in {lasting(facts)}, {moment(facts, timezone=timezone)} ({timezone})"
     return f"{when}; {range_}" if (range_ := band(facts)) else when
 
 

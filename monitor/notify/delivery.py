@@ -18,7 +18,7 @@ from monitor import channels
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
-from monitor.message import render_group
+from monitor.message import render_group, worst_first
 from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
 from monitor.notify import fallback
 from monitor.notify.fallback import Outcome
@@ -331,7 +331,7 @@ class Deliverer:
         words = [delivery.said for delivery in group if isinstance(delivery.said, Message)]
         said = [delivery.said for delivery in group if isinstance(delivery.said, Notification)]
         folded = {delivery.said.id: delivery.folded for delivery in group if isinstance(delivery.said, Notification)}
-        message = words[0] if words else render_group(said, timezone=self._settings.timezone, folded=folded)
+        message = words[0] if words else self._render(said, folded)
         return channels.Outgoing(
             group[0].id,
             message,
@@ -343,7 +343,13 @@ class Deliverer:
             due=group[0].due,
             key=self._key(group[0]),
             ends=bool(words),
+            mail_id=group[0].mail_id,
+            mail_thread=_thread(group),
         )
+
+    def _render(self, said: list[Notification], folded: Mapping[str, tuple[Notification, ...]]) -> Message:
+        settings = self._settings
+        return render_group(said, timezone=settings.timezone, folded=folded, top_up_urls=settings.top_up_urls)
 
     def _key(self, delivery: Delivery) -> str:
         """Return the key of what it tells, for a service that keeps one incident for each."""
@@ -424,6 +430,15 @@ async def _next(attempts: AsyncGenerator[Attempt, None]) -> Attempt | None:
     return await anext(attempts, None)
 
 
+def _thread(group: list[Delivery]) -> str:
+    """What the message answers: the first one of the incident that stands in its subject."""
+    said = {delivery.said.id: delivery for delivery in group if isinstance(delivery.said, Notification)}
+    if not said:
+        return ""
+    worst = worst_first([delivery.said for delivery in said.values() if isinstance(delivery.said, Notification)])[0]
+    return said[worst.id].mail_thread
+
+
 def _log_down(channel: str, outcome: Outcome) -> None:
     if outcome.went_down:
         stands_in = f"{outcome.stand_in} stands in" if outcome.stand_in else "nobody stands in"
@@ -441,7 +456,7 @@ def _named(first: Delivery, *others: Delivery) -> str:
     if not isinstance(said, Notification):
         return "digest"
     more = f" and {len(others)} more" if others else ""
-    return f"{said.facts.name} {said.rule.value} {said.reason.value} ({said.id}){more}"
+    return f"{said.facts.name} {said.rule.value} {said.why} ({said.id}){more}"
 
 
 def _fields(delivery: Delivery) -> dict[str, str]:

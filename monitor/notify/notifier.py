@@ -4,17 +4,18 @@ What opens, changes or ends was decided before.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from monitor import judge
 from monitor.config import Settings
-from monitor.model import Notification, OpenIncident, Reason, Rule, Rules, Silence, Verdict
+from monitor.message import render_top_ups
+from monitor.model import Notification, OpenIncident, Reason, Rule, Rules, Silence, Subject, TopUp, Verdict
 from monitor.notify import fallback
 from monitor.notify.facts import Case
 from monitor.notify.quiet_hours import held_until
-from monitor.notify.routing import channels_of, hearing, is_paused
+from monitor.notify.routing import channels_of, hearing, hearing_top_ups, is_paused
 from monitor.notify.silences import covers
 from monitor.store import channels, outbox, silences
 from monitor.store import incidents as stored_incidents
@@ -73,6 +74,23 @@ class Notifier:
             missing = [channel for channel in concerned if channel not in addressed and only in (None, channel)]
             if missing and not self._is_silenced(verdict, case):
                 self._enqueue(verdict, incident, case, missing)
+
+    def tell_top_ups(self, top_ups: Sequence[TopUp], *, at: datetime) -> None:
+        """Tell each channel that wants to hear of it, in one message, which organizations were topped up."""
+        for channel in hearing_top_ups(self.settings) if top_ups else ():
+            heard = [one for one in top_ups if channel in channels_of(self.settings, Subject.ORGANIZATION, one.name)]
+            if heard:
+                message = render_top_ups(heard, timezone=self.settings.timezone)
+                outbox.enqueue_top_up(self.tx, message, channel, at=at)
+
+    def is_kept_quiet(self, case: Case) -> bool:
+        """Return whether a person, or the file, wants nothing at all said of a subject now."""
+        if is_paused(self.settings, case.subject, case.name):
+            return True
+        return any(
+            silence.rule is None and (silence.subject, silence.subject_id) == (case.subject, case.id)
+            for silence in self._standing(case.at)
+        )
 
     def _tell(self, verdict: Verdict, incident: OpenIncident, case: Case) -> OpenIncident:
         """Tell what was decided to those who are to hear it; what a silence suppresses is owed."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from monitor.channels import is_on_call
 from monitor.config import Settings
 from monitor.model import Rules, Severity, Subject
 
@@ -35,6 +36,12 @@ def is_paused(settings: Settings, subject: Subject, name: str) -> bool:
     """Return whether the file says that nothing is to be said of a subject: only organizations are paused."""
     configured = settings.organizations.get(name) if subject is Subject.ORGANIZATION else None
     return configured is not None and configured.paused
+
+
+def hearing_top_ups(settings: Settings) -> list[str]:
+    """Return the channels that are told of top-ups; nobody is paged for one."""
+    wanted = [name for name, channel in settings.channels.items() if channel.top_ups]
+    return [name for name in wanted if not is_on_call(settings.channel_url(name))]
 
 
 def hearing(settings: Settings, channels: Iterable[str], severity: Severity) -> list[str]:

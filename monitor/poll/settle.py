@@ -36,6 +36,7 @@ from monitor.model import (
     Rules,
     Snapshot,
     Subject,
+    TopUp,
 )
 from monitor.notify.facts import EVERYTHING, AccountCase, OrganizationCase, Outlook, everything
 from monitor.notify.notifier import Notifier
@@ -68,6 +69,7 @@ def settle(
     for check in batch:
         settlement.settle(check)
     organizations.update_current_rows(tx, settlement.organizations.values())
+    settlement.notifier.tell_top_ups(settlement.top_ups, at=batch[-1].ended_at)
     return settlement.notifier.enqueued
 
 
@@ -106,6 +108,7 @@ class Settlement:
     rejected: set[int]  # accounts whose key was rejected in this batch: no snapshot beside that makes it good
     batch: Sequence[Check]
     since: datetime | None
+    top_ups: list[TopUp] = field(default_factory=list)  # while nothing was open
     _last_checks: dict[int, LastCheck] | None = field(default=None)
     _names: dict[int, str] | None = field(default=None)  # of accounts
 
@@ -243,6 +246,7 @@ class Settlement:
     def _judge_organization(self, check: Check, before: Organization) -> None:
         incidents = self.incidents.setdefault(before.id, {})
         rules = rules_of(self.settings, before.name)
+        nothing_open = all(incident.ended_at for incident in incidents.values())
         outlook = self._outlook(check, before, rules)
         judged = judge(
             before,
@@ -258,6 +262,14 @@ class Settlement:
         for verdict in judged.verdicts:
             self.notifier.apply(verdict, incidents, case)
         self.notifier.tell_owed(incidents, case)
+        if after.top_up != before.top_up and nothing_open and not judged.verdicts:
+            self._take_top_up(case)
+
+    def _take_top_up(self, case: OrganizationCase) -> None:
+        after = case.organization
+        if after.top_up and after.snapshot and not self.notifier.is_kept_quiet(case):
+            top_up, balance = after.top_up, after.snapshot.credits
+            self.top_ups.append(TopUp(after.name, after.account, top_up.credits, balance, top_up.taken_at))
 
     def _is_explained(self, check: Check) -> bool:
         """Return whether an incident of its account, or of all, explains that an organization gives no balance."""

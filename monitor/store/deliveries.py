@@ -7,7 +7,7 @@ a clock that is stepped back ends it.
 import json
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -107,18 +107,34 @@ def claim_due(
         seen = {row.id for row in rows}
         rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(cut))) if row.id not in seen]
     new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
+    group = ""
     if new and joins:
         group = secrets.token_hex(8)
         tx.execute(deliveries.update().where(deliveries.c.id.in_(new)).values(group_id=group))
     folded = _folded(tx, channel, rows)
+    threads = _threads(tx, channel, {row.incident_id for row in rows if row.incident_id is not None})
     groups: dict[str, list[Delivery]] = {}
     for row in rows:
         alone = row.incident_id is None or not joins  # a digest goes alone
-        group = row.notification_id if alone else row.group_id or ""
+        key = row.notification_id if alone else row.group_id or group
+        thread = threads.get(row.incident_id, "")
+        delivery = _delivery(row, folded.get(row.notification_id, ()), now)
+        delivery = replace(delivery, mail_id=key, mail_thread="" if thread == key else thread)
         # What is for some of the channel alone cannot be joined with what is for all, or for others.
-        key = f"{group} {row.targets or ''}"
-        groups.setdefault(key, []).append(_delivery(row, folded.get(row.notification_id, ()), now))
+        groups.setdefault(f"{key} {row.targets or ''}", []).append(delivery)
     return list(groups.values())
+
+
+def _threads(tx: Transaction, channel: str, incident_ids: Collection[int]) -> dict[int, str]:
+    """Return the key of the first message that a channel got, or may have got, of each incident."""
+    got = deliveries.c.state.in_((DeliveryState.DELIVERED.value, DeliveryState.UNKNOWN.value))
+    rows = tx.execute(
+        sa.select(deliveries.c.incident_id, deliveries.c.group_id)
+        .where(deliveries.c.channel == channel, deliveries.c.incident_id.in_(incident_ids))
+        .where(deliveries.c.group_id.is_not(None), got | deliveries.c.reached | (deliveries.c.unknowns > 0))
+        .order_by(deliveries.c.id.desc())
+    )
+    return {incident_id: key for incident_id, key in rows}  # noqa: C416 -- a row is no tuple for mypy
 
 
 def _due(channel: str, now: datetime, ahead: timedelta) -> sa.Select[tuple[Any, ...]]:
@@ -334,8 +350,9 @@ def expedite(tx: Transaction, channel: str, *, at: datetime, joined: bool = Fals
     """
     waits = _PENDING & (deliveries.c.channel == channel) & ~_HELD
     tx.execute(deliveries.update().where(waits).values(next_attempt_at=at, paused_at=at))
-    if joined:
-        tx.execute(deliveries.update().where(waits, deliveries.c.targets.is_(None)).values(group_id=None))
+    if joined:  # but for what may have arrived: a copy of that has to be known as one
+        fresh = deliveries.c.targets.is_(None) & (deliveries.c.unknowns == 0)
+        tx.execute(deliveries.update().where(waits, fresh).values(group_id=None))
 
 
 def expedite_refused(tx: Transaction, *, at: datetime) -> None:

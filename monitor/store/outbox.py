@@ -5,6 +5,7 @@ what it has not delivered when the next one comes is folded into that.
 """
 
 import json
+import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ GIVE_UP_AFTER: Final = timedelta(hours=24)
 GATHERING: Final = timedelta(seconds=1)  # what comes due within so long goes out as one message
 NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 BETTER: Final = (Reason.EASED, Reason.RESOLVED)
+_TOP_UP: Final = "top-up-"  # how the ids of such messages begin; a reason of their own no older daemon would know
+_IS_TOP_UP: Final = notifications.c.id.startswith(_TOP_UP)
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _FOLDED: Final = deliveries.c.state == DeliveryState.FOLDED.value
 # That it eased tells somebody who heard nothing before (a stand-in) that something is open.
@@ -129,6 +132,11 @@ def enqueue(
 
 def _is_critical(folding: Folding) -> bool:
     return folding.worst >= Severity.CRITICAL
+
+
+def enqueue_top_up(tx: Transaction, message: Message, channel: str, *, at: datetime) -> None:
+    """Keep a message that credits were bought; it is kept as a digest is, and known by its id."""
+    enqueue_message(tx, f"{_TOP_UP}{secrets.token_hex(8)}", message, channel, at=at)
 
 
 def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
@@ -280,7 +288,7 @@ def waiting(
 ) -> list[Waiting]:
     """Return what a channel has pending and `stand_in` is not addressed by; oldest first.
 
-    Left out is what quiet hours hold, what one of the `others` has delivered, and what some of the channel got.
+    Left out is what quiet hours hold, what one of the `others` has delivered or some of the channel got, and top-ups.
     """
     there = deliveries.alias()
     handed = sa.exists().where(
@@ -292,7 +300,7 @@ def waiting(
         sa.select(deliveries.c.notification_id, deliveries.c.incident_id)
         .add_columns(notifications.c.reason, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed, ~deliveries.c.reached)
+        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed, ~deliveries.c.reached, ~_IS_TOP_UP)
         .order_by(deliveries.c.id)
     )
     if notification_ids is not None:
@@ -415,7 +423,7 @@ def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
     question = (
         sa.select(sa.func.max(notifications.c.created_at))
         .join(deliveries, deliveries.c.notification_id == notifications.c.id)
-        .where(notifications.c.reason == Reason.DIGEST.value, deliveries.c.channel == channel, first)
+        .where(notifications.c.reason == Reason.DIGEST.value, deliveries.c.channel == channel, first, ~_IS_TOP_UP)
     )
     at: datetime | None = tx.execute(question).scalar_one()
     return at

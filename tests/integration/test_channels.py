@@ -117,6 +117,9 @@ async def test_a_bad_url_fails_every_message_for_good():
     ]
 
 
+MALFORMED = "does not take the URL: something in it is missing or malformed; see https://appriseit.com/services"
+
+
 async def test_every_bad_url_is_named_and_none_is_repeated():
     urls = {
         "scheme": f"nosuch://{CANARY}",
@@ -135,13 +138,14 @@ async def test_every_bad_url_is_named_and_none_is_repeated():
     wrong = await channels.verify(urls)
     assert wrong == {
         "scheme": "the URL names no service that Apprise knows",
-        "host": "JSON does not take the URL: something in it is missing or malformed",
+        "host": f"JSON {MALFORMED}/json/",
         "empty": "the URL is empty",
         "words": "this is no Apprise URL: those begin with a service and ://",
-        "spaces": "the URL has a space or a line break in it; a space is written %20",
-        "lines": "the URL has a space or a line break in it; a space is written %20",
-        "page": "the URL names no service that Apprise knows",
-        "slack": "Slack does not take the URL: something in it is missing or malformed",
+        "spaces": "the URL has a space in it, which is written %20",
+        "lines": "the URL has a line break in it",
+        "page": "a web address is no Apprise URL: write jsons://… for the same address, and each message is posted "
+        "there as JSON; or see https://appriseit.com/services/",
+        "slack": f"Slack {MALFORMED}/slack/",
     }
 
 
@@ -516,7 +520,7 @@ async def test_mail_has_the_subject_word_for_word_and_both_forms():
         plain, page = letter.get_body(("plain",)), letter.get_body(("html",))
         assert plain is not None
         assert page is not None
-        assert "in HTML & more" in plain.get_content()
+        assert plain.get_content().strip() == "text"
         assert "in <b>HTML</b> &amp; more" in page.get_content()
 
 

@@ -56,7 +56,7 @@ async def test_a_good_configuration_is_taken_without_polling_again_and_ends_what
     assert len(vendor.requests) == 2
     code, err = await ended(process)
     assert (code, err.count("the configuration was reloaded")) == (0, 1)
-    assert "render-farm: credits resolved (critical)" in err
+    assert "render-farm: credits reconfigured (critical)" in err
     assert "Traceback" not in err
 
 

@@ -239,12 +239,17 @@ def test_the_author_is_whoever_is_behind_sudo(desk, command, monkeypatch):
     assert "until resolved or worse, by carla: I look at it" in command("status")[1]
 
 
+def test_the_command_that_a_message_tells_needs_no_reason(command):
+    code, out, _ = command("silence", "a", "--for", "4h")
+    assert (code, "up to warning" in out) == (0, True)
+    assert [row["reason"] for row in json.loads(command("silences", "--format", "json")[1])] == ["no reason given"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         ("a", "--reason", "x"),
         ("a", "--for", "2h", "--until-resolved", "--reason", "x"),
-        ("a", "--for", "2h"),
         ("a", "--for", "2h", "--reason", " "),
         ("a", "--until-resolved", "--reason", "x"),
         ("nobody", "--for", "2h", "--reason", "x"),

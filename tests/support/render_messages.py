@@ -1,17 +1,23 @@
 """Writes `docs/messages.md`: every message of every kind, once.  Run it after a change of words; a test compares."""
 
+import json
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import inf
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+import requests
 from figures import changed, flat
 
-from monitor.message import render, render_digest, render_group, test_message
+from monitor.channels.letters import wrap
+from monitor.message import render, render_digest, render_group, render_top_ups, test_message
 from monitor.model import (
     Digest,
     DigestLine,
@@ -23,10 +29,12 @@ from monitor.model import (
     Rule,
     Severity,
     Subject,
+    TopUp,
 )
 
 AT = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
+BILLING = {"studio": "https://platform.stability.ai/account/credits"}
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OPENED, ESCALATED, EASED = Reason.OPENED, Reason.ESCALATED, Reason.EASED
 RESOLVED, REMINDER = Reason.RESOLVED, Reason.REMINDER
@@ -216,11 +224,33 @@ CALM = replace(
     DIGEST, weekly=True, since=AT - 7 * DAY, organizations=DIGEST.organizations[1:2], incidents=(), lost={}, waiting={}
 )
 
+TOP_UPS = (
+    TopUp("render-farm", "studio", Decimal(5000), Decimal("6169.94268"), AT),
+    TopUp("web-shop", "studio", Decimal(2000), Decimal(4120), AT - 20 * timedelta(seconds=1)),
+)
+
+PICTURES = """\
+![Mail, 800 pixels wide](pictures/mail-800-light.png)
+
+On a telephone, 320 pixels wide, and in the dark:
+
+![Mail, 320 pixels wide](pictures/mail-320-light.png)
+![Mail, 320 pixels wide, dark](pictures/mail-320-dark.png)
+
+The pictures were made of [the HTML](pictures/mail.html), which a test compares, with Chromium.\
+"""
+
 INTRODUCTION = """\
 # Messages
 
-Everything credit-monitor says, once, written by `python tests/render_messages.py` and compared by a test. The line in
-bold is the subject; the plain text follows. Mail shows the same as HTML, and chats that know Markdown get Markdown.
+Everything credit-monitor says, once, written by `python tests/support/render_messages.py` and compared by a test. The
+line in bold is the subject; the plain text follows. Mail shows the same as HTML, and chats that know Markdown get
+Markdown: see [As it arrives](#as-it-arrives).
+
+- A mailbox sorts and gathers by subject, so that of a mail is another: state, organization, and what it is about. A
+  reminder differs from what it reminds of in its first word alone. All mail of an incident answers the first one.
+- "What to do" is one sentence for each kind. The page where credits are bought is `accounts.X.top_up_url`, Stability's
+  billing page unless you say otherwise. The command below the figures silences it for four hours.
 
 - Figures are those by which it was decided. The subject shortens credits to two decimals, away from the level (199.999
   is never shown as 200); the body is exact.
@@ -254,7 +284,7 @@ def group() -> Message:
     resolved = replace(resolved, facts=replace(resolved.facts, name="web-shop", vendor_id="org-77", title=None))
     spent = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.SPEND)
     key = next(notification for notification in NOTIFICATIONS if notification.rule is Rule.CREDENTIAL)
-    return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN)
+    return render_group([resolved, spent, NOTIFICATIONS[1], key], timezone=BERLIN, top_up_urls=BILLING)
 
 
 def late() -> Message:
@@ -267,13 +297,15 @@ def late() -> Message:
         replace(one, facts=replace(one.facts, at=resolved.facts.at - ago))
         for one, ago in ((opened, timedelta(hours=2)), (escalated, timedelta(minutes=40)))
     ]
-    return render_group([resolved], timezone=BERLIN, folded={resolved.id: folded})
+    return render_group([resolved], timezone=BERLIN, top_up_urls=BILLING, folded={resolved.id: folded})
 
 
 def shown(title: str, message: Message, *, form: str = "text") -> Iterator[str]:
     """One message as it stands in the document; four backticks, because Markdown has three of its own."""
     yield f"### {title}"
     yield f"**{message.subject}**"
+    if message.mail_subject and form == "text":
+        yield f"In a mailbox: {message.mail_subject}"
     yield f"````{'' if form == 'markdown' else form}\n{getattr(message, form).rstrip()}\n````"
 
 
@@ -285,20 +317,58 @@ def parts() -> Iterator[str]:
         if said.rule is not rule:
             rule = said.rule
             yield f"## Rule `{rule.value}`"
-        yield from shown(sample[0], render(said, timezone=BERLIN))
+        yield from shown(sample[0], render(said, timezone=BERLIN, top_up_urls=BILLING))
     yield "## Several at once"
     yield "What comes due for one channel within a short time is one message: the worst first, what is over last."
     yield from shown("Four notifications", group())
     yield "What was not delivered before is told with the next message of its incident."
     yield from shown("One that tells two more", late())
+    yield "## Top-ups"
+    yield "For channels with `top_ups = true`, while nothing of the organization is open."
+    yield from shown("One", render_top_ups(TOP_UPS[:1], timezone=BERLIN))
+    yield from shown("Several at once", render_top_ups(TOP_UPS, timezone=BERLIN))
     yield "## Summaries"
     yield from shown("Daily", render_digest(DIGEST, timezone=BERLIN))
     yield from shown("Weekly, and all is well", render_digest(CALM, timezone=BERLIN))
     yield "## Test"
     yield from shown("`credit-monitor notify ops`", test_message("ops", at=AT, timezone=BERLIN))
-    yield "## The other forms"
-    yield from shown("Markdown", render(NOTIFICATIONS[0], timezone=BERLIN), form="markdown")
-    yield from shown("HTML", render(NOTIFICATIONS[0], timezone=BERLIN), form="html")
+    message = pictured()
+    yield "## As it arrives"
+    yield "One alert, as a mail program, a mail program without HTML, Slack, and a chat that knows Markdown have it."
+    yield "### In mail"
+    yield PICTURES
+    yield "### In mail without HTML, 72 columns wide"
+    yield f"````text\n{wrap(message.text).rstrip()}\n````"
+    yield "### In Slack"
+    yield f"````text\n{in_slack(message)}\n````"
+    yield from shown("In Markdown", message, form="markdown")
+
+
+def pictured() -> Message:
+    """The alert of which there are pictures."""
+    return render(NOTIFICATIONS[1], timezone=BERLIN, top_up_urls=BILLING)
+
+
+def in_slack(message: Message) -> str:
+    """What Apprise's plug-in posts: title and text of the attachment."""
+    from monitor.channels import progress, service  # noqa: PLC0415 -- Apprise takes half a second to load
+
+    posted: list[bytes] = []
+
+    def answer(_session: Any, request: Any, **_: Any) -> requests.Response:
+        posted.append(request.body)
+        response = requests.Response()
+        response.status_code, response._content = 200, b"ok"
+        return response
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the plug-ins use
+        service.load()
+    with patch.object(requests.Session, "send", answer):
+        content = progress._content(progress.Outgoing(1, message, CRITICAL))
+        service.send("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", content, seconds=5)
+    (attachment,) = json.loads(posted[0])["attachments"]
+    return f"{attachment['title']}\n\n{attachment['text'].rstrip()}"
 
 
 def document() -> str:
@@ -306,5 +376,8 @@ def document() -> str:
     return "\n\n".join(parts()) + "\n"
 
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 if __name__ == "__main__":
-    Path(sys.argv[1] if sys.argv[1:] else Path(__file__).parents[2] / "docs" / "messages.md").write_text(document())
+    Path(sys.argv[1] if sys.argv[1:] else DOCS / "messages.md").write_text(document())
+    (DOCS / "pictures" / "mail.html").write_text(pictured().html)

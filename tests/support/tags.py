@@ -9,6 +9,23 @@ def vars_of(told: Message) -> tuple[str, str, str, str]:
     return told.subject, told.text, told.markdown, told.html
 
 
+TAGS = {
+    "html",
+    "head",
+    "meta",
+    "style",
+    "body",
+    "div",
+    "p",
+    "table",
+    "tr",
+    "td",
+    "b",
+}  # and, where there is a link, "a"
+
+ATTRIBUTES = {"class", "style", "lang", "charset", "name", "content", "role", "data-label"}
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

@@ -18,11 +18,14 @@ from zoneinfo import ZoneInfo
 import psycopg
 import sqlalchemy as sa
 
-from monitor.message import render, render_group
+from monitor.config.schema import BILLING_PAGE
+from monitor.message import render_group
 from monitor.model import Message, Notification, Reason, Rule, Severity, Subject
-from monitor.store.engines import open_writer, transaction
+from monitor.store import migrate
+from monitor.store.engines import transaction
 from monitor.store.facts import load_facts
 from monitor.store.tables import deliveries, incidents, notifications
+from monitor.store.writer import Store
 
 OLD: Final = Path(__file__).parents[1] / "fixtures" / "0.1.0"
 CONFIG: Final = (OLD / "config.toml").read_text(encoding="utf-8")
@@ -88,9 +91,9 @@ def _message(members: list[dict[str, Any]]) -> Message:
     zone = ZoneInfo("UTC")
     if members[0]["reason"] == Reason.DIGEST.value:
         return Message(*json.loads(members[0]["facts"]))
-    if len(members) == 1:
-        return render(_notification(members[0]), timezone=zone)
-    return render_group([_notification(row) for row in members], timezone=zone)
+    said = [_notification(row) for row in members]
+    pages = dict.fromkeys((one.facts.account for one in said), BILLING_PAGE)
+    return render_group(said, timezone=zone, top_up_urls=pages)
 
 
 def _notification(row: dict[str, Any]) -> Notification:
@@ -126,7 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/monitor.db"
         load(url)
-        engine = open_writer(url)
+        migrate.upgrade(engine := Store(url).engine)
         text = json.dumps(words(engine), ensure_ascii=False, indent=0)
         engine.dispose()
     (OLD / "words.json").write_text(text + "\n", encoding="utf-8")

@@ -178,7 +178,9 @@ def test_a_valid_configuration_is_called_valid(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "c.toml").write_text('accounts.a = { api_key_file = "key", organizations = "all" }')
-    process = credit_monitor(tmp_path, "validate", "--config", "c.toml", CREDIT_MONITOR_CHANNELS__X__URL="json://host/")
+    process = credit_monitor(
+        tmp_path, "validate", "--config", "c.toml", CREDIT_MONITOR_CHANNELS__X__URL="jsons://host/"
+    )
     assert (process.returncode, process.stdout, process.stderr) == (0, "c.toml: valid (1 account, 1 channel)\n", "")
 
 

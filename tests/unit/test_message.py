@@ -9,7 +9,7 @@ import pytest
 from figures import changed, flat
 from hypothesis import given
 from hypothesis import strategies as st
-from tags import Tags, vars_of
+from tags import TAGS, Tags, vars_of
 
 from monitor import message
 from monitor.message import format_change, format_credits, format_duration, format_instant, render
@@ -126,6 +126,8 @@ def test_an_alert_reads_like_this():
     assert said(timezone=BERLIN).text == (
         "The balance of render-farm is 148.2 credits, below 200.\n"
         "\n"
+        "What to do: buy credits, or work that needs them will fail.\n"
+        "\n"
         "Organization: render-farm (Acme Render, org-123456)\n"
         "Account: studio\n"
         "Balance: 148.2 credits\n"
@@ -134,6 +136,7 @@ def test_an_alert_reads_like_this():
         "Over 24 hours: -1,751.8 credits\n"
         "Last top-up: +1,000 credits, 2026-11-21 23:20 UTC (2026-11-22 00:20 Europe/Berlin)\n"
         "Time: 2026-11-24 23:20 UTC (2026-11-25 00:20 Europe/Berlin)\n"
+        "To silence it: credit-monitor silence render-farm --for 4h\n"
         "\n"
         "credit-monitor, notification 0192f3a4-7c1e (the same id twice is the same message twice)\n"
     )
@@ -230,6 +233,72 @@ def test_a_test_message_to_an_on_call_service_says_that_it_ends_at_once():
     assert "It opens an incident of its own, which is resolved at once." in told.text
 
 
+# --- what to do -------------------------------------------------------------------------------------------------------
+
+BAD = (OPENED, ESCALATED, REMINDER, EASED)
+PAGE = "https://vendor.example.com/billing?org=1&tab=2"
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("reason", BAD)
+def test_every_kind_of_alert_says_what_to_do_and_how_to_silence_it(rule, reason):
+    told = said(KEY if rule in (Rule.CREDENTIAL, Rule.OUTAGE) else FACTS, rule=rule, reason=reason)
+    name = "studio" if rule in (Rule.CREDENTIAL, Rule.OUTAGE) else "render-farm"
+    more = " --rule credential" if rule is Rule.CREDENTIAL else ""
+    for form in (told.text, told.markdown, told.html):
+        assert form.count("What to do: ") == 1
+        assert f"credit-monitor silence {name} --for 4h{more}" in form
+
+
+@pytest.mark.parametrize("facts", [FACTS, CLOSED])
+def test_what_is_over_asks_for_nothing(facts):
+    told = render(notification(facts, reason=RESOLVED), timezone=ZULU, top_up_urls={"studio": PAGE})
+    assert not re.search("What to do|silence|billing", "".join(vars_of(told)))
+
+
+def test_what_concerns_every_account_has_no_name_to_silence():
+    everything = flat(name="every account", account="every account", at=AT)
+    alert = Notification("1", 7, Subject.MONITOR, Rule.OUTAGE, OPENED, WARNING, everything)
+    assert "silence" not in render(alert, timezone=ZULU).text
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("two words", "credit-monitor silence 'two words' --for 4h"),
+        ("-x; rm", "credit-monitor silence --for 4h -- '-x; rm'"),
+        ("a`b", None),  # it is written otherwise here, and the command would not find it
+    ],
+)
+def test_the_command_can_be_pasted(name, command):
+    told = said(changed(FACTS, name=name)).text
+    assert f"To silence it: {command}" in told if command else "To silence it" not in told
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+def test_where_credits_are_bought_stands_where_buying_helps(rule):
+    told = render(notification(FACTS, rule=rule), timezone=ZULU, top_up_urls={"studio": PAGE})
+    helps = rule in (Rule.CREDITS, Rule.RUNWAY, Rule.SPEND)
+    assert (f"\nBuy credits: {PAGE}\n" in told.text) is helps
+    assert (f"\nBuy credits: {PAGE}\n" in told.markdown) is helps
+    assert (f'<a href="{PAGE.replace("&", "&amp;")}"' in told.html) is helps
+    assert ("vendor.example.com" in told.text) is helps
+
+
+# --- the subject of a mail --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+def test_the_subject_of_a_mail_begins_with_state_and_name_and_a_reminder_changes_its_first_word_alone(rule):
+    later = changed(FACTS, credits=Decimal(12), taken_at=AT + HOUR, at=AT + 5 * HOUR, spent=Decimal(7))
+    opened, reminder = said(FACTS, rule=rule).mail_subject, said(later, rule=rule, reason=REMINDER).mail_subject
+    whose = "account studio" if rule in (Rule.CREDENTIAL, Rule.OUTAGE) else "render-farm"
+    assert opened.startswith(f"CRITICAL: {whose}: ")
+    assert reminder == f"STILL-{opened}"
+    assert said(FACTS, rule=rule, reason=RESOLVED).mail_subject.startswith(f"RESOLVED: {whose}: ")
+    assert said(CLOSED, rule=rule, reason=RESOLVED).mail_subject.startswith(f"CLOSED: {whose}: ")
+
+
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +377,7 @@ def test_no_name_breaks_out_of_any_form(name, title, cause, rule):
     assert len(told.subject) < 250
     tags = Tags()
     tags.feed(told.html)
-    assert tags.seen <= {"div", "p", "table", "tr", "td", "span", "b"}
+    assert tags.seen <= TAGS
     for form in (told.subject, told.text, told.markdown):
         assert "<" not in form
         assert not re.search(r"(?<!\w)@\w", form)
