@@ -7,9 +7,9 @@ are killed with us.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -26,7 +26,7 @@ from monitor.store import channels as stored_channels
 from monitor.store import deliveries
 from monitor.store.channels import ChannelState
 from monitor.store.outbox import GATHERING
-from monitor.store.writer import Store, Transaction
+from monitor.store.writer import Store, Transaction, Trouble
 
 BATCH: Final = 20  # messages that one child sends
 SLOW: Final = 5.0  # seconds: a channel whose last message took longer, or failed, waits for room behind the others
@@ -34,6 +34,8 @@ KEPT_FREE: Final = (
     12  # of `channels.CHILDREN`, at most: kept for those others, where there are too many for all to start
 )
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
+RETRY_UNWRITTEN: Final = 60.0  # seconds until a message is tried again whose failure cannot be written
+DRAIN_TIMEOUT: Final = 30.0  # seconds for writing what became of the messages of a `check`
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
 
@@ -47,6 +49,43 @@ class Sending:
     urgency: int
     began: float  # on the event loop's clock
     overtaken: asyncio.Event = field(default_factory=asyncio.Event)  # something worse waits for the channel
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was sent, and its outcome, which the database has not taken yet."""
+
+    group: list[Delivery]
+    attempt: Attempt
+    at: datetime
+    since: float  # by `time.monotonic`
+
+
+@dataclass(slots=True)
+class Unwritten:
+    """Outcomes that could not be written, by channel; what was delivered is not sent again while they are known."""
+
+    of: dict[str, list[Sent]] = field(default_factory=dict)
+    cause: str = ""
+
+    @property
+    def ids(self) -> set[int]:
+        """The deliveries they are about."""
+        return {delivery.id for sent in self.of.values() for one in sent for delivery in one.group}
+
+    def told(self, channel: str) -> set[str]:
+        """The notifications that a channel has taken, without a word of it in the database."""
+        taken = [one for one in self.of.get(channel, ()) if one.attempt.error is None]
+        return {key for one in taken for delivery in one.group for key in _keys(delivery)}
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Return what cannot be written, since when, and why; None where nothing waits."""
+        waiting = [one for sent in self.of.values() for one in sent]
+        if not waiting:
+            return None
+        what = f"what became of {len(waiting)} message{'s' * (len(waiting) != 1)} ({', '.join(sorted(self.of))})"
+        return Trouble(self.cause, min(one.since for one in waiting), what)
 
 
 class Deliverer:
@@ -64,11 +103,13 @@ class Deliverer:
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
         template: channels.Template | None = None,
+        unwritten: Unwritten | None = None,
     ) -> None:
         """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
-        is open and was given up meanwhile.  A `template` that is given is its giver's to close.
+        is open and was given up meanwhile.  A `template` that is given is its giver's to close; `unwritten` outlives
+        this deliverer.
         """
         self._until = until
         self._store = store
@@ -83,6 +124,7 @@ class Deliverer:
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
         self._template = template or channels.Template()
         self._owns_template = template is None
+        self._unwritten = Unwritten() if unwritten is None else unwritten
         self._slow: set[str] = set()  # channels
         self._crowded = False  # something is due, and there is no room to send it
         self._woken = asyncio.Event()
@@ -122,17 +164,26 @@ class Deliverer:
                 await self._start_due()
         finally:
             await self._stop()
+        until = time.monotonic() + DRAIN_TIMEOUT
+        while self._unwritten.of and time.monotonic() < until:
+            await asyncio.sleep(LONGEST_WAIT)
+            await self._write_outcomes()
+        if trouble := self._unwritten.trouble:
+            log.error("%s cannot be written, and may be sent again: %s", trouble.what, trouble.cause)
 
     @property
     def is_sending(self) -> bool:
-        """Whether something is under way."""
-        return bool(self._busy)
+        """Whether something is under way, or its outcome is still to be written."""
+        return bool(self._busy or self._unwritten.of)
 
     async def finish(self, *, timeout: float) -> None:  # noqa: ASYNC109 -- what is left is not cancelled here
         """Begin nothing more, and give what is being sent so many seconds."""
         self._finishing = True
         if self._busy:
             await asyncio.wait(list(self._busy.values()), timeout=timeout)
+        elif self._unwritten.of:
+            await asyncio.sleep(min(timeout, LONGEST_WAIT))
+            await self._write_outcomes()
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
@@ -140,6 +191,7 @@ class Deliverer:
         """Start sending on every channel that has something due and is not busy, as far as there is room."""
         if self._finishing:
             return
+        await self._write_outcomes()
         try:
             due, states = await self._look()
         except DatabaseError as error:
@@ -183,7 +235,8 @@ class Deliverer:
         return await self._store.write(self._read, fenced=False)
 
     def _read(self, tx: Transaction) -> tuple[dict[str, int], dict[str, ChannelState]]:
-        return deliveries.due_channels(tx, self._clock(), ahead=self._ahead()), stored_channels.load(tx)
+        due = deliveries.due_channels(tx, self._clock(), ahead=self._ahead(), without=self._unwritten.ids)
+        return due, stored_channels.load(tx)
 
     def _ahead(self) -> timedelta:
         """How much earlier than it would be what is new is due: nothing more will come while nothing polls."""
@@ -244,6 +297,8 @@ class Deliverer:
                 group = groups.pop(0)
                 outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
                 if outcome is None:
+                    if channel in self._unwritten.of:  # else all that was claimed might be sent again
+                        break
                     continue
                 more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
                 if outcome.handed_over:
@@ -277,12 +332,17 @@ class Deliverer:
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now, ahead = self._clock(), self._ahead()
         try:
-            return await self._store.write(lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead))
+            without = self._unwritten.ids
+            groups = await self._store.write(
+                lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, without=without)
+            )
         except LeaseLost:
             return []
         except DatabaseError as error:
             log.warning("%s: the outbox cannot be read: %s", channel, error)
             return []
+        told = self._unwritten.told(channel)
+        return [[_without_told(delivery, told) for delivery in group] for group in groups]
 
     def _outgoing(self, group: list[Delivery]) -> channels.Outgoing:
         """One message for what came due together."""
@@ -298,32 +358,64 @@ class Deliverer:
         )
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
-        """Keep the outcome, however long the database is away: what is not marked would be sent again.
+        """Keep the outcome; None when it could not be written yet, or another daemon leads and says it."""
+        sent = Sent(group, attempt, self._clock(), time.monotonic())
+        try:
+            return await self._write_outcome(sent, remaining)
+        except LeaseLost:
+            return None
+        except DatabaseError as error:
+            self._put_off(sent, error)
+            return None
 
-        None when another daemon leads, and it is for that one to say.
-        """
-        at = self._clock()  # one instant for all: what failed together comes due together
+    async def _write_outcome(self, sent: Sent, remaining: Sequence[Delivery] = ()) -> Outcome:
+        group, attempt = sent.group, sent.attempt
 
         def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining)
+            return fallback.keep_outcome(tx, self._settings, group, attempt, at=sent.at, remaining=remaining)
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
-        fenced = attempt.error is not None
-        while True:
-            try:
-                # Shielded: a delivery that is cancelled now has gone out all the same.
-                outcome = await asyncio.shield(self._store.write(keep, fenced=fenced))
-            except LeaseLost:
-                return None
-            except DatabaseError:
-                await asyncio.sleep(1)
-                continue
-            for state in outcome.states:
-                self._counters.attempted(group[0].channel, _outcome(state))
-            self._log(group, attempt, outcome)
-            if outcome.came_up:
-                await self._tell_again(group[0].channel)
-            return outcome
+        # Shielded: a delivery that is cancelled now has gone out all the same.
+        outcome = await asyncio.shield(self._store.write(keep, fenced=attempt.error is not None))
+        for state in outcome.states:
+            self._counters.attempted(group[0].channel, _outcome(state))
+        self._log(group, attempt, outcome)
+        if outcome.came_up:
+            await self._tell_again(group[0].channel)
+        return outcome
+
+    def _put_off(self, sent: Sent, error: DatabaseError) -> None:
+        """Keep an outcome until it can be written: what waits behind it on the channel is sent meanwhile."""
+        channel = sent.group[0].channel
+        if channel not in self._unwritten.of:
+            what = "was delivered" if sent.attempt.error is None else "was not delivered"
+            words = "%s: %s %s, and that cannot be written; tried again until it can: %s"
+            log.error(words, channel, _named(*sent.group), what, error, extra=_fields(sent.group[0]))
+        self._unwritten.cause = str(error)
+        self._unwritten.of.setdefault(channel, []).append(sent)
+
+    async def _write_outcomes(self) -> None:
+        """Write the outcomes that could not be written before, of each channel until one fails again."""
+        for channel in [name for name in self._unwritten.of if name in self._settings.channels]:
+            waiting = self._unwritten.of[channel]
+            while waiting:
+                sent = waiting[0]
+                try:
+                    await self._write_outcome(sent)
+                except LeaseLost:
+                    waiting.remove(sent)
+                    continue
+                except DatabaseError as error:
+                    self._unwritten.cause = str(error)
+                    waiting.remove(sent)
+                    is_old = time.monotonic() - sent.since >= RETRY_UNWRITTEN
+                    if sent.attempt.error is None or not is_old:
+                        waiting.append(sent)  # behind the others: it alone may be at fault
+                    break
+                waiting.remove(sent)
+            if not waiting:
+                del self._unwritten.of[channel]
+                log.warning("%s: what became of its messages is written", channel, extra={"channel": channel})
 
     async def _tell_again(self, channel: str) -> None:
         """Tell a channel that was down of what is open, and was given up meanwhile."""
@@ -361,6 +453,19 @@ class Deliverer:
 
 async def _next(attempts: AsyncGenerator[Attempt, None]) -> Attempt | None:
     return await anext(attempts, None)
+
+
+def _keys(delivery: Delivery) -> list[str]:
+    """The notifications that a delivery tells."""
+    own = [delivery.said.id] if isinstance(delivery.said, Notification) else []
+    return [*own, *(older.id for older in delivery.folded)]
+
+
+def _without_told(delivery: Delivery, told: set[str]) -> Delivery:
+    """Leave out what was folded into a delivery and has been told."""
+    if not told.intersection(_keys(delivery)):
+        return delivery
+    return replace(delivery, folded=tuple(older for older in delivery.folded if older.id not in told))
 
 
 def _log_down(channel: str, outcome: Outcome) -> None:
