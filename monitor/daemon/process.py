@@ -144,6 +144,8 @@ class Daemon:
                 pass
             if state.carried_over:
                 log.error("%d result(s) could not be recorded, and end with this process", len(state.carried_over))
+            if trouble := state.unwritten.trouble:
+                log.error("%s could not be written, and may be sent again by the next", trouble.what)
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
             mistakes = verifying.result() if verifying.done() and not verifying.cancelled() else []

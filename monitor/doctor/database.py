@@ -60,7 +60,10 @@ def _look(settings: Settings) -> Iterator[Finding]:
                 if runs:
                     yield from _recorded(engine, settings, datetime.now(UTC))
     except DatabaseError as error:
-        yield problem("database", str(error), "see that it is there and that this user may use it")
+        found, _, todo = str(error).rpartition("; ")  # what is wrong; what helps, where the error knows it
+        yield problem(
+            "database", found or todo, todo if found else "see that it is there and that this user may use it"
+        )
     finally:
         engine.dispose()
 

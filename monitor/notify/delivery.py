@@ -35,6 +35,7 @@ KEPT_FREE: Final = (
 )
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
 RETRY_UNWRITTEN: Final = 60.0  # seconds until a message is tried again whose failure cannot be written
+LAST_TIMEOUT: Final = 2.0  # seconds for writing them when the deliverer ends
 DRAIN_TIMEOUT: Final = 30.0  # seconds for writing what became of the messages of a `check`
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
@@ -125,6 +126,8 @@ class Deliverer:
         self._template = template or channels.Template()
         self._owns_template = template is None
         self._unwritten = Unwritten() if unwritten is None else unwritten
+        for name in self._unwritten.of.keys() - urls.keys():  # given up: the channel has left the configuration
+            del self._unwritten.of[name]
         self._slow: set[str] = set()  # channels
         self._crowded = False  # something is due, and there is no room to send it
         self._woken = asyncio.Event()
@@ -173,17 +176,14 @@ class Deliverer:
 
     @property
     def is_sending(self) -> bool:
-        """Whether something is under way, or its outcome is still to be written."""
-        return bool(self._busy or self._unwritten.of)
+        """Whether something is under way."""
+        return bool(self._busy)
 
     async def finish(self, *, timeout: float) -> None:  # noqa: ASYNC109 -- what is left is not cancelled here
         """Begin nothing more, and give what is being sent so many seconds."""
         self._finishing = True
         if self._busy:
             await asyncio.wait(list(self._busy.values()), timeout=timeout)
-        elif self._unwritten.of:
-            await asyncio.sleep(min(timeout, LONGEST_WAIT))
-            await self._write_outcomes()
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
@@ -271,6 +271,9 @@ class Deliverer:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TIMEOUT):
+                await self._write_outcomes()
         if self._owns_template:
             await self._template.aclose()
 
@@ -396,7 +399,7 @@ class Deliverer:
 
     async def _write_outcomes(self) -> None:
         """Write the outcomes that could not be written before, of each channel until one fails again."""
-        for channel in [name for name in self._unwritten.of if name in self._settings.channels]:
+        for channel in list(self._unwritten.of):
             waiting = self._unwritten.of[channel]
             while waiting:
                 sent = waiting[0]

@@ -475,6 +475,25 @@ async def test_a_delivery_deleted_by_hand_blocks_nothing_and_marks_no_other(post
     assert [title.split(":")[0] for title in post.titles("ops")] == ["WARNING", "CRITICAL"]
 
 
+async def test_what_cannot_be_written_outlives_a_reload_and_is_not_doubled_by_it(post):
+    await post.story.restart(OWN)
+    post.story.write(refuse_attempts)
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: len(post.titles("ops")) == 1)
+    unwritten = post.story.parts.deliverer._unwritten
+    await until(lambda: unwritten.of)
+    await stopped(running)
+    await post.story.restart(OWN)
+    post.story.parts.deliverer._unwritten = unwritten
+    running = post.run()
+    await asyncio.sleep(2.5)  # more than two looks
+    post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
+    await until(lambda: post.states("ops") == ["delivered"])
+    await stopped(running)
+    assert len(post.titles("ops")) == 1
+
+
 async def test_a_failure_that_cannot_be_written_is_tried_again(post, monkeypatch):
     monkeypatch.setattr(delivery, "RETRY_UNWRITTEN", 0.5)
     await post.story.restart(OWN)

@@ -107,6 +107,17 @@ async def test_what_keeps_the_database_from_being_written_is_named(ward: Ward, p
     assert "its encoding is LATIN1" in wrong["database"]
 
 
+async def test_another_programs_database_is_a_problem_with_its_remedy(ward: Ward, empty_sqlite_url: str) -> None:
+    opened = Store(empty_sqlite_url)
+    opened.write_now(lambda tx: tx.exec_driver_sql("CREATE TABLE accounts (id INTEGER, email TEXT)"))
+    opened.close()
+    ward.url = empty_sqlite_url
+    finding = of(await ward.examine(), "database")
+    assert finding.state is State.PROBLEM
+    assert "belongs to another program, it seems" in finding.found
+    assert finding.todo == "choose another file in database.url"
+
+
 async def test_what_waits_and_was_never_tried_is_a_problem(ward: Ward) -> None:
     before = datetime.now(UTC) - timedelta(hours=1)
     opened = Store(ward.url)
