@@ -107,11 +107,11 @@ async def test_what_keeps_the_database_from_being_written_is_named(ward: Ward, p
     assert "its encoding is LATIN1" in wrong["database"]
 
 
-async def test_another_programs_database_is_a_problem_with_its_remedy(ward: Ward, empty_sqlite_url: str) -> None:
-    opened = Store(empty_sqlite_url)
+async def test_another_programs_database_is_a_problem_with_its_remedy(ward: Ward, tmp_path: Path) -> None:
+    ward.url = f"sqlite:///{tmp_path}/another.db"
+    opened = Store(ward.url)
     opened.write_now(lambda tx: tx.exec_driver_sql("CREATE TABLE accounts (id INTEGER, email TEXT)"))
     opened.close()
-    ward.url = empty_sqlite_url
     finding = of(await ward.examine(), "database")
     assert finding.state is State.PROBLEM
     assert "belongs to another program, it seems" in finding.found
