@@ -108,21 +108,34 @@ def open_parts(
         if notifications:
             deliverer.wake(is_new=True)
 
-    def displace_rows(
-        tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
-    ) -> list[Notification]:
-        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved)
-
     batch = Batch(
         opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake, counters=counters
     )
     rows = opened.write_now(accounts.account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
     polls = _pollers(
-        rows, providers, assignment, store=opened, batch=batch, clock=clock, counters=counters, displace=displace_rows
+        rows,
+        providers,
+        assignment,
+        store=opened,
+        batch=batch,
+        clock=clock,
+        counters=counters,
+        displace=_displace(settings, forecasts, clock),
     )
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
+
+
+def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock) -> Displace:
+    """Return what ends incidents of organizations that are watched no more, or by another account."""
+
+    def displace_rows(
+        tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
+    ) -> list[Notification]:
+        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved)
+
+    return displace_rows
 
 
 def _pollers(
