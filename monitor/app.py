@@ -112,17 +112,7 @@ def open_parts(
         opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake, counters=counters
     )
     rows = opened.write_now(accounts.account_rows)
-    assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
-    polls = _pollers(
-        rows,
-        providers,
-        assignment,
-        store=opened,
-        batch=batch,
-        clock=clock,
-        counters=counters,
-        displace=_displace(settings, forecasts, clock),
-    )
+    polls = _pollers(settings, rows, providers, forecasts, store=opened, batch=batch, clock=clock, counters=counters)
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
 
@@ -139,18 +129,20 @@ def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock) -> Dis
 
 
 def _pollers(
+    settings: Settings,
     rows: Sequence[accounts.AccountRow],
     providers: Mapping[str, Provider],
-    assignment: Assignment,
+    forecasts: ForecastCache,
     *,
     store: Store,
     batch: Batch,
     clock: Clock,
     counters: Counters,
-    displace: Displace,
 ) -> tuple[Poller, ...]:
     """Return a poller for each account that has a provider."""
+    assignment = Assignment(settings, store.write_now(organizations.organization_rows))
     balances = store.write_now(organizations.balances)
+    displace_rows = _displace(settings, forecasts, clock)
     return tuple(
         Poller(
             row,
@@ -161,7 +153,7 @@ def _pollers(
             clock=clock,
             balances=balances,
             counters=counters,
-            displace=displace,
+            displace=displace_rows,
         )
         for row in rows
         if row.name in providers
