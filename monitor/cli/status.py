@@ -46,9 +46,10 @@ def status(config_file: Path | None, style: str) -> None:
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
         for one in organizations
     ]
+    for line in _unrecorded(settings, recorded_at, daemons, now):
+        click.echo(line, err=style != "table")
     print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
     for line in (
-        *_unrecorded(settings, recorded_at, daemons, now),
         *_accounts(accounts),
         *_flapping(organizations),
         *map(_is_down, down),
