@@ -25,14 +25,14 @@ def validate(config_file: Path | None) -> None:
     """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
     import asyncio  # noqa: PLC0415
 
-    from monitor.config.checks import deaf_fallbacks, mistakes_in, require_accounts  # noqa: PLC0415
+    from monitor.config.checks import deaf_fallbacks, mistakes_in, on_call_overrides, require_accounts  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
 
     settings = load(config_file)
     require_accounts(settings)
     if not settings.channels:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
-    for warning in deaf_fallbacks(settings):
+    for warning in (*deaf_fallbacks(settings), *on_call_overrides(settings)):
         click.echo(f"warning: {warning}", err=True)
     if mistakes := asyncio.run(mistakes_in(settings)):
         raise ConfigError(mistakes)

@@ -215,6 +215,9 @@ def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime) -
                 f"{channel}: {queue.untried} waiting since {since}, no attempt recorded: no daemon runs, or it cannot "
                 "write what becomes of a message (its log says so)"
             )
+        for target in queue.missing:
+            kind = "refused for good" if target.refused else "not reached"
+            yield f"{channel}: {target.name} is {kind}, others have it: {target.error}"
         if queue.folded:
             yield f"{channel}: {queue.folded} older told with what waits"
         if queue.given_up:

@@ -10,6 +10,7 @@ import math
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,7 +31,7 @@ from monitor.daemon.watchdog import Watchdog
 from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Snapshot
-from monitor.store import leader_lock, migrate, snapshots
+from monitor.store import installation, leader_lock, migrate, snapshots
 from monitor.store.writer import Store
 from monitor.web import serving
 
@@ -39,6 +40,7 @@ STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could no
 STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
 TURN_EVERY: Final = 1.0  # seconds
 PROBE_EVERY: Final = 2.0  # seconds
+HOSTS_NAMED: Final = 3
 DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,23 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
     if not daemon.state.can_stand_by and not lock.acquire():
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
     try:
+        _warn_of_new_host(opened)
         asyncio.run(daemon.run())
     finally:
         lock.release()
+
+
+def _warn_of_new_host(opened: Store) -> None:
+    """Log once, where the database comes from another host, what becomes of a copy of it that goes on there."""
+    name = socket.gethostname()
+    others = opened.write_now(lambda tx: installation.record_host(tx, name, at=wall_clock()))
+    if others:
+        log.warning(
+            "this database was not used on %s before, but on %s: two installations that go on with copies of one "
+            "database have one id, and would end each other's pages at on-call services (another id: docs/database.md)",
+            name,
+            ", ".join(others[:HOSTS_NAMED]),
+        )
 
 
 def allow_descriptors() -> None:
@@ -87,6 +103,7 @@ class Daemon:
             leader_lock=leader_lock.open_leader_lock(settings.database.url),
             heartbeat=Heartbeat(settings.heartbeat_url()),
             clock=wall_clock,
+            installation=opened.write_now(installation.installation_id),
         )
         self._reread = reread
         self._manager = manager
@@ -285,6 +302,7 @@ class Daemon:
         state.carried_over = []  # their organizations have other numbers there
         state.store.file.accept()
         migrate.require_current(state.store.engine)
+        state.installation = state.store.write_now(installation.installation_id)
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 

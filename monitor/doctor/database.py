@@ -57,6 +57,7 @@ def _look(settings: Settings) -> Iterator[Finding]:
             yield daemon
             if schema.state is State.OK:
                 yield from _outbox(engine, datetime.now(UTC))
+                yield from _recipients(engine)
                 if runs:
                     yield from _recorded(engine, settings, datetime.now(UTC))
     except DatabaseError as error:
@@ -95,6 +96,15 @@ def _integrity(engine: Engine, shown: str) -> Iterator[Finding]:
         yield problem("integrity", f"{shown}: is damaged: {damage}", "restore a backup, or try `sqlite3 FILE .recover`")
     else:
         yield ok("integrity", "SQLite finds no fault in the file")
+
+
+def _recipients(engine: Engine) -> Iterator[Finding]:
+    """Name those of a channel that do not get what others of it got."""
+    for queue in query.channels(engine, since=datetime.max.replace(tzinfo=UTC)):
+        for target in queue.missing:
+            state = f"{target.name} does not get what others of the channel get: {target.error}"
+            todo = "take it out of the channel's URL, or mend it on the service's side"
+            yield warning(f"channel {queue.channel}", state, todo)
 
 
 def _recorded(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:

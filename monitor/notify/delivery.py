@@ -76,7 +76,7 @@ class Unwritten:
 
     def told(self, channel: str) -> set[str]:
         """The notifications that a channel has taken, without a word of it in the database."""
-        taken = [one for one in self.of.get(channel, ()) if one.attempt.error is None]
+        taken = [one for one in self.of.get(channel, ()) if one.attempt.reached]
         return {key for one in taken for delivery in one.group for key in _keys(delivery)}
 
     @property
@@ -100,13 +100,16 @@ class Deliverer:
         *,
         clock: Callable[[], datetime],
         counters: Counters,
+        installation: str,
         until: Callable[[], float | None] = lambda: None,
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
         template: channels.Template | None = None,
         unwritten: Unwritten | None = None,
     ) -> None:
-        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
+        """`installation`: its id, for the keys of incidents at on-call services.
+
+        `until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
         is open and was given up meanwhile.  A `template` that is given is its giver's to close; `unwritten` outlives
@@ -115,6 +118,8 @@ class Deliverer:
         self._until = until
         self._store = store
         self._urls = urls
+        self._on_call = {name for name, url in urls.items() if channels.is_on_call(url)}
+        self._installation = installation
         self._settings = settings
         self._clock = clock
         self._counters = counters
@@ -129,6 +134,7 @@ class Deliverer:
         for name in self._unwritten.of.keys() - urls.keys():  # given up: the channel has left the configuration
             del self._unwritten.of[name]
         self._slow: set[str] = set()  # channels
+        self._failing_targets: dict[str, set[str]] = {}  # by channel: the keys of recipients that failed last
         self._crowded = False  # something is due, and there is no room to send it
         self._woken = asyncio.Event()
         self._is_expecting = False  # what is new will be sent in a moment
@@ -294,16 +300,30 @@ class Deliverer:
         await self._template.ready()  # first: what is claimed after that is newer, and the time of an attempt its own
         groups = await self._claim(channel)
         outgoing = [self._outgoing(group) for group in groups]
-        sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+        under_way = channels.UnderWay()
+        sending = channels.send(
+            channel,
+            self._urls[channel],
+            outgoing,
+            until=self._until,
+            template=self._template,
+            failing=self._failing_targets.get(channel, ()),
+            under_way=under_way,
+        )
         async with aclosing(sending) as attempts:
-            while groups and (attempt := await self._attempt(attempts, groups[0])):
+            while groups and (attempt := await self._attempt(attempts, groups[0], under_way)):
                 group = groups.pop(0)
+                self._remember(channel, attempt)
+                if attempt.too_long and not attempt.reached and len(group) > 1:
+                    await self._take_apart(group, attempt)
+                    more = True
+                    continue
                 outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
                 if outcome is None:
                     if channel in self._unwritten.of:  # else all that was claimed might be sent again
                         break
                     continue
-                more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
+                more |= attempt.reached or outcome.handed_over or outcome.is_overtaken
                 if outcome.handed_over:
                     self._tried.clear()
                 # What ended early ended its child, too; what waits for a channel that is back is joined.
@@ -311,10 +331,13 @@ class Deliverer:
                     break
         return more
 
-    async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:
+    async def _attempt(
+        self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery], under_way: channels.UnderWay
+    ) -> Attempt | None:
         """Wait for the outcome of the message under way, not for long while something worse waits; None: no more."""
         channel, clock = group[0].channel, asyncio.get_running_loop().time
-        urgency = max(map(deliveries.urgency, group))
+        # What some have got already holds up nothing that nobody has got.
+        urgency = max(0 if delivery.reached else deliveries.urgency(delivery) for delivery in group)
         sending = self._sending[channel] = Sending(urgency, clock())
         answer = asyncio.create_task(_next(attempts))
         overtaken = asyncio.create_task(sending.overtaken.wait())
@@ -323,7 +346,7 @@ class Deliverer:
             await asyncio.wait((answer,), timeout=max(sending.began + HURRIED - clock(), 0))
             if answer.done():
                 return answer.result()
-            return Attempt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits", unknown=True)
+            return under_way.interrupt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits")
         finally:
             self._slow.discard(channel)
             if clock() - sending.began > SLOW:
@@ -332,13 +355,30 @@ class Deliverer:
             answer.cancel()
             await asyncio.gather(answer, overtaken, return_exceptions=True)
 
-    async def _claim(self, channel: str) -> list[list[Delivery]]:
-        now, ahead = self._clock(), self._ahead()
+    def _remember(self, channel: str, attempt: Attempt) -> None:
+        """Keep which recipients failed: next time they are asked after those that did not."""
+        failing = self._failing_targets.setdefault(channel, set())
+        for target in attempt.targets:
+            (failing.discard if target.error is None else failing.add)(target.key)
+
+    async def _take_apart(self, group: list[Delivery], attempt: Attempt) -> None:
+        """Send in two what was too long in one."""
+        log.debug("%s: %s: %d notifications are taken apart", group[0].channel, attempt.error, len(group))
+        at = self._clock()
         try:
-            without = self._unwritten.ids
-            groups = await self._store.write(
-                lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, without=without)
-            )
+            await self._store.write(lambda tx: deliveries.take_apart(tx, group, at=at))
+        except (LeaseLost, DatabaseError) as error:  # it is found too long again
+            log.debug("%s: could not be taken apart: %s", group[0].channel, error)
+
+    async def _claim(self, channel: str) -> list[list[Delivery]]:
+        now, ahead, joins = self._clock(), self._ahead(), channel not in self._on_call
+        without = self._unwritten.ids
+
+        def claim(tx: Transaction) -> list[list[Delivery]]:
+            return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins, without=without)
+
+        try:
+            groups = await self._store.write(claim)
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -358,7 +398,19 @@ class Deliverer:
             message,
             max((one.severity for one in said), default=Severity.INFO),
             resolved=bool(said) and all(one.reason is Reason.RESOLVED for one in said),
+            members=len(group),
+            counted=bool(words),
+            targets=group[0].targets,
+            due=group[0].due,
+            key=self._key(group[0]),
+            ends=bool(words),
         )
+
+    def _key(self, delivery: Delivery) -> str:
+        """Return the key of what it tells, for a service that keeps one incident for each."""
+        said = delivery.said
+        what = said.incident_id if isinstance(said, Notification) else f"digest.{delivery.id}"
+        return channels.incident_key(self._installation, what)
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
         """Keep the outcome; None when it could not be written yet, or another daemon leads and says it."""
@@ -373,13 +425,16 @@ class Deliverer:
 
     async def _write_outcome(self, sent: Sent, remaining: Sequence[Delivery] = ()) -> Outcome:
         group, attempt = sent.group, sent.attempt
+        salt, on_call = channels.SALT, group[0].channel in self._on_call
 
         def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(tx, self._settings, group, attempt, at=sent.at, remaining=remaining)
+            return fallback.keep_outcome(
+                tx, self._settings, group, attempt, at=sent.at, remaining=remaining, salt=salt, on_call=on_call
+            )
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
         # Shielded: a delivery that is cancelled now has gone out all the same.
-        outcome = await asyncio.shield(self._store.write(keep, fenced=attempt.error is not None))
+        outcome = await asyncio.shield(self._store.write(keep, fenced=not attempt.reached))
         for state in outcome.states:
             self._counters.attempted(group[0].channel, _outcome(state))
         self._log(group, attempt, outcome)
@@ -391,7 +446,7 @@ class Deliverer:
         """Keep an outcome until it can be written: what waits behind it on the channel is sent meanwhile."""
         channel = sent.group[0].channel
         if channel not in self._unwritten.of:
-            what = "was delivered" if sent.attempt.error is None else "was not delivered"
+            what = "was delivered" if sent.attempt.reached else "was not delivered"
             words = "%s: %s %s, and that cannot be written; tried again until it can: %s"
             log.error(words, channel, _named(*sent.group), what, error, extra=_fields(sent.group[0]))
         self._unwritten.cause = str(error)
@@ -412,7 +467,7 @@ class Deliverer:
                     self._unwritten.cause = str(error)
                     waiting.remove(sent)
                     is_old = time.monotonic() - sent.since >= RETRY_UNWRITTEN
-                    if sent.attempt.error is None or not is_old:
+                    if sent.attempt.reached or not is_old:
                         waiting.append(sent)  # behind the others: it alone may be at fault
                     break
                 waiting.remove(sent)
@@ -434,7 +489,11 @@ class Deliverer:
         channel, error = group[0].channel, attempt.error
         for delivery, state in zip(group, outcome.states, strict=True):
             words = (channel, _named(delivery), delivery.attempts + 1, error)
-            if state is DeliveryState.DELIVERED:
+            if state is DeliveryState.DELIVERED and error is not None:
+                log.error(
+                    "%s: gave up %s for some of the channel after %d attempts: %s", *words, extra=_fields(delivery)
+                )
+            elif state is DeliveryState.DELIVERED:
                 log.info("%s: delivered %s", *words[:2], extra=_fields(delivery))
             elif state is DeliveryState.GIVEN_UP:
                 log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
@@ -447,10 +506,10 @@ class Deliverer:
             return
         if self._failing.get(channel) != error:
             self._failing[channel] = error
-            what = _named(*group)
-            log.warning(
-                "%s: %s not delivered, and tried again until it is: %s", channel, what, error, extra=_fields(group[0])
-            )
+            what = "not delivered, and tried again until it is"
+            if attempt.reached or group[0].reached:
+                what = "not delivered to all of the channel, and tried again for the rest"
+            log.warning("%s: %s %s: %s", channel, _named(*group), what, error, extra=_fields(group[0]))
         _log_down(channel, outcome)
 
 
