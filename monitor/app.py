@@ -13,11 +13,12 @@ from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError
 from monitor.model import Check, Notification
-from monitor.notify.delivery import Deliverer
-from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
+from monitor.notify.delivery import Deliverer, Unwritten
+from monitor.poll import Assignment, Batch, Displace, ForecastCache, Poller, catch_up, displace, reconcile, settle
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, installation, integrity, migrate, organizations, pages
 from monitor.store.leader_lock import LeaderLock
+from monitor.store.organizations import OrganizationRow
 from monitor.store.outbox import BETTER
 from monitor.store.pages import Page
 from monitor.store.writer import Store, Transaction
@@ -57,6 +58,8 @@ def open_database(settings: Settings) -> Store:
     for lax_mode in integrity.lax_modes(settings.database.url):
         log.warning("%s", lax_mode)
     if migrate.is_current(opened.engine):
+        for warning in migrate.warnings(opened.engine):
+            log.warning("%s", warning)
         return opened
     if settings.database.migrate == "manual":
         migrate.require_current(opened.engine)
@@ -75,12 +78,13 @@ def open_parts(
     counters: Counters | None = None,
     mended: Collection[str] = (),
     template: Template | None = None,
+    unwritten: Unwritten | None = None,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first.  What waits for the `mended` channels is due at once.  `template`: of the
-    processes that send.
+    first, and so are outcomes of messages that are `unwritten`.  What waits for the `mended` channels is due at once.
+    `template`: of the processes that send.
     """
     counters = counters or Counters()
     opened.fence = leader_lock.fence if leader_lock else None
@@ -97,6 +101,7 @@ def open_parts(
         leader_lock=leader_lock,
         is_polling=lambda: batch.is_polling,
         template=template,
+        unwritten=unwritten,
     )
     if leader_lock:
         _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
@@ -111,18 +116,31 @@ def open_parts(
         if notifications:
             deliverer.wake(is_new=True)
 
-    batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
+    batch = Batch(
+        opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake, counters=counters
+    )
     rows = opened.write_now(accounts.account_rows)
-    assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
-    polls = _pollers(rows, providers, assignment, store=opened, batch=batch, clock=clock, counters=counters)
+    polls = _pollers(settings, rows, providers, forecasts, store=opened, batch=batch, clock=clock, counters=counters)
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
 
 
+def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock) -> Displace:
+    """Return what ends incidents of organizations that are watched no more, or by another account."""
+
+    def displace_rows(
+        tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
+    ) -> list[Notification]:
+        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved)
+
+    return displace_rows
+
+
 def _pollers(
+    settings: Settings,
     rows: Sequence[accounts.AccountRow],
     providers: Mapping[str, Provider],
-    assignment: Assignment,
+    forecasts: ForecastCache,
     *,
     store: Store,
     batch: Batch,
@@ -130,7 +148,9 @@ def _pollers(
     counters: Counters,
 ) -> tuple[Poller, ...]:
     """Return a poller for each account that has a provider."""
+    assignment = Assignment(settings, store.write_now(organizations.organization_rows))
     balances = store.write_now(organizations.balances)
+    displace_rows = _displace(settings, forecasts, clock)
     return tuple(
         Poller(
             row,
@@ -141,6 +161,7 @@ def _pollers(
             clock=clock,
             balances=balances,
             counters=counters,
+            displace=displace_rows,
         )
         for row in rows
         if row.name in providers
@@ -158,6 +179,7 @@ def _deliverer(
     leader_lock: LeaderLock | None,
     is_polling: Callable[[], bool],
     template: Template | None,
+    unwritten: Unwritten | None,
 ) -> Deliverer:
     """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
 
@@ -175,6 +197,7 @@ def _deliverer(
         is_polling=is_polling,
         catch_up=tell_again,
         template=template,
+        unwritten=unwritten,
     )
 
 

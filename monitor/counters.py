@@ -35,6 +35,9 @@ class Counters:
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)  # by account and outcome
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)  # by channel and outcome of an attempt
     polls: dict[str, Durations] = field(default_factory=dict)  # completed ones, by account
+    held: int = 0  # results that the database did not take yet ...
+    set_aside: int = 0  # ... of these, results that it does not take while it takes others
+    dropped: int = 0  # results that were more than can be held
 
     def checked(self, account: str, outcome: Snapshot | Failure) -> None:
         """Count a check that ended."""

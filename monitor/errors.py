@@ -66,6 +66,11 @@ class DatabaseError(MonitorError):
 
     exit_code = 75
 
+    def __init__(self, message: str, *, concerns_all: bool = False) -> None:
+        """`concerns_all`: whatever is written fails now; else it may be about what was written."""
+        super().__init__(message)
+        self.concerns_all = concerns_all
+
 
 class SchemaOutdated(DatabaseError):
     """The database's schema is not the one this version works with; the message names the command to run."""

@@ -27,6 +27,19 @@ def _escape(character: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def escape_beyond(text: str, codec: str = "ascii") -> str:
+    r"""Return one line in which whatever cannot be printed, or `codec` cannot hold, is written as `\\u202e`."""
+    return "".join(c if c.isprintable() and _holds(codec, c) else _escape(c) for c in text)
+
+
+def _holds(codec: str, character: str) -> bool:
+    try:
+        character.encode(codec)
+    except UnicodeError:
+        return False
+    return True
+
+
 def escape_lines(text: str) -> str:
     """Return the text with each of its lines escaped; the line breaks are ours."""
     return "\n".join(map(escape, text.split("\n")))

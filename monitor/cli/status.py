@@ -38,6 +38,7 @@ def status(config_file: Path | None, style: str) -> None:
         queues = query.channels(engine, since=now - RECENT)
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
+        recorded_at = query.recorded_at(engine)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
@@ -45,12 +46,14 @@ def status(config_file: Path | None, style: str) -> None:
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
         for one in organizations
     ]
+    for line in _unrecorded(settings, recorded_at, daemons, now):
+        click.echo(line, err=style != "table")
     print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
     for line in (
         *_accounts(accounts),
         *_flapping(organizations),
         *map(_is_down, down),
-        *_channels(queues),
+        *_channels(queues, {channel["channel"] for channel in down}, now),
         *_kept_quiet(settings, silences),
         *_leader(daemons),
     ):
@@ -117,6 +120,29 @@ def _is_paused(settings: "Settings", name: str) -> bool:
 # --- below the rows ---------------------------------------------------------------------------------------------------
 
 
+def _unrecorded(
+    settings: "Settings", recorded_at: datetime | None, daemons: "Sequence[DaemonRow] | None", now: datetime
+) -> Iterator[str]:
+    """Whether a daemon runs that has recorded nothing for three polls: the database does not take what it fetches."""
+    limit = 3 * settings.poll.every + settings.poll.deadline
+    if recorded_at is None or now - recorded_at <= limit or not _daemon_runs(settings, daemons):
+        return
+    at = format_instant(recorded_at)
+    yield f"NOTHING HAS BEEN RECORDED since {at}, though a daemon runs; `credit-monitor doctor` and its log say why"
+
+
+def _daemon_runs(settings: "Settings", daemons: "Sequence[DaemonRow] | None") -> bool:
+    from monitor.store import engines, integrity  # noqa: PLC0415
+
+    path = engines.sqlite_file(settings.database.url)
+    if path is None:
+        return any(daemon.leads_since for daemon in daemons or ())
+    try:
+        return integrity.is_locked(path)
+    except OSError:
+        return False
+
+
 def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
     for one in incidents:
         if one.incident.calm_since:
@@ -172,7 +198,10 @@ def _is_down(channel: dict[str, Any]) -> str:
     )
 
 
-def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
+UNTRIED_AFTER: Final = timedelta(minutes=2)  # a daemon looks every second
+
+
+def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime) -> Iterator[str]:
     """What did not reach its receivers, and what waits."""
     for queue in queues:
         channel, tried = f"channel {queue.channel}", queue.pending - queue.held
@@ -180,6 +209,12 @@ def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
             yield f"{channel}: refused for good: {queue.refusal} ({tried} waiting, tried on every hour at least)"
         elif queue.retrying:
             yield f"{channel}: {tried} waiting, last error: {queue.last_error}"
+        if queue.untried_since and now - queue.untried_since > UNTRIED_AFTER and queue.channel not in down:
+            since = format_instant(queue.untried_since)
+            yield (
+                f"{channel}: {queue.untried} waiting since {since}, no attempt recorded: no daemon runs, or it cannot "
+                "write what becomes of a message (its log says so)"
+            )
         for target in queue.missing:
             kind = "refused for good" if target.refused else "not reached"
             yield f"{channel}: {target.name} is {kind}, others have it: {target.error}"

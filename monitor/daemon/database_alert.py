@@ -61,7 +61,7 @@ class DatabaseAlert:
         if trouble is None:
             await self._tell_end(now)
             return
-        since, cause = trouble
+        since = self._state.began_at(trouble)
         if self._back_at:  # away again: another outage
             self._forget()
         if now - since < self._state.alert_after or self._is_just_tried(now):
@@ -70,7 +70,13 @@ class DatabaseAlert:
         self._id = self._id or secrets.token_hex(8)
         self._tried_at = now
         message = database_away(
-            host=socket.gethostname(), since=self._since, at=now, cause=cause, id=self._id, timezone=self._timezone
+            host=socket.gethostname(),
+            since=self._since,
+            at=now,
+            cause=trouble.cause,
+            id=self._id,
+            timezone=self._timezone,
+            what=trouble.what,
         )
         waiting = [name for name in self._urls if name not in self._told]
         self._told |= await self._send(waiting, message, over=False)

@@ -22,6 +22,7 @@ from monitor.daemon.retention import Pruner
 from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
+from monitor.notify.delivery import Unwritten
 from monitor.notify.digest import Digests
 from monitor.poll import Poller
 from monitor.store.engines import LONGEST_STEP
@@ -29,7 +30,7 @@ from monitor.store.incidents import count_subjects
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.lease import boot_clock
 from monitor.store.organizations import watched_counts
-from monitor.store.writer import Store, Transaction
+from monitor.store.writer import Store, Transaction, Trouble
 
 FETCH_GRACE: Final = timedelta(seconds=5)
 STOP_TIMEOUT: Final = 8.0  # seconds until the children that still send are killed
@@ -86,6 +87,7 @@ class Leadership:
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
     mended: frozenset[str] = frozenset()  # channels whose URL has changed
     template: Template | None = None  # of the processes that send; None: one of its own
+    unwritten: Unwritten = field(default_factory=Unwritten)  # outcomes that the database does not take
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
@@ -136,6 +138,11 @@ class Leadership:
         )
         return progress.hanging(now)
 
+    def troubles(self) -> list[Trouble]:
+        """Return what the database does not take while it takes the rest."""
+        results = self._parts.batch.trouble if self._parts else None
+        return [trouble for trouble in (results, self.unwritten.trouble) if trouble]
+
     def next_poll(self) -> datetime | None:
         """Return when the next poll is due."""
         return self._schedule.next_at("poll ") if self._schedule else None
@@ -152,6 +159,7 @@ class Leadership:
             counters=self.counters,
             mended=self.mended,
             template=self.template,
+            unwritten=self.unwritten,
         )
 
     def _plan(self, parts: Parts) -> Schedule:

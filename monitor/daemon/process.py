@@ -39,6 +39,7 @@ TRY_EVERY: Final = 2.0  # seconds between attempts to lead
 STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could not lead leaves to the others
 STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
 TURN_EVERY: Final = 1.0  # seconds
+PROBE_EVERY: Final = 2.0  # seconds
 HOSTS_NAMED: Final = 3
 DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
 
@@ -135,6 +136,7 @@ class Daemon:
             clock=state.clock,
             leading=lambda: state.leader_lock.leads,
             hanging=state.hanging,
+            unready=state.unready,
         )
         await self._serving.enter_async_context(served)
 
@@ -148,6 +150,7 @@ class Daemon:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._reload_when_asked(), name="reload"),
             asyncio.create_task(self._alert.run(), name="database alert"),
+            asyncio.create_task(self._probe(), name="probe the database"),
         ]
         try:
             while not state.stopping.is_set():
@@ -156,6 +159,10 @@ class Daemon:
                     await self._lead()
             while not state.leader_lock.leads and await self._store_carried_over():
                 pass
+            if state.carried_over:
+                log.error("%d result(s) could not be recorded, and end with this process", len(state.carried_over))
+            if trouble := state.unwritten.trouble:
+                log.error("%s could not be written, and may be sent again by the next", trouble.what)
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop could not take it any more
             mistakes = verifying.result() if verifying.done() and not verifying.cancelled() else []
@@ -189,7 +196,8 @@ class Daemon:
         except DatabaseError as error:
             self.state.database_failed(error)
             return False
-        self.state.database_works()
+        if not leads:  # it works for the one that leads; whether for us, the beginning says
+            self.state.database_works()
         self.state.led_last &= leads
         if leads:
             log.info("leading")
@@ -236,6 +244,7 @@ class Daemon:
             stopping=state.stopping,
             mended=state.mended,
             template=state.template,
+            unwritten=state.unwritten,
         )
         try:
             await leadership.begin(state.carried_over)
@@ -273,7 +282,7 @@ class Daemon:
     async def _retry_later(self, error: DatabaseError) -> None:
         """Let another daemon try to lead, or, where there can be none, wait for the database."""
         if self.state.can_stand_by:
-            log.error("the lead could not be taken: %s", error)
+            self.state.database_failed(error, what="the lead could not be taken")
             await self._step_down()
             return
         if self.state.proven is None:
@@ -384,6 +393,13 @@ class Daemon:
             self.state.leader_lock.loop_turned_at = now
             self.state.store.sever_if_silent(now)
             await asyncio.sleep(TURN_EVERY)
+
+    async def _probe(self) -> None:
+        """Find out whether a database in trouble takes writes again, also where nothing is to be written."""
+        while True:
+            await asyncio.sleep(PROBE_EVERY)
+            if self.state.leader_lock.leads and self.state.store.trouble:
+                await self.state.store.is_writable()
 
     async def _verify_channels(self) -> list[Mistake]:
         """Stop, and return the mistakes, where Apprise does not take a channel's URL.

@@ -15,6 +15,7 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import Leadership
 from monitor.errors import DatabaseError
 from monitor.model import Check
+from monitor.notify.delivery import Unwritten
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble
 
@@ -42,6 +43,7 @@ class ProcessState:
     led_last: bool = False  # no other daemon was seen to lead since this one did
     mended: frozenset[str] = frozenset()  # channels whose URL a reload has changed
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
+    unwritten: Unwritten = field(default_factory=Unwritten)  # outcomes of messages that were sent
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to
 
@@ -61,10 +63,10 @@ class ProcessState:
         """Whether this process, which does not lead or cannot begin to, could not use the database."""
         return self._trouble is not None
 
-    def database_failed(self, error: DatabaseError) -> None:
-        """Keep that the database cannot be used, since when, and why; logged once."""
-        if self._trouble is None:
-            log.error("the database cannot be used: %s", error)
+    def database_failed(self, error: DatabaseError, what: str = "the database cannot be used") -> None:
+        """Keep that the database cannot be used, since when, and why; a cause is logged once."""
+        if self._trouble is None or self._trouble.cause != str(error):
+            log.error("%s: %s", what, error)
         self._trouble = Trouble(str(error), self._trouble.since if self._trouble else time.monotonic())
 
     def database_works(self) -> None:
@@ -73,12 +75,24 @@ class ProcessState:
             log.warning("the database is back")
         self._trouble = None
 
-    def database_trouble(self) -> tuple[datetime, str] | None:
-        """Return since when the database cannot be used, and why; None while it can."""
-        trouble = (self.store.trouble if self.leader_lock.leads else None) or self._trouble
+    def database_trouble(self) -> Trouble | None:
+        """Return why nothing can be written, else what cannot be, for the longest time; None while all can."""
+        if trouble := (self.store.trouble if self.leader_lock.leads else None) or self._trouble:
+            return trouble
+        troubles = self.leadership.troubles() if self.leadership else []
+        return min(troubles, key=lambda trouble: trouble.since, default=None)
+
+    def began_at(self, trouble: Trouble) -> datetime:
+        """Return since when there is trouble."""
+        return self.clock() - timedelta(seconds=time.monotonic() - trouble.since)
+
+    def unready(self) -> list[str]:
+        """Return what cannot be written, without its causes: anybody may ask."""
+        trouble = self.database_trouble()
         if trouble is None:
-            return None
-        return self.clock() - timedelta(seconds=time.monotonic() - trouble.since), trouble.cause
+            return []
+        what = trouble.what.partition(" (")[0]  # without names
+        return [f"database: {what} cannot be written" if what else "database: nothing can be written"]
 
     @property
     def alert_after(self) -> timedelta:

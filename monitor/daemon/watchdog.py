@@ -52,7 +52,7 @@ class Watchdog:
     def _role(self) -> str:
         state = self._state
         if trouble := state.database_trouble():
-            return away_line(*trouble)
+            return away_line(state.began_at(trouble), trouble.cause, what=trouble.what)
         if not state.leader_lock.leads and state.leader_lock.leader:
             return stands_by_line(state.leader_lock.leader)
         if state.leadership is None or state.leadership.counts is None:

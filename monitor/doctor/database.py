@@ -6,7 +6,7 @@ Makes no database, and upgrades none.
 import os
 import pwd
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,9 @@ from monitor.store.writer import Engine
 
 INTEGRITY_TIMEOUT: Final = 10.0  # seconds
 UPGRADE: Final = "credit-monitor db upgrade"
+UNTRIED_AFTER: Final = timedelta(minutes=2)  # a daemon looks every second
+LOG: Final = "its log says why (journalctl -u credit-monitor)"
+NO_DAEMON: Final = "none runs on this database now"
 
 
 async def look_at_database(settings: Settings) -> list[Finding]:
@@ -43,14 +46,25 @@ def _look(settings: Settings) -> Iterator[Finding]:
     try:
         schema = _schema(engine, settings)
         yield schema
+        for warning_ in migrate.warnings(engine) if schema.state is State.OK else ():
+            yield warning("database", *_split(warning_))
+        if schema.state is State.OK:
+            yield from (problem("writing", found, todo) for found, todo in integrity.write_obstacles(engine))
         yield from _integrity(engine, settings.database.shown_url)
         path = engines.sqlite_file(settings.database.url)
         if path or schema.state is State.OK:
-            yield _daemon(engine, path)
-        if schema.state is State.OK:
-            yield from _recipients(engine)
+            daemon, runs = _daemon(engine, path)
+            yield daemon
+            if schema.state is State.OK:
+                yield from _outbox(engine, datetime.now(UTC))
+                yield from _recipients(engine)
+                if runs:
+                    yield from _recorded(engine, settings, datetime.now(UTC))
     except DatabaseError as error:
-        yield problem("database", str(error), "see that it is there and that this user may use it")
+        found, _, todo = str(error).rpartition("; ")  # what is wrong; what helps, where the error knows it
+        yield problem(
+            "database", found or todo, todo if found else "see that it is there and that this user may use it"
+        )
     finally:
         engine.dispose()
 
@@ -93,21 +107,40 @@ def _recipients(engine: Engine) -> Iterator[Finding]:
             yield warning(f"channel {queue.channel}", state, todo)
 
 
-def _daemon(engine: Engine, path: Path | None) -> Finding:
+def _recorded(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Whether the daemon that runs has recorded anything lately."""
+    at, limit = query.recorded_at(engine), 3 * settings.poll.every + settings.poll.deadline
+    if at is not None and now - at > limit:
+        yield problem("recording", f"a daemon runs, and nothing has been recorded since {at:%Y-%m-%d %H:%M}Z", LOG)
+
+
+def _outbox(engine: Engine, now: datetime) -> Iterator[Finding]:
+    """What is due, and was never tried as far as is recorded."""
+    down = {state.name for state in query.down_channels(engine)}
+    for queue in query.channels(engine, since=now):
+        since = queue.untried_since
+        if since is not None and now - since > UNTRIED_AFTER and queue.channel not in down:
+            found = f"{queue.channel}: {queue.untried} waiting since {since:%Y-%m-%d %H:%M}Z, no attempt recorded"
+            yield problem("outbox", found, f"start the daemon; where it runs it cannot write what becomes of it: {LOG}")
+
+
+def _daemon(engine: Engine, path: Path | None) -> tuple[Finding, bool]:
+    """Return what is known of a daemon, and whether one runs."""
     if path:
         try:
             is_running = integrity.is_locked(path)
         except OSError:
-            return warning("daemon", "this user may not see whether one runs", OTHER_USER)
-        return ok("daemon", "one runs on this database" if is_running else "none runs on this database now")
+            return warning("daemon", "this user may not see whether one runs", OTHER_USER), False
+        return ok("daemon", "one runs on this database" if is_running else NO_DAEMON), is_running
     daemons = query.daemons(engine) or []
     leader = next((daemon for daemon in daemons if daemon.leads_since), None)
     if leader:
         state = f"{leader.host} leads (process {leader.pid}, {leader.version}), {len(daemons) - 1} stand by"
-        return ok("daemon", state)
+        return ok("daemon", state), True
     if daemons:
-        return warning("daemon", f"none leads, and {len(daemons)} stand by", "wait for half a minute, and look again")
-    return ok("daemon", "none runs on this database now")
+        state = f"none leads, and {len(daemons)} stand by"
+        return warning("daemon", state, "wait for half a minute, and look again"), False
+    return ok("daemon", NO_DAEMON), False
 
 
 # --- files of SQLite --------------------------------------------------------------------------------------------------

@@ -4,17 +4,30 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
-from monitor.message.words import format_duration, format_instant
+from monitor.message.words import LONGEST_CAUSE, format_duration, format_instant
 from monitor.model import Message, Severity
 from monitor.text import harmless
 
 
-def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: str, timezone: ZoneInfo) -> Message:
-    """Return the message that nothing is recorded or alerted until the database is back; `cause` is redacted."""
-    foreign = {"host": harmless(host), "cause": harmless(cause), "id": id}
+def database_away(
+    *, host: str, since: datetime, at: datetime, cause: str, id: str, timezone: ZoneInfo, what: str = ""
+) -> Message:
+    """Return the message that nothing is recorded or alerted until the database is back; `cause` is redacted.
+
+    `what`: that alone cannot be written.
+    """
+    foreign = {"host": harmless(host), "cause": harmless(cause, longest=LONGEST_CAUSE), "id": id}
+    state = "has no database"
     lead = (
         "Until it is back no alert can be judged or sent. Balances that are fetched meanwhile are held, and kept then."
     )
+    if what:
+        foreign["what"] = harmless(what)
+        state = "cannot write everything"
+        lead = (
+            "The database does not take this: {what}. It is held in memory and tried again; until then nothing of it "
+            "is judged, and what was sent comes again after a restart."
+        )
     rows = (
         ("Since", format_instant(since, timezone=timezone)),
         ("Cause", "{cause}"),
@@ -22,9 +35,7 @@ def database_away(*, host: str, since: datetime, at: datetime, cause: str, id: s
     )
     return lay_out(
         Layout(
-            subject=Phrase(
-                f"CRITICAL: credit-monitor on {{host}} has no database for {format_duration(at - since)}", foreign
-            ),
+            subject=Phrase(f"CRITICAL: credit-monitor on {{host}} {state} for {format_duration(at - since)}", foreign),
             sections=(Section(lead=(lead,), rows=rows, foreign=foreign),),
             footer=Phrase("credit-monitor, notification {id}", foreign),
             colour=COLOURS[Severity.CRITICAL],

@@ -29,9 +29,10 @@ def stands_by_line(leader: str | None) -> str:
     return "standing by: another credit-monitor leads" + (f" on {harmless(leader)}" if leader else "")
 
 
-def away_line(since: datetime, cause: str) -> str:
-    """Return the line for a database that cannot be used."""
-    return f"the database is away since {since:%Y-%m-%d %H:%M} UTC ({harmless(cause, longest=LONGEST_CAUSE)})"
+def away_line(since: datetime, cause: str, *, what: str = "") -> str:
+    """Return the line for a database that cannot be used, or does not take `what`."""
+    trouble = f"{what} cannot be written" if what else "the database is away"
+    return f"{trouble} since {since:%Y-%m-%d %H:%M} UTC ({harmless(cause, longest=LONGEST_CAUSE)})"
 
 
 def refused_line(problem: str) -> str:

@@ -7,9 +7,9 @@ are killed with us.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -26,7 +26,7 @@ from monitor.store import channels as stored_channels
 from monitor.store import deliveries
 from monitor.store.channels import ChannelState
 from monitor.store.outbox import GATHERING
-from monitor.store.writer import Store, Transaction
+from monitor.store.writer import Store, Transaction, Trouble
 
 BATCH: Final = 20  # messages that one child sends
 SLOW: Final = 5.0  # seconds: a channel whose last message took longer, or failed, waits for room behind the others
@@ -34,6 +34,9 @@ KEPT_FREE: Final = (
     12  # of `channels.CHILDREN`, at most: kept for those others, where there are too many for all to start
 )
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
+RETRY_UNWRITTEN: Final = 60.0  # seconds until a message is tried again whose failure cannot be written
+LAST_TIMEOUT: Final = 2.0  # seconds for writing them when the deliverer ends
+DRAIN_TIMEOUT: Final = 30.0  # seconds for writing what became of the messages of a `check`
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
 
@@ -47,6 +50,43 @@ class Sending:
     urgency: int
     began: float  # on the event loop's clock
     overtaken: asyncio.Event = field(default_factory=asyncio.Event)  # something worse waits for the channel
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was sent, and its outcome, which the database has not taken yet."""
+
+    group: list[Delivery]
+    attempt: Attempt
+    at: datetime
+    since: float  # by `time.monotonic`
+
+
+@dataclass(slots=True)
+class Unwritten:
+    """Outcomes that could not be written, by channel; what was delivered is not sent again while they are known."""
+
+    of: dict[str, list[Sent]] = field(default_factory=dict)
+    cause: str = ""
+
+    @property
+    def ids(self) -> set[int]:
+        """The deliveries they are about."""
+        return {delivery.id for sent in self.of.values() for one in sent for delivery in one.group}
+
+    def told(self, channel: str) -> set[str]:
+        """The notifications that a channel has taken, without a word of it in the database."""
+        taken = [one for one in self.of.get(channel, ()) if one.attempt.reached]
+        return {key for one in taken for delivery in one.group for key in _keys(delivery)}
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Return what cannot be written, since when, and why; None where nothing waits."""
+        waiting = [one for sent in self.of.values() for one in sent]
+        if not waiting:
+            return None
+        what = f"what became of {len(waiting)} message{'s' * (len(waiting) != 1)} ({', '.join(sorted(self.of))})"
+        return Trouble(self.cause, min(one.since for one in waiting), what)
 
 
 class Deliverer:
@@ -65,13 +105,15 @@ class Deliverer:
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
         template: channels.Template | None = None,
+        unwritten: Unwritten | None = None,
     ) -> None:
         """`installation`: its id, for the keys of incidents at on-call services.
 
         `until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
-        is open and was given up meanwhile.  A `template` that is given is its giver's to close.
+        is open and was given up meanwhile.  A `template` that is given is its giver's to close; `unwritten` outlives
+        this deliverer.
         """
         self._until = until
         self._store = store
@@ -88,6 +130,9 @@ class Deliverer:
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
         self._template = template or channels.Template()
         self._owns_template = template is None
+        self._unwritten = Unwritten() if unwritten is None else unwritten
+        for name in self._unwritten.of.keys() - urls.keys():  # given up: the channel has left the configuration
+            del self._unwritten.of[name]
         self._slow: set[str] = set()  # channels
         self._failing_targets: dict[str, set[str]] = {}  # by channel: the keys of recipients that failed last
         self._crowded = False  # something is due, and there is no room to send it
@@ -128,6 +173,12 @@ class Deliverer:
                 await self._start_due()
         finally:
             await self._stop()
+        until = time.monotonic() + DRAIN_TIMEOUT
+        while self._unwritten.of and time.monotonic() < until:
+            await asyncio.sleep(LONGEST_WAIT)
+            await self._write_outcomes()
+        if trouble := self._unwritten.trouble:
+            log.error("%s cannot be written, and may be sent again: %s", trouble.what, trouble.cause)
 
     @property
     def is_sending(self) -> bool:
@@ -146,6 +197,7 @@ class Deliverer:
         """Start sending on every channel that has something due and is not busy, as far as there is room."""
         if self._finishing:
             return
+        await self._write_outcomes()
         try:
             due, states = await self._look()
         except DatabaseError as error:
@@ -189,7 +241,8 @@ class Deliverer:
         return await self._store.write(self._read, fenced=False)
 
     def _read(self, tx: Transaction) -> tuple[dict[str, int], dict[str, ChannelState]]:
-        return deliveries.due_channels(tx, self._clock(), ahead=self._ahead()), stored_channels.load(tx)
+        due = deliveries.due_channels(tx, self._clock(), ahead=self._ahead(), without=self._unwritten.ids)
+        return due, stored_channels.load(tx)
 
     def _ahead(self) -> timedelta:
         """How much earlier than it would be what is new is due: nothing more will come while nothing polls."""
@@ -224,6 +277,9 @@ class Deliverer:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TIMEOUT):
+                await self._write_outcomes()
         if self._owns_template:
             await self._template.aclose()
 
@@ -264,6 +320,8 @@ class Deliverer:
                     continue
                 outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
                 if outcome is None:
+                    if channel in self._unwritten.of:  # else all that was claimed might be sent again
+                        break
                     continue
                 more |= attempt.reached or outcome.handed_over or outcome.is_overtaken
                 if outcome.handed_over:
@@ -314,17 +372,20 @@ class Deliverer:
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now, ahead, joins = self._clock(), self._ahead(), channel not in self._on_call
+        without = self._unwritten.ids
 
         def claim(tx: Transaction) -> list[list[Delivery]]:
-            return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins)
+            return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins, without=without)
 
         try:
-            return await self._store.write(claim)
+            groups = await self._store.write(claim)
         except LeaseLost:
             return []
         except DatabaseError as error:
             log.warning("%s: the outbox cannot be read: %s", channel, error)
             return []
+        told = self._unwritten.told(channel)
+        return [[_without_told(delivery, told) for delivery in group] for group in groups]
 
     def _outgoing(self, group: list[Delivery]) -> channels.Outgoing:
         """One message for what came due together."""
@@ -358,35 +419,67 @@ class Deliverer:
         return channels.incident_key(self._installation, what)
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
-        """Keep the outcome, however long the database is away: what is not marked would be sent again.
+        """Keep the outcome; None when it could not be written yet, or another daemon leads and says it."""
+        sent = Sent(group, attempt, self._clock(), time.monotonic())
+        try:
+            return await self._write_outcome(sent, remaining)
+        except LeaseLost:
+            return None
+        except DatabaseError as error:
+            self._put_off(sent, error)
+            return None
 
-        None when another daemon leads, and it is for that one to say.
-        """
-        at = self._clock()  # one instant for all: what failed together comes due together
+    async def _write_outcome(self, sent: Sent, remaining: Sequence[Delivery] = ()) -> Outcome:
+        group, attempt = sent.group, sent.attempt
         salt, on_call = channels.SALT, group[0].channel in self._on_call
 
         def keep(tx: Transaction) -> Outcome:
             return fallback.keep_outcome(
-                tx, self._settings, group, attempt, at=at, remaining=remaining, salt=salt, on_call=on_call
+                tx, self._settings, group, attempt, at=sent.at, remaining=remaining, salt=salt, on_call=on_call
             )
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
-        fenced = not attempt.reached
-        while True:
-            try:
-                # Shielded: a delivery that is cancelled now has gone out all the same.
-                outcome = await asyncio.shield(self._store.write(keep, fenced=fenced))
-            except LeaseLost:
-                return None
-            except DatabaseError:
-                await asyncio.sleep(1)
-                continue
-            for state in outcome.states:
-                self._counters.attempted(group[0].channel, _outcome(state))
-            self._log(group, attempt, outcome)
-            if outcome.came_up:
-                await self._tell_again(group[0].channel)
-            return outcome
+        # Shielded: a delivery that is cancelled now has gone out all the same.
+        outcome = await asyncio.shield(self._store.write(keep, fenced=not attempt.reached))
+        for state in outcome.states:
+            self._counters.attempted(group[0].channel, _outcome(state))
+        self._log(group, attempt, outcome)
+        if outcome.came_up:
+            await self._tell_again(group[0].channel)
+        return outcome
+
+    def _put_off(self, sent: Sent, error: DatabaseError) -> None:
+        """Keep an outcome until it can be written: what waits behind it on the channel is sent meanwhile."""
+        channel = sent.group[0].channel
+        if channel not in self._unwritten.of:
+            what = "was delivered" if sent.attempt.reached else "was not delivered"
+            words = "%s: %s %s, and that cannot be written; tried again until it can: %s"
+            log.error(words, channel, _named(*sent.group), what, error, extra=_fields(sent.group[0]))
+        self._unwritten.cause = str(error)
+        self._unwritten.of.setdefault(channel, []).append(sent)
+
+    async def _write_outcomes(self) -> None:
+        """Write the outcomes that could not be written before, of each channel until one fails again."""
+        for channel in list(self._unwritten.of):
+            waiting = self._unwritten.of[channel]
+            while waiting:
+                sent = waiting[0]
+                try:
+                    await self._write_outcome(sent)
+                except LeaseLost:
+                    waiting.remove(sent)
+                    continue
+                except DatabaseError as error:
+                    self._unwritten.cause = str(error)
+                    waiting.remove(sent)
+                    is_old = time.monotonic() - sent.since >= RETRY_UNWRITTEN
+                    if sent.attempt.reached or not is_old:
+                        waiting.append(sent)  # behind the others: it alone may be at fault
+                    break
+                waiting.remove(sent)
+            if not waiting:
+                del self._unwritten.of[channel]
+                log.warning("%s: what became of its messages is written", channel, extra={"channel": channel})
 
     async def _tell_again(self, channel: str) -> None:
         """Tell a channel that was down of what is open, and was given up meanwhile."""
@@ -437,6 +530,19 @@ def _thread(group: list[Delivery]) -> str:
         return ""
     worst = worst_first([delivery.said for delivery in said.values() if isinstance(delivery.said, Notification)])[0]
     return said[worst.id].mail_thread
+
+
+def _keys(delivery: Delivery) -> list[str]:
+    """The notifications that a delivery tells."""
+    own = [delivery.said.id] if isinstance(delivery.said, Notification) else []
+    return [*own, *(older.id for older in delivery.folded)]
+
+
+def _without_told(delivery: Delivery, told: set[str]) -> Delivery:
+    """Leave out what was folded into a delivery and has been told."""
+    if not told.intersection(_keys(delivery)):
+        return delivery
+    return replace(delivery, folded=tuple(older for older in delivery.folded if older.id not in told))
 
 
 def _log_down(channel: str, outcome: Outcome) -> None:

@@ -4,18 +4,20 @@ from monitor.notify.routing import channels_of, rules_of
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.forecast_cache import ForecastCache
-from monitor.poll.poller import Poller, PollResult
-from monitor.poll.reconcile import catch_up, reconcile
+from monitor.poll.poller import Displace, Poller, PollResult
+from monitor.poll.reconcile import catch_up, displace, reconcile
 from monitor.poll.settle import settle
 
 __all__ = [
     "Assignment",
     "Batch",
+    "Displace",
     "ForecastCache",
     "PollResult",
     "Poller",
     "catch_up",
     "channels_of",
+    "displace",
     "reconcile",
     "rules_of",
     "settle",

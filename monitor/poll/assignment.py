@@ -40,10 +40,17 @@ class Placement:
         if organization:
             return organization.name, organization.account, True
         account = self._settings.accounts.get(known.account)
+        if account is None and known.watched and self.listing_accounts(known.base_url):
+            return known.vendor_id, known.account, True  # perhaps its account was renamed: the next list says
         if account and account.organizations_all and account.base_url == known.base_url:
             return known.vendor_id, known.account, known.watched
         taken = known.name in self._settings.organizations
         return known.vendor_id if taken else known.name, known.account, False
+
+    def listing_accounts(self, base_url: str) -> list[str]:
+        """Return the accounts there that watch whatever their key sees."""
+        accounts = self._settings.accounts.items()
+        return [name for name, account in accounts if account.organizations_all and account.base_url == base_url]
 
     def _resolved_before(self, known: OrganizationRow) -> Organization | None:
         """Return what the account endpoint resolved to this row before: it stays until that is asked again."""
@@ -71,6 +78,7 @@ class Assignment:
         self._claims: dict[tuple[str, str], OrganizationRow] = {}
         self._accounts: dict[str, dict[int, OrganizationRow]] = {}  # account → what it polls, by id
         self._titles: dict[int, str | None] = {}
+        self._listed: set[str] = set()  # accounts whose list was taken in
         for row in known:
             if row.watched:
                 self._claim(row, row.title)
@@ -104,11 +112,43 @@ class Assignment:
         for organization in listed:
             claim = self._claims.get((base_url, organization.id))
             name = self._placement.configured_name(account, organization.id, is_default=organization is default)
-            if name is None or (claim and claim.account != account):
+            if name is None or (claim and claim.account != account and claim.account in self._settings.accounts):
                 continue
-            if claim is None or claim.name != name or self._titles.get(claim.id) != organization.name:
+            is_same = claim is not None and (claim.name, claim.account) == (name, account)
+            if claim is None or not is_same or self._titles.get(claim.id) != organization.name:
                 news.append((name, organization))
         return news
+
+    def doubtful(self, account: str, *, resolved: bool) -> set[int]:
+        """Return the ids of what the account polls as its default organization, until its list was seen.
+
+        It may be another one by then.
+        """
+        names = set() if resolved else {organization.name for organization in self._placement.without_id(account)}
+        return {row.id for row in self.of(account) if row.name in names} if names else set()
+
+    def moved(self, account: str, news: Sequence[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
+        """Return those among the news that another account polled, which is no longer configured."""
+        base_url = self.base_url(account)
+        claims = (self._claims.get((base_url, organization.id)) for _, organization in news)
+        return [claim for claim in claims if claim and claim.account != account]
+
+    def orphans(self, account: str) -> list[OrganizationRow]:
+        """Return what no account lists whose own account is gone, once all have listed that may.
+
+        Called when the account's list was taken in.
+        """
+        self._listed.add(account)
+        base_url = self.base_url(account)
+        if not self._listed.issuperset(self._placement.listing_accounts(base_url)):
+            return []
+        rows = [row for row in self._claims.values() if row.base_url == base_url]
+        return [row for row in rows if row.account not in self._settings.accounts]
+
+    def release(self, row: OrganizationRow) -> None:
+        """Watch a row no more."""
+        if self._claims.get((row.base_url, row.vendor_id)) == row:
+            self._drop(row)
 
     def displaced(self, account: str, news: Sequence[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
         """Return the account's organizations whose name another one has now: the key's default has changed."""

@@ -5,15 +5,15 @@ It records and judges nothing.  A failed fetch is a result like any other.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from monitor.counters import Counters
-from monitor.errors import DatabaseError, FetchError
-from monitor.model import Check, Snapshot, VendorOrganization
+from monitor.errors import DatabaseError, FetchError, LeaseLost
+from monitor.model import Check, Notification, Snapshot, VendorOrganization
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.failure_log import FailureLog
@@ -22,8 +22,11 @@ from monitor.store import organizations
 from monitor.store.accounts import AccountRow
 from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Store, Transaction
+from monitor.text import escape_beyond
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
+Displace = Callable[[Transaction, Sequence[OrganizationRow], Sequence[OrganizationRow]], list[Notification]]
+News = list[tuple[str, VendorOrganization]]
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
 log = logging.getLogger(__name__)
@@ -60,8 +63,12 @@ class Poller:
         clock: Callable[[], datetime],
         balances: dict[int, Decimal],
         counters: Counters,
+        displace: Displace,
     ) -> None:
-        """`balances` has the last known one of each organization, and is kept up."""
+        """`balances` has the last known one of each organization, and is kept up.
+
+        `displace` ends what stands of organizations that are watched no more (the first) or by another account.
+        """
         self.name = row.name
         self._id = row.id
         self._provider = provider
@@ -71,7 +78,9 @@ class Poller:
         self._clock = clock
         self._balances = balances
         self._counters = counters
+        self._displace = displace
         self._failure_log = FailureLog(row.name)
+        self._complained: set[str] = set()  # organizations that could not be kept, and were named
         self._resolved = False
         self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
@@ -86,19 +95,27 @@ class Poller:
         self._began = began
         self._fetched = self._failed = 0
         known = self._wanted(self._assignment.of(self.name), only)
+        doubtful = self._assignment.doubtful(self.name, resolved=self._resolved)
+        sure = [row for row in known if row.id not in doubtful]
         async with asyncio.TaskGroup() as group:
-            # The account endpoint may hang or fail: what is known already is checked meanwhile.
+            # The account endpoint may hang or fail: what is known already is checked meanwhile, but for a default
+            # organization that may be another one by now.
             discovery = group.create_task(self._discover())
-            group.create_task(self._check_all(known))
-        checked = {row.id for row in known}
-        await self._check_all(row for row in self._wanted(discovery.result(), only) if row.id not in checked)
+            group.create_task(self._check_all(sure))
+        found = discovery.result()
+        checked, late = {row.id for row in sure}, doubtful | {row.id for row in found}
+        rows = {row.id: row for row in (*self._assignment.of(self.name), *found)}
+        await self._check_all(
+            self._wanted([row for row in rows.values() if row.id in late and row.id not in checked], only)
+        )
         if only is None:
             self._batch.polled(self._id, began)
             self._failure_log.end_poll()
         await self._batch.flush()
         seconds = asyncio.get_running_loop().time() - started
         self._counters.polled(self.name, seconds)
-        return PollResult(self._fetched, self._failed, not self._batch.failing, seconds)
+        recorded = not self._batch.failing and self._batch.trouble is None
+        return PollResult(self._fetched, self._failed, recorded, seconds)
 
     def _wanted(self, rows: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
         return [row for row in rows if only is None or row.name in only or row.vendor_id in only]
@@ -162,14 +179,49 @@ class Poller:
         self._resolved = True
         return rows
 
-    async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
-        def ensure(tx: Transaction) -> list[OrganizationRow]:
-            for row in displaced:
-                organizations.set_placement(tx, row.id, name=row.vendor_id, account=row.account, watched=False)
-            return organizations.ensure_organizations(tx, wanted)
+    async def _take_in(self, news: News) -> list[OrganizationRow]:
+        kept = await self._keep_news(news) if news else []
+        for row, (_, listed) in kept:
+            self._assignment.take(row, listed.name)
+        await self._release_orphans()
+        for name in self._assignment.unresolved(self.name):
+            log.warning("%s: account %s names no default organization; set `id`", name, self.name)
+        return [row for row, _ in kept]
 
+    async def _keep_news(self, news: News) -> list[tuple[OrganizationRow, tuple[str, VendorOrganization]]]:
+        """Store organizations that are new or changed; one that the database does not take leaves the others alone.
+
+        It is stored with its title escaped, or tried again in the next poll.
+        """
+        try:
+            return list(zip(await self._ensure(news), news, strict=True))
+        except DatabaseError as error:
+            if len(news) == 1 or error.concerns_all or not await self._store.is_writable():
+                raise
+        kept = []
+        for name, listed in news:
+            if row := await self._ensure_alone(name, listed):
+                kept.append((row, (name, listed)))
+        return kept
+
+    async def _ensure_alone(self, name: str, listed: VendorOrganization) -> OrganizationRow | None:
+        plain = replace(listed, name=escape_beyond(listed.name) if listed.name else None)
+        for candidate in (listed, plain):
+            try:
+                return (await self._ensure([(name, candidate)]))[0]
+            except LeaseLost:
+                raise
+            except DatabaseError as error:
+                cause = error
+        if listed.id not in self._complained:
+            self._complained.add(listed.id)
+            log.error("account %s: %s could not be kept, and is tried again: %s", self.name, listed.id, cause)
+        return None
+
+    async def _ensure(self, news: News) -> list[OrganizationRow]:
+        """Store organizations, and end what stands of those whose place they take, or that another account polled."""
         base_url = self._assignment.base_url(self.name)
-        displaced = self._assignment.displaced(self.name, news)
+        gone, moved = self._assignment.displaced(self.name, news), self._assignment.moved(self.name, news)
         wanted = [
             {
                 "base_url": base_url,
@@ -180,9 +232,25 @@ class Poller:
             }
             for name, listed in news
         ]
-        rows = await self._store.write(ensure) if news else []
-        for row, (_, listed) in zip(rows, news, strict=True):
-            self._assignment.take(row, listed.name)
-        for name in self._assignment.unresolved(self.name):
-            log.warning("%s: account %s names no default organization; set `id`", name, self.name)
+
+        def ensure(tx: Transaction) -> tuple[list[Notification], list[OrganizationRow]]:
+            ended = self._displace(tx, gone, moved) if gone or moved else []
+            return ended, organizations.ensure_organizations(tx, wanted)
+
+        if gone:
+            await self._batch.flush()  # what is known of them is judged while they are watched
+        ended, rows = await self._store.write(ensure)
+        self._batch.announce(ended)
+        for row in gone:
+            log.warning("account %s: %s is not its default organization any more", self.name, row.vendor_id)
         return rows
+
+    async def _release_orphans(self) -> None:
+        """Watch no more what no account lists since its own has left the configuration."""
+        orphans = self._assignment.orphans(self.name)
+        if not orphans:
+            return
+        self._batch.announce(await self._store.write(lambda tx: self._displace(tx, orphans, ())))
+        for row in orphans:
+            self._assignment.release(row)
+            log.warning("%s: account %s is gone, and no other sees it", row.name, row.account)

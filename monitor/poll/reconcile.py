@@ -4,13 +4,13 @@ A rule switched off, a level lowered or an organization removed ends incidents a
 hears, once, of what is open.  With an unchanged configuration it changes nothing.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from monitor.config import Settings
 from monitor.judge import end
 from monitor.judge import reconcile as reconcile_rules
-from monitor.model import Notification, OpenIncident, Rule, Subject
+from monitor.model import Notification, OpenIncident, Rule, Subject, Verdict
 from monitor.notify import fallback
 from monitor.notify.facts import AccountCase, OrganizationCase, everything
 from monitor.notify.notifier import Notifier
@@ -20,6 +20,7 @@ from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.settle import outlook_of
 from monitor.store import accounts, organizations, outbox
 from monitor.store.incidents import open_incidents
+from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Transaction
 
 Incidents = dict[Rule, OpenIncident]
@@ -34,13 +35,42 @@ def reconcile(
     """
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
-    _place(tx, settings)
+    moved = _place(tx, settings)
     outbox.give_up_unconfigured(tx, list(settings.channels), at=at)
     fallback.begin(tx, settings, at=at, mended=mended)
     notifier = Notifier(tx, settings)
     _reconcile_accounts(notifier, at)
-    _reconcile_organizations(notifier, forecasts, at)
+    _reconcile_organizations(notifier, forecasts, at, moved=moved)
     return notifier.enqueued
+
+
+def displace(
+    tx: Transaction,
+    settings: Settings,
+    forecasts: ForecastCache,
+    *,
+    at: datetime,
+    gone: Sequence[OrganizationRow],
+    moved: Sequence[OrganizationRow] = (),
+) -> list[Notification]:
+    """End what stands of organizations that are watched no more, or now by another account; return what was enqueued.
+
+    One that is `gone` (its key has another default organization) gets the vendor's id as its name, and all of it ends;
+    of one that `moved` the refusal to the other account's key ends.
+    """
+    notifier = Notifier(tx, settings)
+    ended, left = {row.id for row in gone}, {row.id for row in moved}
+    for case, incidents in _organization_cases(notifier, forecasts, at, only=[*ended, *left]):
+        for verdict in end(incidents) if case.id in ended else _end_access(incidents):
+            notifier.apply(verdict, incidents, case)
+    for row in gone:
+        organizations.set_placement(tx, row.id, name=row.vendor_id, account=row.account, watched=False)
+    return notifier.enqueued
+
+
+def _end_access(incidents: Incidents) -> tuple[Verdict, ...]:
+    """What ends when another key asks for an organization: that the last one was refused."""
+    return end({rule: incident for rule, incident in incidents.items() if rule is Rule.ACCESS})
 
 
 def catch_up(
@@ -55,8 +85,9 @@ def catch_up(
     return notifier.enqueued
 
 
-def _place(tx: Transaction, settings: Settings) -> None:
-    """Give each organization its name, its account, and whether it is watched."""
+def _place(tx: Transaction, settings: Settings) -> set[int]:
+    """Give each organization its name, its account, and whether it is watched; return those that changed accounts."""
+    moved = set()
     placement = Placement(settings)
     rows = organizations.organization_rows(tx)
     stored = {(row.base_url, row.vendor_id) for row in rows}
@@ -78,15 +109,24 @@ def _place(tx: Transaction, settings: Settings) -> None:
         name, account, watched = placement.of_known(row)
         if (name, account, watched) != (row.name, row.account, row.watched):
             organizations.set_placement(tx, row.id, name=name, account=account, watched=watched)
+        if account != row.account:
+            moved.add(row.id)
+    return moved
 
 
 def _reconcile_accounts(notifier: Notifier, at: datetime) -> None:
-    """End the incidents of accounts that are gone, and tell new channels of the others."""
+    """End the incidents of accounts that are gone or have nothing to poll; tell new channels of the others."""
+    polling = _polling_accounts(notifier.settings)
     for case, incidents in _account_cases(notifier, at):
-        gone = case.subject is Subject.ACCOUNT and case.name not in notifier.settings.accounts
-        for verdict in end(incidents) if gone else ():
+        ends = case.subject is Subject.ACCOUNT and case.name not in polling
+        for verdict in end(incidents) if ends else ():
             notifier.apply(verdict, incidents, case)
         notifier.catch_up(incidents, case)
+
+
+def _polling_accounts(settings: Settings) -> set[str]:
+    listing = {name for name, account in settings.accounts.items() if account.organizations_all}
+    return listing | {organization.account for organization in settings.organizations.values()}
 
 
 def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCase, Incidents]]:
@@ -98,17 +138,21 @@ def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCa
         yield everything(at, rules), incidents
 
 
-def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: datetime) -> None:
+def _reconcile_organizations(
+    notifier: Notifier, forecasts: ForecastCache, at: datetime, *, moved: Collection[int]
+) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
     watched = {row.id: row.watched for row in organizations.organization_rows(notifier.tx)}
     for case, incidents in _organization_cases(notifier, forecasts, at):
+        for verdict in _end_access(incidents) if case.id in moved else ():
+            notifier.apply(verdict, incidents, case)
         _reconcile_organization(notifier, case, incidents, watched=watched[case.organization.id])
 
 
 def _organization_cases(
-    notifier: Notifier, forecasts: ForecastCache, at: datetime
+    notifier: Notifier, forecasts: ForecastCache, at: datetime, *, only: list[int] | None = None
 ) -> Iterator[tuple[OrganizationCase, Incidents]]:
-    by_organization = open_incidents(notifier.tx, Subject.ORGANIZATION)
+    by_organization = open_incidents(notifier.tx, Subject.ORGANIZATION, only)
     rows = organizations.current_rows(notifier.tx, list(by_organization))
     for organization_id, incidents in by_organization.items():
         organization = rows[organization_id]

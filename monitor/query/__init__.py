@@ -31,6 +31,7 @@ from monitor.query.status import (
     down_channels,
     last_polls,
     outbox,
+    recorded_at,
     status,
 )
 from monitor.query.usage import Usage, UsageQuestion, UsageRow, usage
@@ -66,6 +67,7 @@ __all__ = [
     "organizations",
     "outbox",
     "recorded",
+    "recorded_at",
     "removed",
     "runways",
     "silences",

@@ -69,6 +69,8 @@ class ChannelQueue:
     held: int = 0  # of those pending: held until quiet hours end ...
     held_until: datetime | None = None  # ... for the first of them then
     folded: int = 0  # older notifications that are told with those pending
+    untried: int = 0  # of those pending: due, and never tried ...
+    untried_since: datetime | None = None  # ... the first of them since then
     missing: tuple[WaitingTarget, ...] = ()  # recipients that do not get what others of the channel got
 
 
@@ -107,6 +109,14 @@ def last_polls(engine: sa.Engine) -> dict[str, datetime | None]:
     with transaction(engine) as connection:
         rows = connection.execute(sa.select(accounts.c.name, accounts.c.polled_at)).all()
     return {row.name: row.polled_at for row in rows}
+
+
+def recorded_at(engine: sa.Engine) -> datetime | None:
+    """Return when the newest check of all was recorded; None where there is none."""
+    with transaction(engine) as connection:
+        polled = connection.execute(sa.select(sa.func.max(accounts.c.polled_at))).scalar_one()
+        checked = connection.execute(sa.select(sa.func.max(table.c.checked_at))).scalar_one()
+    return max((at for at in (polled, checked) if at is not None), default=None)
 
 
 def channels(engine: sa.Engine, *, since: datetime) -> list[ChannelQueue]:
@@ -195,6 +205,7 @@ def _status(row: Any, incidents: list[OpenIncident]) -> OrganizationStatus:
 def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
     pending = [row for row in rows if row.state == DeliveryState.PENDING]
     held = [row.next_attempt_at for row in pending if row.held and row.attempts == 0]
+    untried = [row.next_attempt_at for row in pending if not row.held and row.attempts == 0]
     return ChannelQueue(
         channel=channel,
         pending=len(pending),
@@ -206,6 +217,8 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
         held=len(held),
         held_until=min(held, default=None),
         folded=sum(row.state == DeliveryState.FOLDED for row in rows),
+        untried=len(untried),
+        untried_since=min(untried, default=None),
         missing=tuple(_missing(pending).values()),
     )
 

@@ -73,16 +73,25 @@ def _is_due(now: datetime, ahead: timedelta = _NO_WAIT) -> sa.ColumnElement[bool
     return (at <= now) | soon | (stepped_back & ~_HELD)
 
 
-def due_channels(tx: Transaction, now: datetime, *, ahead: timedelta = _NO_WAIT) -> dict[str, int]:
-    """Return the channels that have something due, each with how urgent the worst is that was never tried (0: none)."""
+def due_channels(
+    tx: Transaction, now: datetime, *, ahead: timedelta = _NO_WAIT, without: Collection[int] = ()
+) -> dict[str, int]:
+    """Return the channels that have something due, each with how urgent the worst is that was never tried (0: none).
+
+    Deliveries of the ids `without` are left out: they were sent, and that could not be written.
+    """
     fresh = sa.func.max(sa.case((deliveries.c.attempts == 0, _URGENCY), else_=0))
     question = (
         sa.select(deliveries.c.channel, fresh)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(_PENDING, _is_due(now, ahead))
+        .where(_PENDING, _is_due(now, ahead), *_without(without))
         .group_by(deliveries.c.channel)
     )
     return {channel: worst for channel, worst in tx.execute(question)}  # noqa: C416 -- a row is no tuple for mypy
+
+
+def _without(ids: Collection[int]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (deliveries.c.id.not_in(ids),) if ids else ()
 
 
 def pending_channels(tx: Transaction) -> set[str]:
@@ -91,7 +100,14 @@ def pending_channels(tx: Transaction) -> set[str]:
 
 
 def claim_due(
-    tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT, joins: bool = True
+    tx: Transaction,
+    channel: str,
+    now: datetime,
+    *,
+    limit: int,
+    ahead: timedelta = _NO_WAIT,
+    joins: bool = True,
+    without: Collection[int] = (),
 ) -> list[list[Delivery]]:
     """Return what is due for one channel, in groups that go out as one message each: new before tried, worst first.
 
@@ -100,7 +116,7 @@ def claim_due(
     delivery alone.
     """
     outbox.fold_pending(tx, at=now, channel=channel)
-    due = _due(channel, now, ahead)
+    due = _due(channel, now, ahead).where(*_without(without))
     rows = list(tx.execute(due.limit(limit)))
     if len(rows) == limit and joins:  # it may have cut a group
         cut = {row.group_id for row in rows if row.group_id is not None}
@@ -228,7 +244,10 @@ def record_attempt(
     (another daemon may have sent it, too), but for what was folded while it was under way: if it was taken, it is
     delivered, and with it the older notifications that it told.  `salt` is that of the attempt's keys of recipients.
     """
-    row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
+    question = sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()
+    row = tx.execute(question).one_or_none()
+    if row is None:  # deleted by hand: nobody waits for the outcome
+        return Marked(DeliveryState.WITHDRAWN, "")
     state = DeliveryState(row.state)
     if state not in (DeliveryState.PENDING, DeliveryState.FOLDED):
         return Marked(state, row.notification_id)

@@ -1,7 +1,8 @@
 """Open the database, SQLite or PostgreSQL, with safe settings, and translate its errors.
 
-One engine writes (from one thread), another one only reads and cannot write.  No error message contains a password, a
-query or its parameters.
+One engine writes (from one thread), another one only reads and cannot write.  Any exception out of connect, execute,
+fetch or commit, of whatever class, is a `DatabaseError`.  No error message contains a password, a query or its
+parameters.
 """
 
 import logging
@@ -9,6 +10,7 @@ import os
 import re
 import socket
 import sqlite3
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +19,11 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from monitor.errors import DatabaseError, SchemaOutdated
+from monitor.errors import DatabaseError, MonitorError, SchemaOutdated
+from monitor.store import sessions
 from monitor.store.sqlite_file import file_id
+from monitor.store.tables import SCHEMA
+from monitor.text import mask
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
@@ -66,11 +71,40 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def translated(engine: sa.Engine) -> Iterator[None]:
-    """Translate what SQLAlchemy or a driver raises inside to a `DatabaseError` of one line."""
+    """Translate what comes out of the database inside, whatever its class, to a `DatabaseError` of one line.
+
+    What the caller's own code raises in between passes as it is.
+    """
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, engine.dialect.loaded_dbapi.Error) as error:
-        raise explain(error, engine.url) from None
+    except MonitorError:
+        raise
+    except Exception as error:
+        if not _is_of_database(error, engine):
+            raise
+        raise _look_closer(explain(error, engine.url), error, engine) from None
+
+
+_LIBRARIES: Final = ("sqlalchemy", "psycopg", "psycopg_binary", "psycopg_c")
+_BOUNDARY: Final = ("transaction", "translated")  # functions of this file that the caller's code runs in
+
+
+def _is_of_database(error: Exception, engine: sa.Engine) -> bool:
+    """Whether an exception came out of the database layer.
+
+    By its class; else because a library of that layer was running: a type processor, a codec, a socket may raise
+    anything.
+    """
+    if isinstance(error, (sa.exc.SQLAlchemyError, sqlite3.Error, engine.dialect.loaded_dbapi.Error)):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    boundary = [n for n, frame in enumerate(frames) if _is_boundary(frame.f_code.co_filename, frame.f_code.co_name)]
+    inside = frames[boundary[-1] + 1 :] if boundary else frames
+    return any(str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES for frame in inside)
+
+
+def _is_boundary(file: str, function: str) -> bool:
+    return file == __file__ and function in _BOUNDARY
 
 
 def location(url: sa.URL) -> str:
@@ -184,7 +218,8 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of a lost connection, beside our own message
     try:
         engine = sa.create_engine(
-            url.set(query={**_POSTGRES_DEFAULTS, **url.query}),
+            # Before the first answer: without it the server's encoding, or the role's, decides what a text is.
+            url.set(query={**_POSTGRES_DEFAULTS, **url.query, "client_encoding": "utf8"}),
             isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
             pool_size=connections,
             max_overflow=0,
@@ -194,13 +229,16 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
         )
     except ModuleNotFoundError:
         raise DatabaseError("PostgreSQL needs psycopg: install credit-monitor[postgres]") from None
+    # Whatever the role or the database sets: these are what the program relies on.
     settings = (
-        "SET TIME ZONE 'UTC'; "
+        "SET client_encoding = 'UTF8'; SET datestyle = 'ISO'; SET TIME ZONE 'UTC'; "
+        "SET standard_conforming_strings = on; "
         f"SET statement_timeout = '{STATEMENT_LIMIT}s'; "
         f"SET lock_timeout = '{LOCK_WAIT}s'; "
-        f"SET default_transaction_read_only = {'on' if read_only else 'off'}; "
+        # An administrator's read-only is respected: a writer leaves it as it is.
+        + ("SET default_transaction_read_only = on; " if read_only else "")
         # The server would notice a cut connection after two hours.
-        "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+        + "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
         + ("" if read_only else f"; SET idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'")
     )
 
@@ -209,6 +247,8 @@ def _open_postgres(url: sa.URL, *, read_only: bool, connections: int) -> sa.Engi
     def _connect(connection: Any, _record: object) -> None:
         connection.execute(settings)
         connection.commit()
+        sessions.require_own_session(connection, location(url))
+        sessions.escape_what_it_cannot_hold(connection)
 
     return engine
 
@@ -223,6 +263,20 @@ def sever(connection: Any) -> None:
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
+_SQLITE_OF_ALL: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+# Classes of SQLSTATE: connection, read-only, login, deadlock, resources, locks, operator, input and output.
+_POSTGRES_OF_ALL: Final = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
+
 _SQLITE_PROBLEMS: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another program",
     sqlite3.SQLITE_LOCKED: "is locked by another program",
@@ -236,12 +290,12 @@ _SQLITE_PROBLEMS: Final = {
 }
 
 _POSTGRES_PROBLEMS: Final = {  # SQLSTATE
-    "25006": "may not be written (read-only transaction or standby)",
+    "25006": "may not be written: its transactions are read-only (default_transaction_read_only, set for the role, "
+    "the database or the server by an administrator; or a standby)",
     "28000": "the server does not accept this user",
     "28P01": "the server does not accept this user and password",
     "3D000": "the server has no database of this name",
     "40P01": "is in use by another program (deadlock)",
-    "42501": "this user may not do that there (missing privilege)",
     "53100": "the server's disk is full",
     "53200": "the server has not enough memory",
     "53300": "the server has no connection left",
@@ -250,6 +304,19 @@ _POSTGRES_PROBLEMS: Final = {  # SQLSTATE
     "57P02": "the server is stopping",
     "57P03": "the server is starting or stopping",
     "57014": f"a query took longer than {STATEMENT_LIMIT} s",
+}
+
+# What the server says of these names objects, and no values.
+_OF_OBJECTS: Final = {  # SQLSTATE -> what is wrong, and what helps
+    "42501": (
+        "this user may not do that there (missing privilege: {said})",
+        "as the owner: GRANT what is missing (docs/database.md, Migrations)",
+    ),
+    "3F000": (
+        "there is no schema for its tables ({said})",
+        "CREATE SCHEMA, or ALTER ROLE … SET search_path to one that is there",
+    ),
+    "42P07": ("{said}", "another program's? choose another database, or a schema of its own (docs/database.md)"),
 }
 
 _CONNECT_PROBLEMS: Final = (  # patterns of what the server or libpq says where there is no SQLSTATE
@@ -270,18 +337,26 @@ _CONNECT_PROBLEMS: Final = (  # patterns of what the server or libpq says where 
     (r"no such file", "cannot be reached: no such socket (is it running?)"),
     (r"certificate|ssl", "no encrypted connection could be agreed on (sslmode, certificate)"),
 )
+_NO_SUCH: Final = frozenset({"42P01", "42703"})  # table, column
+_OF_VALUES: Final = "22"  # the class of SQLSTATEs about values
 
 
 def explain(error: Exception, url: sa.URL) -> DatabaseError:
     """Return the `DatabaseError` that says in one line what is wrong and where."""
     cause = getattr(error, "orig", None) or error
     if isinstance(error, sa.exc.TimeoutError):
-        return DatabaseError(f"{location(url)}: all connections are busy")
+        return DatabaseError(f"{location(url)}: all connections are busy", concerns_all=True)
     if isinstance(cause, sqlite3.Error):
         return _explain_sqlite(cause, url)
     if hasattr(cause, "sqlstate"):
         return _explain_postgres(cause, url)
+    if isinstance(cause, (ValueError, ArithmeticError)):
+        return _cannot_hold(cause, url)
     return DatabaseError(f"{location(url)}: {type(cause).__name__}")
+
+
+def _cannot_hold(cause: Exception, url: sa.URL) -> DatabaseError:
+    return DatabaseError(f"{location(url)}: a value that it cannot hold ({type(cause).__name__})")
 
 
 def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
@@ -292,20 +367,32 @@ def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
         return DatabaseError(f"{location(url)}: there is none yet; `credit-monitor check` or `run` makes it")
     if str(cause).startswith(("no such table", "no such column")):
         return outdated(url)
-    return DatabaseError(f"{location(url)}: {_SQLITE_PROBLEMS.get(code, str(cause))}")
+    problem = _SQLITE_PROBLEMS.get(code, str(cause))
+    return DatabaseError(f"{location(url)}: {problem}", concerns_all=code in _SQLITE_OF_ALL)
 
 
 def _explain_postgres(cause: Any, url: sa.URL) -> DatabaseError:
-    """`cause` is a `psycopg.Error`; the server's text may quote values, so that only its SQLSTATE is used."""
+    """`cause` is a `psycopg.Error`; the server's text may quote values, so that mostly only its SQLSTATE is used."""
     state = cause.sqlstate
-    if state in {"42P01", "42703"}:
+    if state in _NO_SUCH:
         return outdated(url)
+    if state in _OF_OBJECTS:
+        problem, remedy = _OF_OBJECTS[state]
+        said = mask(str(cause.diag.message_primary))
+        return DatabaseError(f"{location(url)}: {problem.format(said=said)}; {remedy}")
+    if state == "08P01" and "pooling" in str(cause):  # pgbouncer's own words
+        return DatabaseError(f"{location(url)}: {sessions.SHARED}", concerns_all=True)
+    if state is not None and state.startswith(_OF_VALUES):
+        return _cannot_hold(cause, url)
     if state is not None:
         problem = _POSTGRES_PROBLEMS.get(state, f"{type(cause).__name__} (SQLSTATE {state})")
-        return DatabaseError(f"{location(url)}: {problem}")
+        return DatabaseError(f"{location(url)}: {problem}", concerns_all=state[:2] in _POSTGRES_OF_ALL)
+    if type(cause).__name__ in {"DataError", "NotSupportedError", "ProgrammingError"}:  # the driver's own
+        return _cannot_hold(cause, url)
     text = str(cause).lower()
     problems = (problem for pattern, problem in _CONNECT_PROBLEMS if re.search(pattern, text))
-    return DatabaseError(f"{location(url)}: {next(problems, 'the connection failed or was lost')}")
+    problem = next(problems, "the connection failed or was lost")
+    return DatabaseError(f"{location(url)}: {problem}", concerns_all=True)
 
 
 def outdated(url: sa.URL) -> SchemaOutdated:
@@ -313,3 +400,33 @@ def outdated(url: sa.URL) -> SchemaOutdated:
     return SchemaOutdated(
         f"{location(url)}: its schema is missing or older than this version; run `credit-monitor db upgrade`"
     )
+
+
+def gone(url: sa.URL, names: str, revision: str) -> DatabaseError:
+    """Return the error for tables that are missing from a schema that should have them."""
+    return DatabaseError(
+        f"{location(url)}: {names} has gone, or this user may not see it, though the schema says {revision}; "
+        "`db upgrade` cannot help: put a backup back (docs/operations.md, Backup)"
+    )
+
+
+def _look_closer(problem: DatabaseError, error: Exception, engine: sa.Engine) -> DatabaseError:
+    """Return a better answer than "upgrade" where the schema is up to date, and a table of it is missing."""
+    if not isinstance(problem, SchemaOutdated):
+        return problem
+    try:
+        with engine.connect() as connection:
+            revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    except Exception:  # noqa: BLE001 -- then it has none
+        return problem
+    if revision is None or str(revision) < SCHEMA:
+        return problem
+    return gone(engine.url, _missing_object(getattr(error, "orig", None) or error), str(revision))
+
+
+def _missing_object(cause: Any) -> str:
+    """Return what the server or SQLite misses: `table x`; their words for this hold names and no values."""
+    said = str(cause.diag.message_primary) if hasattr(cause, "diag") else str(cause)
+    name = re.search(r'"([^"]+)"|: (\S+)$', said)
+    what = "column" if getattr(cause, "sqlstate", "") == "42703" or "no such column" in said else "table"
+    return f"its {what} {mask(name[1] or name[2])}" if name else f"a {what} of it"

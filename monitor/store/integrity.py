@@ -10,7 +10,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from monitor.store.engines import sqlite_file, transaction
+from monitor.store.engines import location, sqlite_file, transaction
+from monitor.store.tables import metadata
 
 STEPS: Final = 10_000  # of SQLite's virtual machine, between two looks at the clock
 SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
@@ -36,6 +37,38 @@ def find_damage(engine: sa.Engine, *, within: float) -> str | None:
         finally:
             driver.set_progress_handler(None, 0)
     return None if result == "ok" else " ".join(result.split())
+
+
+_PRIVILEGES: Final = sa.text(
+    "SELECT p || ' on ' || t FROM unnest(CAST(:tables AS text[])) AS t,"
+    " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(t, p)"
+    " UNION ALL SELECT 'USAGE on ' || s FROM unnest(CAST(:numbered AS text[])) AS t,"
+    " pg_get_serial_sequence(t, 'id') AS s WHERE s IS NOT NULL AND NOT has_sequence_privilege(s, 'USAGE')"
+)
+_READ_ONLY: Final = (
+    "SELECT pg_is_in_recovery(), reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'"
+)
+
+
+def write_obstacles(engine: sa.Engine) -> Iterator[tuple[str, str]]:
+    """Yield what keeps this user from writing to a PostgreSQL database of our schema, each with what helps."""
+    if engine.dialect.name != "postgresql":
+        return
+    names = list(metadata.tables)
+    numbered = [name for name, table in metadata.tables.items() if table.autoincrement_column is not None]
+    with transaction(engine) as connection:
+        is_standby, is_read_only = connection.exec_driver_sql(_READ_ONLY).one()
+        missing = list(connection.execute(_PRIVILEGES, {"tables": names, "numbered": numbered}).scalars())
+    where = location(engine.url)
+    if is_standby:
+        yield f"{where}: may not be written: the server is a standby", "name the primary in database.url"
+    elif is_read_only:
+        yield (
+            f"{where}: may not be written: default_transaction_read_only is on for this role, database or server",
+            "ask who set it; ALTER ROLE … (or DATABASE …, or SYSTEM) RESET default_transaction_read_only",
+        )
+    if missing:
+        yield f"{where}: this user lacks {', '.join(missing)}", "GRANT that (docs/database.md, Migrations)"
 
 
 def is_locked(path: Path) -> bool:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, SchemaOutdated
+from monitor.store import ownership
 from monitor.store.engines import location, open_writer, outdated, sqlite_path, transaction, translated
+from monitor.store.ownership import revision as _revision
 from monitor.store.tables import SCHEMA, compatibility
 
 if TYPE_CHECKING:
@@ -55,6 +57,18 @@ def require_current(engine: sa.Engine) -> None:
     raise _too_new(engine, revision) if revision is not None and revision > SCHEMA else outdated(engine.url)
 
 
+def warnings(engine: sa.Engine) -> list[str]:
+    """Return what is wrong with a database that holds our schema, and does not keep it from being used.
+
+    Raise `DatabaseError` where it cannot be used: tables have gone, or are another program's.
+    """
+    with transaction(engine) as connection:
+        if _revision(connection) == SCHEMA:
+            ownership.require_whole(connection)
+        problem = ownership.encoding_problem(connection)
+    return [f"{problem} (`credit-monitor db copy`); until then what it cannot hold is escaped"] if problem else []
+
+
 def _is_compatible(connection: sa.Connection, revision: str | None) -> bool:
     """Whether this version can work with a schema: during an upgrade it may run beside the next version."""
     if revision is None or revision <= SCHEMA:
@@ -74,6 +88,8 @@ def upgrade(engine: sa.Engine, *, scripts: Path | None = None) -> Upgrade:
     with _alone(engine) as connection:
         config = _config(connection, scripts or _own_scripts())
         before = _revision(connection)
+        if before is None and (problem := ownership.encoding_problem(connection)):
+            raise DatabaseError(problem)
         head = _head(config, engine, before)
         copy = _copy(engine.url, head) if before not in {None, head} else None
         command.upgrade(config, "head")
@@ -109,13 +125,6 @@ def _upgrade_and_report(url: str, writing: int) -> int:
     else:
         return 0
     return 1
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return revision
 
 
 def _own_scripts() -> Path:

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from monitor.amounts import from_micro, to_micro
 from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0005"  # the newest migration; compared at start without importing Alembic
+SCHEMA: Final = "0006"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -86,6 +86,9 @@ metadata = sa.MetaData(
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows itself only for INTEGER
 
+# Ids are never given again: what is on its way (a result, an outcome) names rows by id.  PostgreSQL's only grow anyway.
+GROWING: Final[dict[str, Any]] = {"sqlite_autoincrement": True}
+
 accounts = sa.Table(
     "accounts",
     metadata,
@@ -96,6 +99,7 @@ accounts = sa.Table(
     sa.Column("polled_at", Instant, comment="when the last completed poll began"),
     sa.Column("rejections", sa.Integer, nullable=False, server_default="0", comment="polls in a row, key refused"),
     sa.Column("rejected_poll_at", Instant, comment="when the last of them began"),
+    **GROWING,
 )
 
 organizations = sa.Table(
@@ -126,6 +130,7 @@ organizations = sa.Table(
     sa.Column("usage_at", Instant),
     sa.Column("newest_at", Instant, comment="the latest taken_at of its snapshots, in whatever order they arrived"),
     sa.UniqueConstraint("base_url", "vendor_id"),
+    **GROWING,
 )
 
 snapshots = sa.Table(
@@ -173,6 +178,7 @@ checks = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("vendor_error_id", sa.Text),
     sa.Index("ix_checks_organization_id_ended_at", "organization_id", "ended_at"),
+    **GROWING,
 )
 
 incidents = sa.Table(
@@ -217,6 +223,7 @@ incidents = sa.Table(
     ),
     sa.Index("ix_incidents_opened_at", "opened_at"),
     sa.Index("ix_incidents_resolved_at", "resolved_at"),
+    **GROWING,
 )
 
 notifications = sa.Table(
@@ -268,6 +275,7 @@ deliveries = sa.Table(
         sqlite_where=sa.text("state = 'given_up'"),
         postgresql_where=sa.text("state = 'given_up'"),
     ),
+    **GROWING,
 )
 
 channels = sa.Table(
@@ -313,6 +321,7 @@ attempts = sa.Table(
     sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.id"), nullable=False, index=True),
     sa.Column("ended_at", Instant, nullable=False),
     sa.Column("error", sa.Text, comment="null: the service took the message"),
+    **GROWING,
 )
 
 silences = sa.Table(
@@ -335,6 +344,7 @@ silences = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
     ),
+    **GROWING,
 )
 
 leases = sa.Table(

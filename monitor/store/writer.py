@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import SILENT_AFTER, open_writer, sever, transaction
 from monitor.store.sqlite_file import OpenedFile
+from monitor.store.tables import compatibility
 
 Engine = sa.Engine
 Transaction = sa.Connection  # with a transaction begun; committed when the work returns
 T = TypeVar("T")
+WROTE: Final = "wrote"  # whether the transaction has written, in the connection's `info`
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Trouble:
 
     cause: str
     since: float
+    what: str = ""  # cannot be written; empty: nothing can
 
 
 class Store:
@@ -37,12 +40,12 @@ class Store:
         self.engine = open_writer(url)
         self.file = OpenedFile(self.engine.url)
         self.fence: Callable[[Transaction], None] | None = None
-        self.trouble: Trouble | None = None  # while the database cannot be used
+        self.trouble: Trouble | None = None  # from a transaction that failed until one has written
         self.turned_at: float | None = None  # when its last statement ended, by `time.monotonic`; None while idle
         self._connections: set[Any] = set()  # the driver's
         sa.event.listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
         sa.event.listen(self.engine, "close", lambda connection, _: self._connections.discard(connection))
-        sa.event.listen(self.engine, "after_cursor_execute", self._turn)
+        sa.event.listen(self.engine, "after_cursor_execute", self._executed)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     async def write(self, work: Callable[[Transaction], T], *, fenced: bool = True) -> T:
@@ -60,9 +63,11 @@ class Store:
         try:
             self.file.require_same()
             with transaction(self.engine) as tx:
+                tx.info[WROTE] = False
                 if fenced and self.fence is not None:
                     self.fence(tx)
                 result = work(tx)
+                wrote = tx.info[WROTE]
         except LeaseLost:
             raise
         except DatabaseError as error:
@@ -70,11 +75,27 @@ class Store:
             raise
         finally:
             self.turned_at = None
-        self.trouble = None
+        if wrote:  # that it can be read says nothing of a full disk, or of a read-only server
+            self.trouble = None
         return result
 
-    def _turn(self, *_: object) -> None:
+    async def is_writable(self) -> bool:
+        """Write a probe; return whether that succeeded."""
+        try:
+            await self.write(probe, fenced=False)
+        except DatabaseError:
+            return False
+        return True
+
+    def _turn(self) -> None:
         self.turned_at = time.monotonic()
+
+    def _executed(self, connection: Transaction, *args: Any) -> None:
+        """A statement has ended (an event of SQLAlchemy)."""
+        self._turn()
+        context = args[3]
+        if context is not None and (context.isinsert or context.isupdate or context.isdelete):
+            connection.info[WROTE] = True
 
     def sever_if_silent(self, now: float) -> None:
         """Cut the connections to a server that hangs, so that the write fails: no statement has ended at its limit."""
@@ -86,6 +107,11 @@ class Store:
         """Wait for the transaction under way, then close the database."""
         self._thread.shutdown(wait=True)
         self.engine.dispose()
+
+
+def probe(tx: Transaction) -> None:
+    """Write something that changes nothing."""
+    tx.execute(compatibility.update().values(oldest=compatibility.c.oldest))
 
 
 def insert(dialect: str, table: sa.Table) -> Any:

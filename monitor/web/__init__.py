@@ -22,11 +22,12 @@ async def serving(
     clock: Callable[[], datetime],
     leading: Callable[[], bool] = lambda: True,
     hanging: Callable[[], str | None] = lambda: None,
+    unready: Callable[[], list[str]] = list,
 ) -> AsyncIterator[None]:
     """Serve while the context is open, if `[web]` is configured; `ListenError` when the address cannot be bound.
 
     `leading` returns whether this process is the leader; `hanging` returns the part of it that hangs, as the watchdog
-    sees it.
+    sees it; `unready` what it cannot write.
     """
     if settings.web is None:
         yield
@@ -38,7 +39,16 @@ async def serving(
     token = settings.web_token()
     reader = Reader(settings)
     try:
-        app = open_app(settings.web, reader, counters, token=token, clock=clock, leading=leading, hanging=hanging)
+        app = open_app(
+            settings.web,
+            reader,
+            counters,
+            token=token,
+            clock=clock,
+            leading=leading,
+            hanging=hanging,
+            unready=unready,
+        )
         async with listening(app, settings.web):
             yield
     finally:

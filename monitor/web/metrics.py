@@ -94,6 +94,11 @@ def _process_metrics(settings: Settings, counters: Counters) -> Iterator[Metric]
     tries = dict.fromkeys(((name, how) for name in settings.channels for how in DELIVERED), 0) | counters.deliveries
     yield _counter("checks", "Checks by how they ended.", checks, ("account", "outcome"))
     yield _counter("deliveries", "Attempts to deliver, by how they ended.", tries, ("channel", "outcome"))
+    yield _gauge("results_held", "Results that the database has not taken yet.", {(): counters.held})
+    yield _gauge(
+        "results_set_aside", "Those of them that it does not take while it takes others.", {(): counters.set_aside}
+    )
+    yield _counter("results_dropped", "Results that were more than can be held.", {(): counters.dropped}, ())
     took = HistogramMetricFamily(
         f"{PREFIX}poll_duration_seconds", "How long completed polls took.", labels=["account"], unit="seconds"
     )

@@ -36,9 +36,10 @@ def open_app(
     clock: Callable[[], datetime],
     leading: Callable[[], bool],
     hanging: Callable[[], str | None],
+    unready: Callable[[], list[str]] = list,
 ) -> ASGIApp:
     """Return the application with all pages, behind its guard."""
-    pages = _Pages(reader, counters, token=token, clock=clock, leading=leading, hanging=hanging)
+    pages = _Pages(reader, counters, token=token, clock=clock, leading=leading, hanging=hanging, unready=unready)
     routes = [
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
@@ -61,6 +62,7 @@ class _Pages:
         clock: Callable[[], datetime],
         leading: Callable[[], bool],
         hanging: Callable[[], str | None],
+        unready: Callable[[], list[str]],
     ) -> None:
         self._reader = reader
         self._counters = counters
@@ -68,6 +70,7 @@ class _Pages:
         self._clock = clock
         self._leading = leading
         self._hanging = hanging
+        self._unready = unready
         self._logged: str | None = None  # the problem of the database that was logged last
 
     async def healthz(self, _request: Request) -> Response:
@@ -76,7 +79,7 @@ class _Pages:
         return _verdict([f"{part} hangs"] if part else [])
 
     async def readyz(self, _request: Request) -> Response:
-        """Answer 200 when the database can be read, has our schema, and accounts are polled."""
+        """Answer 200 when the database can be read and written, has our schema, and accounts are polled."""
         try:
             polled = await self._reader.polled()
         except SchemaOutdated as error:
@@ -86,7 +89,7 @@ class _Pages:
             self._log_once(error)
             return _verdict(["database: it cannot be read"])
         self._logged = None
-        return _verdict(late_polls(polled, self._reader.settings.poll, now=self._clock()))
+        return _verdict([*self._unready(), *late_polls(polled, self._reader.settings.poll, now=self._clock())])
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics; those of the database are left out while it cannot be read."""

@@ -15,6 +15,7 @@ from wait import until
 
 from monitor.daemon.database_alert import DatabaseAlert
 from monitor.daemon.state import ProcessState
+from monitor.store.writer import Trouble
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -26,6 +27,7 @@ class Case:
     def __init__(self, *receivers: Web) -> None:
         self.now = NOON
         self.since: datetime | None = None
+        self.what = ""
         self.alert_after = 5 * MINUTE
         self.installation = "an-id"
         self.template = None
@@ -39,8 +41,12 @@ class Case:
     def clock(self) -> datetime:
         return self.now
 
-    def database_trouble(self) -> tuple[datetime, str] | None:
-        return (self.since, "PostgreSQL database x at host: cannot be reached") if self.since else None
+    def database_trouble(self) -> Trouble | None:
+        return Trouble("PostgreSQL database x at host: cannot be reached", 0.0, self.what) if self.since else None
+
+    def began_at(self, _trouble: Trouble) -> datetime:
+        assert self.since
+        return self.since
 
     async def look(self, minutes: float) -> None:
         self.now += minutes * MINUTE
@@ -73,6 +79,15 @@ async def test_an_outage_that_lasts_is_told_once_and_its_end_too():
         assert second.startswith("RESOLVED: credit-monitor on ")
         assert "cannot be reached" in receiver.said[0]["message"]
         assert identity(receiver.said[0]) == identity(receiver.said[1])
+
+
+async def test_what_alone_cannot_be_written_is_told_as_that():
+    async with web() as receiver:
+        case = Case(receiver)
+        case.since, case.what = NOON, "3 results"
+        await case.look(6)
+        assert titles(receiver)[0].endswith(" cannot write everything for 6 min")
+        assert "does not take this: 3 results" in receiver.said[0]["message"]
 
 
 async def test_an_on_call_service_has_one_incident_for_it_which_ends(monkeypatch):

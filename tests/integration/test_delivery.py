@@ -421,3 +421,87 @@ async def test_a_channel_that_takes_nothing_for_an_hour_is_complained_of_once(po
     assert "not delivered, and tried again until it is: " in about_boss[0]
     assert about_boss[1] == "boss: down, nobody stands in"
     assert about_boss[3] == "boss: takes messages again"
+
+
+# --- an outcome that cannot be written --------------------------------------------------------------------------------
+
+
+def refuse_attempts(tx):
+    """What a missing grant on `attempts` does."""
+    tx.exec_driver_sql("CREATE TRIGGER no BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'not permitted'); END")
+
+
+async def test_an_outcome_that_cannot_be_written_is_said_and_neither_blocks_nor_doubles(post, caplog):
+    await post.story.restart(OWN)
+    post.story.write(refuse_attempts)
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: len(post.titles("ops")) == 1)
+    await post.story.check("100")
+    post.story.now += timedelta(minutes=1)
+    await until(lambda: len(post.titles("ops")) == 2)
+    trouble = post.story.parts.deliverer._unwritten.trouble
+    assert trouble
+    assert "(ops)" in trouble.what
+    assert "not permitted" in trouble.cause
+    await asyncio.sleep(2.5)  # more than two looks
+    assert len(post.titles("ops")) == 2
+    said = [record.message for record in caplog.records if "that cannot be written" in record.message]
+    assert len(said) == 1
+    assert said[0].startswith("ops: farm credits opened")
+    post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
+    await until(lambda: post.states("ops") == ["delivered"] * 2)
+    assert post.story.parts.deliverer._unwritten.trouble is None
+    await stopped(running)
+    assert [title.split(":")[0] for title in post.titles("ops")] == ["WARNING", "CRITICAL"]
+
+
+async def test_a_delivery_deleted_by_hand_blocks_nothing_and_marks_no_other(post):
+    await post.story.restart(OWN)
+    ops = post.receivers["ops"]
+
+    def delete() -> None:
+        post.story.write(lambda tx: tx.execute(deliveries.delete()))
+        ops._on_message = post.received["ops"].append
+
+    ops._on_message = _then(post.received["ops"].append, delete)
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: len(post.titles("ops")) == 1)
+    await post.story.check("100")
+    post.story.now += timedelta(minutes=1)
+    await until(lambda: post.states("ops") == ["delivered"])
+    await stopped(running)
+    assert [title.split(":")[0] for title in post.titles("ops")] == ["WARNING", "CRITICAL"]
+
+
+async def test_what_cannot_be_written_outlives_a_reload_and_is_not_doubled_by_it(post):
+    await post.story.restart(OWN)
+    post.story.write(refuse_attempts)
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: len(post.titles("ops")) == 1)
+    unwritten = post.story.parts.deliverer._unwritten
+    await until(lambda: unwritten.of)
+    await stopped(running)
+    await post.story.restart(OWN)
+    post.story.parts.deliverer._unwritten = unwritten
+    running = post.run()
+    await asyncio.sleep(2.5)  # more than two looks
+    post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
+    await until(lambda: post.states("ops") == ["delivered"])
+    await stopped(running)
+    assert len(post.titles("ops")) == 1
+
+
+async def test_a_failure_that_cannot_be_written_is_tried_again(post, monkeypatch):
+    monkeypatch.setattr(delivery, "RETRY_UNWRITTEN", 0.5)
+    await post.story.restart(OWN)
+    post.story.write(refuse_attempts)
+    post.receivers["ops"].behaviour = Behaviour.REFUSE
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: post.receivers["ops"].attempts >= 1)
+    post.receivers["ops"].behaviour = Behaviour.TAKE
+    await until(lambda: len(post.titles("ops")) == 1)
+    await stopped(running)

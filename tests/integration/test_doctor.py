@@ -23,8 +23,9 @@ from wait import LONG
 
 from monitor.doctor import Finding, State, examine, service
 from monitor.doctor.findings import in_thread, look, ok
+from monitor.model import Message
 from monitor.sandbox import Received, Receiver, Reply, SandboxOrganization, Vendor
-from monitor.store import integrity, leader_lock
+from monitor.store import integrity, leader_lock, outbox
 from monitor.store.writer import Store
 
 KEY = "sk-" + "canarydoctor".ljust(48, "0")
@@ -96,6 +97,34 @@ def dated(at: datetime, status: int = 200, body: Any = None) -> Reply:
     listed = {"id": "u", "email": "x@y", "organizations": [{"id": "org-1", "name": "A", "is_default": True}]}
     headers = {"Content-Type": "application/json", "Date": format_datetime(at, usegmt=True)}
     return Reply(status, json.dumps(body or listed).encode(), headers)
+
+
+async def test_what_keeps_the_database_from_being_written_is_named(ward: Ward, postgres: Any) -> None:
+    ward.url = postgres.new_encoded("LATIN1")
+    name = ward.url.partition("/test_")[2].partition("?")[0]
+    postgres.execute(f"ALTER DATABASE test_{name} SET default_transaction_read_only = on")
+    wrong = bad(await ward.examine())
+    assert "default_transaction_read_only is on" in wrong["writing"]
+    assert "its encoding is LATIN1" in wrong["database"]
+
+
+async def test_another_programs_database_is_a_problem_with_its_remedy(ward: Ward, tmp_path: Path) -> None:
+    ward.url = f"sqlite:///{tmp_path}/another.db"
+    opened = Store(ward.url)
+    opened.write_now(lambda tx: tx.exec_driver_sql("CREATE TABLE accounts (id INTEGER, email TEXT)"))
+    opened.close()
+    finding = of(await ward.examine(), "database")
+    assert finding.state is State.PROBLEM
+    assert "belongs to another program, it seems" in finding.found
+    assert finding.todo == "choose another file in database.url"
+
+
+async def test_what_waits_and_was_never_tried_is_a_problem(ward: Ward) -> None:
+    before = datetime.now(UTC) - timedelta(hours=1)
+    opened = Store(ward.url)
+    opened.write_now(lambda tx: outbox.enqueue_message(tx, "a" * 16, Message("", "", "", ""), "ops", at=before))
+    opened.close()
+    assert "ops: 1 waiting since" in bad(await ward.examine())["outbox"]
 
 
 # --- all is well ------------------------------------------------------------------------------------------------------

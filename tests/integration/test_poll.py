@@ -12,7 +12,7 @@ from story import Story, key_of
 from wait import until
 
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
-from monitor.store.tables import accounts, checks, organizations, snapshots
+from monitor.store.tables import accounts, checks, incidents, organizations, snapshots
 
 FAST = '[rules]\nrunway = "off"\n[poll]\ndeadline = "2s"\n[channels.ops]\n'
 PATIENT = ('deadline = "2s"', 'deadline = "5s"')  # what is to happen before it has time on a busy machine
@@ -294,3 +294,108 @@ async def test_no_key_and_no_answer_that_repeats_it_is_kept_or_logged(scene, cap
     caplog.set_level("DEBUG")
     await scene.poll()
     assert key_of("studio") not in caplog.text + str(scene.story.rows(checks))
+
+
+# --- defaults that change, accounts that are renamed ------------------------------------------------------------------
+
+
+def incident_rows(scene) -> list[tuple[str, str, str | None]]:
+    """Vendor's id, rule and how it ended, of every incident of an organization."""
+    ids = {row["id"]: row["vendor_id"] for row in scene.story.rows(organizations)}
+    rows = scene.story.rows(incidents, incidents.c.subject == "organization")
+    return [(ids[row["subject_id"]], row["rule"], row["resolved_reason"]) for row in rows]
+
+
+async def test_a_default_organization_that_moves_leaves_no_incident_of_its_predecessor(scene):
+    """The old one is denied by now: that it is not asked any more must not be told as a refusal."""
+    scene.vendor.organizations["org-1"].credits = Decimal(100)
+    scene.story.begin(scene.watch(farm=""))
+    await scene.poll()
+    assert incident_rows(scene) == [("org-1", "credits", None)]
+    scene.story.heard()
+    scene.vendor.keys[key_of("studio")] = ["org-2", "org-3"]
+    await scene.story.restart(scene.watch(farm=""))
+    await scene.poll()
+    assert incident_rows(scene) == [("org-1", "credits", "reconfigured")]
+    assert [said[1:3] for said in scene.story.heard()] == [("credits", "resolved")]
+    assert scene.watched() == {"farm": "org-2"}
+    assert scene.kinds() == []
+
+
+async def test_a_default_organization_is_asked_for_also_while_the_list_fails(scene):
+    scene.story.begin(scene.watch(farm=""))
+    await scene.poll()
+    await scene.story.restart(scene.watch(farm=""))
+    scene.vendor.account_fault = Fault.SERVER_ERROR
+    await scene.poll()
+    assert len(scene.balances()["farm"]) == 2
+
+
+async def test_an_organization_without_an_id_that_moves_to_another_account_is_not_refused(scene):
+    scene.story.begin(scene.watch(farm=""))
+    await scene.poll()
+    moved = FAST + scene.account("studio") + scene.account("lab") + '[organizations.farm]\naccount = "lab"\n'
+    await scene.story.restart(moved)
+    await scene.poll()
+    assert incident_rows(scene) == []
+    assert scene.watched() == {"farm": "org-3"}
+
+
+async def test_a_renamed_account_keeps_what_stands_of_its_organizations(scene):
+    scene.vendor.organizations["org-1"].credits = Decimal(100)
+    scene.story.begin(scene.watch_all("studio"))
+    await scene.poll()
+    scene.story.heard()
+    scene.vendor.keys[key_of("atelier")] = scene.vendor.keys.pop(key_of("studio"))
+    await scene.story.restart(scene.watch_all("atelier"))
+    await scene.poll()
+    await scene.poll()
+    assert incident_rows(scene) == [("org-1", "credits", None)]
+    assert scene.story.heard() == []
+    assert set(scene.watched()) == {"org-1", "org-2", "org-3"}
+    assert {row["account"] for row in scene.story.rows(organizations)} == {"atelier"}
+    assert len(scene.balances()["org-1"]) == 3
+
+
+async def test_what_a_renamed_account_does_not_see_any_more_ends_as_reconfigured(scene):
+    scene.vendor.organizations["org-1"].credits = Decimal(100)
+    scene.story.begin(scene.watch_all("studio"))
+    await scene.poll()
+    await scene.story.restart(scene.watch_all("lab"))
+    assert incident_rows(scene) == [("org-1", "credits", None)]  # nobody knows yet
+    await scene.poll()
+    assert incident_rows(scene) == [("org-1", "credits", "reconfigured")]
+    assert set(scene.watched()) == {"org-3", "org-4"}
+
+
+async def test_an_account_that_loses_its_last_organization_leaves_no_incident(scene):
+    scene.vendor.keys[key_of("other")] = scene.vendor.keys.pop(key_of("studio"))
+    scene.story.begin(scene.watch(farm="org-1"))
+    await scene.poll()
+    await scene.story.restart(FAST + scene.account("studio") + scene.account("lab"))
+    (row,) = scene.story.rows(incidents)
+    assert (row["rule"], row["resolved_reason"]) == ("credential", "reconfigured")
+
+
+async def test_that_one_key_was_refused_ends_when_another_asks(scene):
+    scene.story.begin(scene.watch(farm="org-4"))
+    await scene.poll()
+    assert incident_rows(scene) == [("org-4", "access", None)]
+    farm = '[organizations.farm]\naccount = "lab"\nid = "org-4"\n'
+    await scene.story.restart(FAST + scene.account("studio") + scene.account("lab") + farm)
+    assert incident_rows(scene) == [("org-4", "access", "reconfigured")]
+
+
+async def test_a_title_that_cannot_be_stored_keeps_no_other_organization_out(scene):
+    """As in a database of another encoding."""
+    scene.vendor.organizations["org-2"].name = "Kyōto"
+    scene.story.begin(scene.watch_all("studio"))
+    trigger = "CREATE TRIGGER no BEFORE INSERT ON organizations WHEN NEW.title = 'Kyōto' "
+    scene.story.write(lambda tx: tx.exec_driver_sql(trigger + "BEGIN SELECT RAISE(ABORT, 'no such character'); END"))
+    await scene.poll()
+    assert {row["vendor_id"]: row["title"] for row in scene.story.rows(organizations)} == {
+        "org-1": "Organization 1",
+        "org-2": r"Ky\u014dto",
+        "org-3": "Organization 3",
+    }
+    assert len(scene.balances()) == 3

@@ -20,6 +20,7 @@ from monitor.model import Check, Failure, FailureKind, Snapshot, Subject, Target
 from monitor.notify import silences
 from monitor.poll import ForecastCache, settle
 from monitor.store import engines, leader_lock, organizations
+from monitor.store.tables import deliveries
 
 HOUR = timedelta(hours=1)
 QUIET = '\nquiet_hours = "22:00-07:00 Europe/Berlin"'
@@ -286,3 +287,29 @@ def _incidents(desk):
         return query.incidents(reader)
     finally:
         reader.dispose()
+
+
+# --- silence is visible -----------------------------------------------------------------------------------------------
+
+
+def test_a_daemon_that_records_nothing_is_said_first(desk, command):
+    desk.now = datetime.now(UTC) - HOUR
+    desk.settle(a=5000)
+    assert "NOTHING HAS BEEN RECORDED" not in command("status")  # `check` from cron, perhaps
+    lock = leader_lock.acquire(desk.url)
+    assert lock
+    try:
+        assert re.match(r"NOTHING HAS BEEN RECORDED since .*, though a daemon runs", command("status"))
+        desk.now = datetime.now(UTC)
+        desk.settle(0, a=5000)
+        assert "NOTHING HAS BEEN RECORDED" not in command("status")
+    finally:
+        lock.release()
+
+
+def test_what_waits_and_was_never_tried_is_not_hidden(desk, command):
+    desk.now = datetime.now(UTC)
+    desk.settle(0, a=900)
+    assert "waiting" not in command("status")
+    desk.write(lambda tx: tx.execute(deliveries.update().values(next_attempt_at=desk.now - HOUR)))
+    assert "channel ops: 1 waiting since " in command("status")

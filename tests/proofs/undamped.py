@@ -30,5 +30,8 @@ def undamped() -> Iterator[None]:
 if __name__ == "__main__":
     undamp()
     from monitor.cli import main
+    from tests.proofs.raising import arm
+
+    arm()
 
     main()

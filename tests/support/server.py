@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from monitor.store import migrate
+from monitor.store import migrate, ownership
 from monitor.store.engines import open_writer
 
 _numbers = itertools.count(1)
@@ -39,6 +39,11 @@ class Server:
             self.execute(f"ALTER SYSTEM SET {setting}")
         self.execute("SELECT pg_reload_conf()")
 
+    @property
+    def user(self) -> str | None:
+        """Whom the server's process runs as, where that is somebody else: root cannot."""
+        return self._server.system_user  # type: ignore[no-any-return]
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.sockets}"
 
@@ -52,6 +57,18 @@ class Server:
         name = f"test_{next(_numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
+
+    def new_encoded(self, encoding: str, *, schema: bool = True) -> str:
+        """The URL of a new database of an encoding, with our schema, which it would not be given today."""
+        name = f"test_{next(_numbers)}"
+        locale = "LC_COLLATE 'C' LC_CTYPE 'C'"
+        self.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 {locale}")
+        url = self.url(name)
+        if schema:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ownership, "encoding_problem", lambda _: None)
+                upgraded(url)
+        return url
 
     def drop(self, url: str) -> None:
         self.execute(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)")

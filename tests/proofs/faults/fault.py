@@ -27,6 +27,7 @@ class Fault:
     combines: bool = True  # with others, at the same time
     quick: bool = False  # part of the short form
     lines: int = 12  # warnings and worse that it may cost
+    repeats: int = 5  # the very same line
     ends: frozenset[int] = frozenset()  # exit codes with which the daemon may end, to be started again
     growth: float = 10.0  # MiB that may stay
     waits_for: str = ""  # what has to be built before this can hold

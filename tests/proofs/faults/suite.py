@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from tests.proofs.faults import network, postgresql, process, sqlite, vendor
+from tests.proofs.faults import network, postgresql, process, refusals, sqlite, vendor
 from tests.proofs.faults.fault import Cannot, Fault
 from tests.proofs.faults.limits import limited, mounted
 from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
@@ -22,10 +22,10 @@ FAULTS: list[Fault] = [
     *network.FAULTS,
     *sqlite.FAULTS,
     *postgresql.FAULTS,
+    *refusals.FAULTS,
     *process.FAULTS,
 ]
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
-REPEATED_AT_MOST = 5  # the very same line
 
 
 @dataclass
@@ -114,7 +114,7 @@ def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
         row.problems.append("no line of the log names the cause")
     if row.logged.lines > fault.lines + len(ends):
         row.problems.append(f"{row.logged.lines} lines of the log, of which {row.logged.distinct} are distinct")
-    if row.logged.repeated > REPEATED_AT_MOST + len(ends):  # every start has its own to say
+    if row.logged.repeated > fault.repeats + len(ends):  # every start has its own to say
         row.problems.append(f"the same line {row.logged.repeated} times")
     if row.logged.tracebacks:
         row.problems.append(f"{row.logged.tracebacks} tracebacks")

@@ -27,6 +27,7 @@ from tests.proofs.crash.stage import CHANNELS, KEY, Stage, open_stage
 from tests.proofs.crash.verdict import Counts, weigh
 from tests.proofs.faults.interpose import Interposed
 from tests.proofs.faults.measure import Sample, sample
+from tests.proofs.raising import PLACE
 from tests.support.server import Server
 
 RESTART_AFTER = 1.0  # seconds; the unit waits for five
@@ -70,7 +71,13 @@ class World(Stage):
 
     def environment(self, life: int) -> dict[str, str]:
         given = super().environment(life)
+        given[PLACE] = str(self.raising)
         return given | (self.interposed.environment if self.interposed else {})
+
+    @property
+    def raising(self) -> Path:
+        """While this file is there, the daemon's database layer raises."""
+        return self.folder / "raising"
 
     def require_killed(self, code: int | None) -> None:
         """Here a daemon may end in any way: the supervisor keeps how."""
