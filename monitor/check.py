@@ -147,13 +147,21 @@ def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> d
 # --- `organizations` and `notify` -------------------------------------------------------------------------------------
 
 
-async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrganization, ...] | FetchError]:
-    """Return the organizations that each account's key sees, or the error of asking for them."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a key sees; `unusable` has a line for each organization that cannot be watched."""
 
-    async def fetch(account: str) -> tuple[VendorOrganization, ...] | FetchError:
+    organizations: tuple[VendorOrganization, ...]
+    unusable: tuple[str, ...]
+
+
+async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]:
+    """Return what each account's key sees, or the error of asking for it."""
+
+    async def fetch(account: str) -> Seen | FetchError:
         provider = open_account(settings, account)
         try:
-            return await provider.fetch_organizations()
+            return Seen(await provider.fetch_organizations(), provider.unusable())
         except FetchError as error:
             return error
         finally:

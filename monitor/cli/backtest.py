@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import When, load, open_reader, require_period, row_options
+from monitor.cli.options import When, in_zone, load, open_reader, require_period, row_options
 from monitor.cli.output import Row, format_hours, print_rows
 from monitor.errors import UsageError
 
@@ -45,11 +45,12 @@ def backtest(
     style: str,
 ) -> None:
     """What the rules of a configuration would have said of recorded history; sends and keeps nothing."""
-    require_period(since, until)
     if organization and named and organization != named:
         raise UsageError(f"two organizations are named, {organization} and {named}; name one")
     name = named or organization
     settings = load(config_file)
+    since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
+    require_period(since, until)
     if listed is None:
         with _recorded(settings, name, since, until) as replay:
             _show(replay, style)

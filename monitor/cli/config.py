@@ -57,11 +57,14 @@ def show(config_file: Path | None, style: str) -> None:
 
 
 @config.command(short_help="Write a configuration with every setting.")
-@click.argument("file", type=click.Path(path_type=Path), default=Path("config.toml"))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default=Path("config.toml"))
 def init(file: Path) -> None:
-    """Write a commented configuration with every setting to FILE (default: config.toml), unless FILE exists."""
+    """Write a commented configuration with every setting to FILE (default: config.toml), a new one; - prints it."""
     from monitor.config import example  # noqa: PLC0415
 
+    if str(file) == "-":
+        click.echo(example(), nl=False)
+        return
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from monitor.cli.options import Duration, When, load, open_reader, require_period, row_options
+from monitor.cli.options import Duration, When, in_zone, load, open_reader, require_period, row_options
 from monitor.cli.output import Row, format_cell, format_hours, print_rows, progress
 from monitor.cli.sparkline import Traces
 
@@ -38,9 +38,11 @@ def history(
     with_runway: bool,
 ) -> None:
     """The recorded balances, oldest first."""
+    settings = load(config_file)
+    since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
     require_period(since, until)
     asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
-    with open_reader(load(config_file)) as engine:
+    with open_reader(settings) as engine:
         rows = _rows(engine, asked)
         if every is None or with_runway:
             _tell_removed(engine, asked)

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,19 +57,15 @@ def open_reader(settings: "Settings") -> "Iterator[Engine]":
         engine.dispose()
 
 
+FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 LONGEST: Final = timedelta(days=365_000_000)  # a stretch of history may be as long as it likes
 
 
 class When(click.ParamType[datetime]):
-    """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given.
-
-    With `local` it is left to the command what is meant then: it gets a naive `datetime`.
-    """
+    """An instant (ISO 8601), a date, or how long ago ("7d"); naive where no offset is given: see `in_zone`."""
 
     name = "when"
-
-    def __init__(self, *, local: bool = False) -> None:
-        self._local = local
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
@@ -86,9 +82,7 @@ class When(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
         try:
-            if at.tzinfo is None:
-                return at if self._local else at.replace(tzinfo=UTC)
-            return at.astimezone(UTC)
+            return at if at.tzinfo is None else at.astimezone(UTC)
         except OverflowError:
             self.fail(f"{value!r} lies outside all calendars", param, ctx)
 
@@ -130,6 +124,18 @@ class Zone(click.ParamType["ZoneInfo"]):
             return zone(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+
+def in_zone(at: datetime | None, zone: "ZoneInfo") -> datetime | None:
+    """What was written without an offset is local time there; a date begins when the day does."""
+    from monitor.query import begin  # noqa: PLC0415
+
+    if at is None or at.tzinfo is not None:
+        return at
+    try:
+        return begin(at.date(), zone) if at.time() == time() else at.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # at the ends of the calendar a day may begin before, or end after it
+        return FIRST if at.year == 1 else LAST
 
 
 def require_period(since: datetime | None, until: datetime | None) -> None:

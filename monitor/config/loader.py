@@ -49,6 +49,9 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> "_Loader":
     """Read every layer, and check the shape of each setting."""
     file = sources.find_file(path, environ)
     mistakes = Mistakes(sources.read_layers(file, environ))
+    for layer in mistakes.layers:
+        for key in layer.quoted:
+            mistakes.add(key, sources.QUOTED)
     return _Loader(file, environ, mistakes, _validate(sources.merged(mistakes.layers), mistakes))
 
 

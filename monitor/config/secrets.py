@@ -44,6 +44,8 @@ class Secret:
         content = self._from_file(self.path).strip()
         if not content:
             raise self.wrong(f"{self.path}: is empty")
+        if is_quoted(content):
+            raise self.wrong(f"{self.path}: is in quotes; write the secret without them")
         if not content.isprintable():
             raise self.wrong(f"{self.path}: is not one line of text")
         return content
@@ -63,6 +65,11 @@ class Secret:
             raise self.wrong(f"{path}: {unreadable(error)}") from None
         except UnicodeDecodeError:
             raise self.wrong(f"{path}: is not one line of text") from None
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether a value is in quotes, as files of variables have it that a shell does not read."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
 
 
 def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | None:

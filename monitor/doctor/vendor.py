@@ -30,6 +30,7 @@ TODO: Final = {
     FailureKind.NO_CREDITS: "buy credits at the vendor",
     FailureKind.UNEXPECTED_ANSWER: "see that base_url is the vendor's, and generation the right one",
 }
+UNUSABLE_TODO: Final = "ask the vendor about this id; the other organizations are watched"
 
 
 async def look_at_vendor(settings: Settings, *, clock: Clock) -> list[Finding]:
@@ -54,7 +55,7 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
         todo = OTHER_USER if is_closed_to_us(settings.keys[name]) else "mend that first"
         return [problem(what, f"was not asked: {error.mistakes[0].key} cannot be used", todo)]
     try:
-        organizations = await provider.fetch_organizations()
+        organizations, unusable = await provider.fetch_organizations(), provider.unusable()
     except FetchError as error:
         return [_failure(what, error)]
     finally:
@@ -63,6 +64,7 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
     return [
         ok(what, f"{access.base_url} takes the key; it sees {_count(organizations)}"),
         *_unseen(settings, name, organizations),
+        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in unusable),
     ]
 
 

@@ -14,6 +14,7 @@ from filled import fill
 from story import key_of
 from wait import LONG, STOP, until
 
+from monitor.config import example
 from monitor.sandbox import Fault, Vendor
 from monitor.store import leader_lock
 from monitor.store.engines import open_writer, transaction
@@ -280,6 +281,12 @@ def test_what_a_command_makes_only_its_user_may_read(shell, tmp_path):
     assert answer.code == 0
     assert stat.S_IMODE((tmp_path / "new.toml").stat().st_mode) == 0o600
     assert "exists already" in said(shell("config", "init", str(tmp_path / "new.toml")), 64)
+
+
+def test_a_configuration_may_begin_on_standard_output(shell, tmp_path):
+    shown = shell("config", "init", "-")
+    assert (shown.code, shown.out, shown.err) == (0, example(), "")
+    assert not (tmp_path / "home" / "-").exists()
 
 
 async def test_a_check_that_is_interrupted_leaves_quietly(ready, sqlite_url):

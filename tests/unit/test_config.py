@@ -260,6 +260,6 @@ def test_an_empty_file_and_a_byte_order_mark_are_fine(given: Given, content: byt
 def test_a_fallback_that_would_not_hear_what_its_channel_hears_is_warned_about(given, second, third, warned):
     chain = '[channels.main]\nfallback = "second"\n[channels.second]\nfallback = "third"\n'
     text = f"{chain}{second}\n[channels.third]\n{third}"
-    warnings = deaf_fallbacks(given.load(text))
+    warnings = list(deaf_fallbacks(given.load(text)))
     assert len(warnings) == len(warned)
     assert all(words in warning for words, warning in zip(warned, warnings, strict=True))
