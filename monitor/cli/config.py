@@ -8,6 +8,7 @@ import click
 
 from monitor.cli.options import config_option, load, row_options
 from monitor.cli.output import print_rows
+from monitor.cli.streams import verdict
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def validate(config_file: Path | None) -> None:
         click.echo(f"warning: {warning}", err=True)
     if mistakes := asyncio.run(mistakes_in(settings)):
         raise ConfigError(mistakes)
-    click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
+    with verdict(0):
+        click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
 
 
 def _count(settings: "Settings") -> str:
@@ -73,4 +75,5 @@ def init(file: Path) -> None:
         raise UsageError(f"{file}: cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:
         target.write(example())
-    click.echo(f"{file}: written; edit it, then: credit-monitor config validate --config {file}")
+    with verdict(0):
+        click.echo(f"{file}: written; edit it, then: credit-monitor config validate --config {file}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from monitor.cli.options import config_option, load
+from monitor.cli.streams import verdict
 from monitor.errors import DeliveryError
 
 
@@ -20,10 +21,9 @@ def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
 
     settings = load(config_file)
     outcomes = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
-    for channel, error in outcomes.items():
-        click.echo(f"{channel}: {'delivered' if error is None else 'NOT delivered: ' + error}")
     taken = [channel for channel, error in outcomes.items() if error is None]
     checking.expedite(settings, taken, at=process.wall_clock())
     refused = [channel for channel, error in outcomes.items() if error is not None]
-    if refused:
-        raise click.exceptions.Exit(DeliveryError.exit_code)
+    with verdict(DeliveryError.exit_code if refused else 0):
+        for channel, error in outcomes.items():
+            click.echo(f"{channel}: {'delivered' if error is None else 'NOT delivered: ' + error}")

@@ -12,6 +12,7 @@ import click
 
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
 from monitor.cli.output import Row, format_instant, print_rows
+from monitor.cli.streams import verdict
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 
@@ -65,8 +66,9 @@ def silence(
     )
     with _writer(config_file) as opened:
         begun = opened.write_now(lambda tx: silences.begin(tx, request, at=now))
-    for one in begun:
-        click.echo(_begun(one))
+    with verdict(0):
+        for one in begun:
+            click.echo(_begun(one))
 
 
 def _who(author: str | None) -> str:
@@ -120,7 +122,8 @@ def _lift(silence_id: int, config_file: Path | None) -> None:
 
     with _writer(config_file) as opened:
         lifted = opened.write_now(lambda tx: silences.lift(tx, silence_id, at=datetime.now(UTC)))
-    click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")
+    with verdict(0):
+        click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")
 
 
 def _row(row: Any, *, table: bool) -> Row:
