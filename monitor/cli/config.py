@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.options import config_option, load, row_options
+from monitor.cli.options import config_option, row_options
 from monitor.cli.output import print_rows
 from monitor.cli.streams import verdict
 from monitor.errors import UsageError
@@ -26,16 +26,18 @@ def validate(config_file: Path | None) -> None:
     """List every mistake and exit 78, or say "valid"; keys and channel URLs are read, nobody is asked or told."""
     import asyncio  # noqa: PLC0415
 
-    from monitor.config.checks import deaf_fallbacks, mistakes_in, require_accounts  # noqa: PLC0415
+    from monitor.config import load_sound  # noqa: PLC0415
+    from monitor.config.checks import all_mistakes_in, deaf_fallbacks  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
 
-    settings = load(config_file)
-    require_accounts(settings)
+    settings, found = load_sound(config_file, os.environ)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if not settings.channels:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
     for warning in deaf_fallbacks(settings):
         click.echo(f"warning: {warning}", err=True)
-    if mistakes := asyncio.run(mistakes_in(settings)):
+    if mistakes := asyncio.run(all_mistakes_in(settings, found)):
         raise ConfigError(mistakes)
     with verdict(0):
         click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")

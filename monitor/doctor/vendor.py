@@ -30,6 +30,7 @@ TODO: Final = {
     FailureKind.NO_CREDITS: "buy credits at the vendor",
     FailureKind.UNEXPECTED_ANSWER: "see that base_url is the vendor's, and generation the right one",
 }
+NOTHING_TODO: Final = "see at the vendor to which organization the key belongs"
 UNUSABLE_TODO: Final = "ask the vendor about this id; the other organizations are watched"
 
 
@@ -61,8 +62,9 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
     finally:
         skews += _skew(provider, clock)
         await provider.aclose()
+    seen = f"{access.base_url} takes the key; it sees {_count(organizations)}"
     return [
-        ok(what, f"{access.base_url} takes the key; it sees {_count(organizations)}"),
+        ok(what, seen) if organizations else warning(what, f"{seen}: nothing of it is watched", NOTHING_TODO),
         *_unseen(settings, name, organizations),
         *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in unusable),
     ]

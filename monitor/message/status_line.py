@@ -18,7 +18,8 @@ def leads_line(
     counts = [f"{troubled[severity]} {severity.label}" for severity in sorted(troubled, reverse=True)]
     if failing:
         counts.append(f"{failing} failing")
-    parts = [f"{organizations} organization{'s' * (organizations != 1)}", *(counts or ["all ok"])]
+    well = "all ok" if organizations else "nothing is watched yet"
+    parts = [f"{organizations} organization{'s' * (organizations != 1)}", *(counts or [well])]
     if next_poll is not None:
         parts.append(f"next poll in {_rounded(next_poll)}" if next_poll > timedelta(0) else "polling")
     return ", ".join(parts)

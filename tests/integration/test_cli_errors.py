@@ -255,6 +255,47 @@ def test_a_channel_url_that_no_service_knows(ready):
     assert "canary-path" not in answer.err
 
 
+EVERY_STAGE = """\
+timezone = "Mars/Olympus"
+[accounts.studio]
+base_url = "ftp://x"
+api_key_file = "/nonexistent/key"
+ca_file = "/nonexistent/ca"
+[accounts.lab]
+organisations = "all"
+[organizations.video]
+account = "stduio"
+[channels.ops]
+url = "smoke-signal://canary-path"
+min_severity = "awful"
+"""
+
+
+def test_the_mistakes_of_every_stage_are_told_at_once_and_nothing_that_follows_from_them(shell):
+    shell.write(EVERY_STAGE)
+    answer = shell("config", "validate")
+    assert answer.code == 78
+    file = f"{shell.home / 'config.toml'}:"
+    lines = [line.removeprefix(file) for line in answer.err.splitlines() if not line.startswith("warning: ")]
+    assert [": ".join(line.strip().split(": ")[:2]) for line in lines] == [
+        "accounts.studio.ca_file: /nonexistent/ca",
+        "1: timezone",
+        "3: accounts.studio.base_url",
+        "4: accounts.studio.api_key_file",
+        "7: accounts.lab.organisations",
+        "9: organizations.video.account",
+        "11: channels.ops.url",
+        "12: channels.ops.min_severity",
+    ]
+    assert "canary-path" not in answer.err
+
+
+def test_a_file_without_an_account_says_how_to_begin(shell):
+    shell.write('[poll]\nevery = "1m"\n')
+    for arguments in [("check",), ("run",), ("config", "validate")]:
+        assert 'begin with [accounts.NAME], api_key_file = "…" and organizations = "all"' in said(shell(*arguments), 78)
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 

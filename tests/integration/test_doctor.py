@@ -183,6 +183,12 @@ async def test_a_refusal_tells_the_time_too(ward: Ward) -> None:
     assert of(await ward.examine(now=NOW + timedelta(hours=1)), "clock").state is State.WARNING
 
 
+async def test_a_key_that_sees_nothing_is_warned_about(ward: Ward) -> None:
+    ward.vendor.account_fault = Reply(body=b'{"organizations": []}')
+    finding = of(await ward.examine(), "account studio")
+    assert (finding.state, finding.found.rpartition(": ")[2]) == (State.WARNING, "nothing of it is watched")
+
+
 async def test_an_id_that_cannot_be_used_is_named(ward: Ward) -> None:
     ward.vendor.account_fault = Reply(body=b'{"organizations": [{"id": "org-1"}, {"id": "org 7"}]}')
     states = [(finding.state.value, finding.found[:36]) for finding in by_what(await ward.examine(), "account studio")]
