@@ -171,8 +171,9 @@ def access(settings: Settings, account: str) -> Access:
 
 def open_account(settings: Settings, account: str) -> Provider:
     """Return an account's provider; raise `ConfigError` that names the setting."""
+    with_key = access(settings, account)
     try:
-        return open_provider(access(settings, account))
+        return open_provider(with_key)
     except ConfigError as error:
         file = str(settings.file) if settings.file else None
         mistakes = [replace(mistake, key=f"accounts.{account}.{mistake.key}", file=file) for mistake in error.mistakes]

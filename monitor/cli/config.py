@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.options import config_option, row_options
+from monitor.cli.options import config_option, row_options, tell_warnings
 from monitor.cli.output import print_rows
 from monitor.cli.streams import verdict
 from monitor.errors import UsageError
@@ -28,11 +28,11 @@ def validate(config_file: Path | None) -> None:
 
     from monitor.config import load_sound  # noqa: PLC0415
     from monitor.config.checks import all_mistakes_in, deaf_fallbacks  # noqa: PLC0415
+    from monitor.config.service import service_environ  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
 
-    settings, found = load_sound(config_file, os.environ)
-    for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    settings, found = load_sound(config_file, service_environ(config_file, os.environ))
+    tell_warnings(settings)
     if not settings.channels:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
     for warning in deaf_fallbacks(settings):
@@ -54,8 +54,9 @@ def _count(settings: "Settings") -> str:
 def show(config_file: Path | None, style: str) -> None:
     """Print every setting in force and where it comes from; secrets are shown as ***."""
     from monitor.config import effective_settings  # noqa: PLC0415
+    from monitor.config.service import service_environ  # noqa: PLC0415
 
-    found = effective_settings(config_file, os.environ)
+    found = effective_settings(config_file, service_environ(config_file, os.environ))
     rows = ({"key": row.key, "value": row.value, "source": row.source} for row in found)
     print_rows(rows, ("key", "value", "source"), style=style)
 
@@ -65,12 +66,13 @@ def show(config_file: Path | None, style: str) -> None:
 def init(file: Path) -> None:
     """Write a commented configuration with every setting to FILE (default: config.toml), a new one; - prints it."""
     from monitor.config import example  # noqa: PLC0415
+    from monitor.store.file_access import create_file  # noqa: PLC0415
 
     if str(file) == "-":
         click.echo(example(), nl=False)
         return
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = create_file(file)
     except FileExistsError:
         raise UsageError(f"{file}: exists already, and is left as it is") from None
     except OSError as error:

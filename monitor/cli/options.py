@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="The configuration file.",
 )
 format_option = click.option(
     "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How rows are printed."
@@ -35,13 +39,19 @@ def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(config_file: Path | None) -> "Settings":
-    """The settings, with their warnings on standard error."""
+    """The settings, as the service has them when its file is in use, with their warnings on standard error."""
     from monitor import config  # noqa: PLC0415
+    from monitor.config.service import service_environ  # noqa: PLC0415
 
-    settings = config.load(config_file, os.environ)
+    settings = config.load(config_file, service_environ(config_file, os.environ))
+    tell_warnings(settings)
+    return settings
+
+
+def tell_warnings(settings: "Settings") -> None:
+    """What should be changed in the configuration although it works, on standard error."""
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
-    return settings
 
 
 @contextmanager

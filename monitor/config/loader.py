@@ -15,6 +15,7 @@ from monitor.config.problems import Mistakes
 from monitor.config.rules import default_rules, rules_over
 from monitor.config.schema import BY_NAME, NO_RULES, Account, Channel, FileSettings, Key, Organization, Settings
 from monitor.config.secrets import Secret
+from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
 from monitor.errors import Mistake
 from monitor.model import Rules
@@ -148,6 +149,7 @@ class _Loader:
             place=place,
             line=line,
             variable=sources.variable(key),
+            elsewhere=credentials_hint(self.file, self.environ),
             value=value if way == key else None,
             path=self._path(way, value) if way == in_file and value else None,
         )

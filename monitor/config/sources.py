@@ -4,7 +4,6 @@ The file is read once.  Secrets among the credentials stay unread until somebody
 """
 
 import logging
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +145,18 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     usual = [Path("/etc/credit-monitor/config.toml")]
     if base := base_directory(environ, "XDG_CONFIG_HOME", ".config"):
         usual.insert(0, base / "credit-monitor/config.toml")
-    return next((path for path in usual if os.path.lexists(path)), None)
+    return next((path for path in usual if _may_be_there(path)), None)
+
+
+def _may_be_there(path: Path) -> bool:
+    """Return whether there is a file, also where this user may not look."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def base_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
@@ -161,7 +171,7 @@ def file_layer(path: Path) -> Layer:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError([Mistake("", unreadable(error), str(path))]) from None
+        raise ConfigError([Mistake("", unreadable(error, path), str(path))]) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -242,7 +252,7 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     try:
         files = sorted(Path(folder).iterdir())
     except OSError as error:
-        raise ConfigError([Mistake("", unreadable(error), f"${CREDENTIALS}")]) from None
+        raise ConfigError([Mistake("", unreadable(error, Path(folder)), f"${CREDENTIALS}")]) from None
     for path in files:
         if path.name.upper().startswith(PREFIX):
             _put_credential(layer, _path(path.name, taken), path)
@@ -257,7 +267,7 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
     try:
         layer.put_text(key, path.read_text(encoding="utf-8-sig"), place)
     except OSError as error:
-        raise ConfigError([Mistake(".".join(key), unreadable(error), place)]) from None
+        raise ConfigError([Mistake(".".join(key), unreadable(error, path), place)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake(".".join(key), "is not UTF-8 text", place)]) from None
 

@@ -4,7 +4,6 @@ Makes no database, and upgrades none.
 """
 
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from monitor.doctor.findings import Finding, State, in_thread, ok, problem, warn
 from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import engines, integrity, migrate
+from monitor.store.file_access import remedy, user_name
 from monitor.store.tables import SCHEMA
 from monitor.store.writer import Engine
 
@@ -26,15 +26,15 @@ async def look_at_database(settings: Settings) -> list[Finding]:
     """Return findings on the schema, the integrity, and the daemon that runs on it."""
     path = engines.sqlite_file(settings.database.url)
     if path and not await in_thread(lambda: os.path.lexists(path)):
-        return [await in_thread(lambda: _missing_file(path))]
+        return [await in_thread(lambda: _absent_file(path))]
     return await in_thread(lambda: list(_look(settings)))
 
 
-def _missing_file(path: Path) -> Finding:
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    if os.access(folder, os.W_OK | os.X_OK):
-        return ok("database", f"SQLite file {path}: there is none yet; `credit-monitor check` or `run` makes it")
-    return problem("database", f"SQLite file {path}: cannot be made in {folder} by this user", f"chown {folder}")
+def _absent_file(path: Path) -> Finding:
+    if who := remedy(path, write=True):
+        whose, _, todo = who.partition(": ")
+        return problem("database", f"SQLite file {path}: cannot be seen or made by this user; {whose}", todo)
+    return ok("database", f"SQLite file {path}: there is none yet; `credit-monitor check` or `run` makes it")
 
 
 def _look(settings: Settings) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _daemon(engine: Engine, path: Path | None) -> Finding:
 def look_at_files(settings: Settings) -> Iterator[Finding]:
     """Yield findings on the permissions and the owner of the files of a SQLite database."""
     what, path = "database files", engines.sqlite_file(settings.database.url)
-    if path is None:
+    if path is None or remedy(path, write=True):  # then `look_at_database` says whose it is
         return
     warnings = [warning(what, *_split(lax)) for lax in integrity.lax_modes(settings.database.url)]
     if path.exists():
@@ -123,15 +123,8 @@ def _split(lax: str) -> tuple[str, str]:
 def _owner(path: Path) -> Iterator[Finding]:
     owner, user = path.stat().st_uid, os.geteuid()
     if user not in {0, owner}:
-        state = f"{path} belongs to {_user_name(owner)}, and you are {_user_name(user)}"
-        yield warning("database files", state, f"run credit-monitor as {_user_name(owner)}, or as root")
+        state = f"{path} belongs to {user_name(owner)}, and you are {user_name(user)}"
+        yield warning("database files", state, f"run credit-monitor as {user_name(owner)}, or as root")
     elif (other := path.parent.stat().st_uid) not in {0, owner}:
-        state = f"{path} belongs to {_user_name(owner)}, its directory to {_user_name(other)}"
-        yield warning("database files", state, f"chown {_user_name(other)} {path}")
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+        state = f"{path} belongs to {user_name(owner)}, its directory to {user_name(other)}"
+        yield warning("database files", state, f"chown {user_name(other)} {path}")

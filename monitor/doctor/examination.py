@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monitor import config
 from monitor.config import Settings
+from monitor.config.service import service_environ
 from monitor.doctor import channels, database, machine, secrets, service, vendor
 from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
 from monitor.errors import ConfigError, Mistake
@@ -23,7 +24,7 @@ async def examine(path: Path | None, environ: Mapping[str, str], *, clock: Clock
 
     `environ` is that of the caller; where it lacks what systemd gives the service, that is added.
     """
-    used = service.service_environ(path, environ)
+    used = service_environ(path, environ)
     try:
         settings, mistakes = config.load_sound(path, used)
     except ConfigError as error:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from monitor.errors import DatabaseError
 from monitor.store.engines import open_writer, sqlite_path
+from monitor.store.file_access import create_file, remedy
 from monitor.store.lease import Lease
 from monitor.store.writer import Transaction
 
@@ -75,9 +76,10 @@ class FileLock:
     def acquire(self) -> bool:
         # Python's descriptors are not inherited, so no child keeps the lock after the daemon has died.
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open()
         except OSError as error:
-            raise DatabaseError(f"{self._path}: {error.strerror}") from None
+            who = remedy(self._path, write=True)
+            raise DatabaseError(f"{self._path}: {(error.strerror or '').lower()}{f'; {who}' if who else ''}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -88,6 +90,12 @@ class FileLock:
             raise DatabaseError(f"{self._path}: cannot be locked: {error.strerror}") from None
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> int:
+        try:
+            return create_file(self._path)
+        except FileExistsError:
+            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
 
     def drop(self) -> None:
         self.release()

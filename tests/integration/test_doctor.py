@@ -20,6 +20,7 @@ import pytest
 from command import Shell
 from receivers import silence
 
+from monitor.config import service as of_service
 from monitor.doctor import Finding, State, examine, service
 from monitor.doctor.findings import in_thread, look, ok
 from monitor.sandbox import Received, Receiver, Reply, SandboxOrganization, Vendor
@@ -257,9 +258,9 @@ async def test_a_missing_key_is_a_problem_and_a_secret_of_others_says_who_may_lo
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", closed)  # root, as whom tests may run, reads everything
-    monkeypatch.setattr(os, "access", lambda path, _: path != key)
+    monkeypatch.setattr(os, "access", lambda path, _, **__: path != key)
     todo = {finding.todo for finding in await ward.examine() if finding.state is State.PROBLEM}
-    assert todo == {"run the doctor as root or as the service's user"}
+    assert todo == {"run the doctor as root (sudo credit-monitor doctor) or as the service's user"}
 
 
 async def test_a_key_file_that_never_ends_holds_up_nothing_else(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,11 +391,11 @@ async def test_root_looks_with_the_services_credentials_at_the_services_file(
     credentials = ward.folder / "credentials"
     credentials.mkdir()
     (credentials / "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY").write_text(KEY)
-    monkeypatch.setattr(service, "CREDENTIALS", credentials)
-    monkeypatch.setattr(service, "STATE", ward.folder / "state")
+    monkeypatch.setattr(of_service, "CREDENTIALS_OF_UNIT", credentials)
+    monkeypatch.setattr(of_service, "STATE", ward.folder / "state")
     ward.text = ward.text.replace('api_key_file = "studio.key"\n', "").replace('url = "{url}"\n', "")
     assert "is missing" in str(bad(await ward.examine()))
-    monkeypatch.setattr(service, "FILE", ward.file)
+    monkeypatch.setattr(of_service, "FILE", ward.file)
     found = await ward.examine()
     assert of(found, "account studio").state is State.OK
     assert str(ward.folder / "state") in of(found, "database").found
