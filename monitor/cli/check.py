@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import load, row_options
+from monitor.cli.options import load, open_reader, row_options
 from monitor.cli.output import Row, print_rows
 from monitor.cli.streams import verdict
+from monitor.errors import DatabaseError
 
 if TYPE_CHECKING:
     from monitor.check import CheckReport
+    from monitor.config import Settings
 
 EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # worst first, as monitoring plugins have them
 
@@ -39,12 +42,24 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     log_to_stderr(logging.ERROR)
     settings = load(config_file)
     require_accounts(settings)
+    standstill = _standstill(settings)  # before this check itself is the newest
     report = asyncio.run(checking.check(settings, organizations, clock=process.wall_clock, dry_run=dry_run))
     columns = ("organization", "credits", "change", "state")
     with verdict(_worst(report)):
         print_rows(_rows(report), columns, style=style, empty="No organization was found.")
-        for line in _explanations(report):
+        for line in (*_explanations(report), *standstill):
             click.echo(line, err=True)
+
+
+def _standstill(settings: "Settings") -> list[str]:
+    from monitor import query  # noqa: PLC0415
+
+    try:
+        with open_reader(settings) as engine:
+            line = query.standstill_line(engine, settings, at=datetime.now(UTC))
+    except DatabaseError:  # there is none yet, or the check itself says why
+        return []
+    return [line] if line else []
 
 
 def _rows(report: "CheckReport") -> Iterator[Row]:

@@ -39,6 +39,9 @@ def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
                 click.echo(_line(finding))
         else:
             print_rows(map(_row, findings), COLUMNS, style=style)
+            for finding in findings:
+                if (finding.what, finding.state.value) == ("daemon", "problem"):
+                    click.echo(finding.found, err=True)
 
 
 def _line(finding: "Finding") -> str:

@@ -38,6 +38,7 @@ def status(config_file: Path | None, style: str) -> None:
         queues = query.channels(engine, since=now - RECENT)
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
+        standstill = query.standstill_line(engine, settings, at=now)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
@@ -45,6 +46,8 @@ def status(config_file: Path | None, style: str) -> None:
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
         for one in organizations
     ]
+    if standstill:
+        click.echo(f"{standstill}\n" if style == "table" else standstill, err=style != "table")
     print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
     for line in (
         *_accounts(accounts),
@@ -195,7 +198,7 @@ def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
     leader = next((one for one in daemons if one.leads_since), None)
     if leader and leader.leads_since:
         yield f"leader: {leader.host} (process {leader.pid}) since {leader.leads_since:%Y-%m-%d %H:%M}Z"
-    else:
+    elif daemons:
         yield "NOBODY LEADS: no daemon polls and delivers now"
     if standbys := ", ".join(f"{one.host} (process {one.pid})" for one in daemons if one is not leader):
         yield f"standing by: {standbys}"

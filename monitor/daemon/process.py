@@ -59,7 +59,8 @@ def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
     daemon = Daemon(settings, opened, reread=reread, manager=manager)
     lock = daemon.state.leader_lock
     if not daemon.state.can_stand_by and not lock.acquire():
-        raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
+        who = leader_lock.describe_holder(settings.database.url)
+        raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor{who} runs on this database")
     try:
         asyncio.run(daemon.run())
     finally:

@@ -4,7 +4,8 @@ Makes no database, and upgrades none.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +16,22 @@ from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import engines, integrity, migrate
 from monitor.store.file_access import remedy, user_name
+from monitor.store.leader_lock import look_at_file_lock
 from monitor.store.tables import SCHEMA
 from monitor.store.writer import Engine
 
+Clock = Callable[[], datetime]
 INTEGRITY_TIMEOUT: Final = 10.0  # seconds
+STANDSTILL_TODO: Final = "systemctl restart credit-monitor, or credit-monitor run; why it ended or hangs is in its log"
 UPGRADE: Final = "credit-monitor db upgrade"
 
 
-async def look_at_database(settings: Settings) -> list[Finding]:
+async def look_at_database(settings: Settings, clock: Clock) -> list[Finding]:
     """Return findings on the schema, the integrity, and the daemon that runs on it."""
     path = engines.sqlite_file(settings.database.url)
     if path and not await in_thread(lambda: os.path.lexists(path)):
         return [await in_thread(lambda: _absent_file(path))]
-    return await in_thread(lambda: list(_look(settings)))
+    return await in_thread(lambda: list(_look(settings, clock)))
 
 
 def _absent_file(path: Path) -> Finding:
@@ -37,7 +41,7 @@ def _absent_file(path: Path) -> Finding:
     return ok("database", f"SQLite file {path}: there is none yet; `credit-monitor check` or `run` makes it")
 
 
-def _look(settings: Settings) -> Iterator[Finding]:
+def _look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     engine = engines.open_reader(settings.database.url)
     try:
         schema = _schema(engine, settings)
@@ -45,7 +49,8 @@ def _look(settings: Settings) -> Iterator[Finding]:
         yield from _integrity(engine, settings.database.shown_url)
         path = engines.sqlite_file(settings.database.url)
         if path or schema.state is State.OK:
-            yield _daemon(engine, path)
+            standstill = query.standstill_line(engine, settings, at=clock()) if schema.state is State.OK else None
+            yield problem("daemon", standstill, STANDSTILL_TODO) if standstill else _daemon(engine, path)
     except DatabaseError as error:
         yield problem("database", str(error), "see that it is there and that this user may use it")
     finally:
@@ -84,10 +89,10 @@ def _integrity(engine: Engine, shown: str) -> Iterator[Finding]:
 def _daemon(engine: Engine, path: Path | None) -> Finding:
     if path:
         try:
-            is_running = integrity.is_locked(path)
+            holder = look_at_file_lock(path).holder
         except OSError:
             return warning("daemon", "this user may not see whether one runs", OTHER_USER)
-        return ok("daemon", "one runs on this database" if is_running else "none runs on this database now")
+        return ok("daemon", f"one runs on this database{holder}" if holder else "none runs on this database now")
     daemons = query.daemons(engine) or []
     leader = next((daemon for daemon in daemons if daemon.leads_since), None)
     if leader:

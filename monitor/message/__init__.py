@@ -15,7 +15,14 @@ from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
-from monitor.message.status_line import away_line, leads_line, refused_line, stands_by_line, wedged_line
+from monitor.message.status_line import (
+    away_line,
+    leads_line,
+    refused_line,
+    stands_by_line,
+    standstill_line,
+    wedged_line,
+)
 from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
 from monitor.text import harmless
@@ -35,6 +42,7 @@ __all__ = [
     "render_digest",
     "render_group",
     "stands_by_line",
+    "standstill_line",
     "test_message",
     "wedged_line",
 ]

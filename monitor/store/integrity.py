@@ -1,7 +1,5 @@
 """Check a database without changing it: damage, whether a daemon holds it, and who may read its files."""
 
-import fcntl
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -36,24 +34,6 @@ def find_damage(engine: sa.Engine, *, within: float) -> str | None:
         finally:
             driver.set_progress_handler(None, 0)
     return None if result == "ok" else " ".join(result.split())
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a daemon holds a SQLite file: its lock cannot be shared.
-
-    `PermissionError` where the lock may not be opened.
-    """
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 # --- the files of a SQLite database -----------------------------------------------------------------------------------
