@@ -10,8 +10,9 @@ import click
 
 from monitor.cli.logs import log_to_stderr
 from monitor.cli.options import load, open_reader, row_options
-from monitor.cli.output import Row, print_rows
+from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     report = asyncio.run(checking.check(settings, organizations, clock=process.wall_clock, dry_run=dry_run))
     columns = ("organization", "credits", "change", "state")
     with verdict(_worst(report)):
-        print_rows(_rows(report), columns, style=style, empty="No organization was found.")
+        print_rows(_rows(report), columns, style=style, empty="No organization was found.", least=("change",))
         for line in (*_explanations(report), *standstill):
-            click.echo(line, err=True)
+            say(line, err=True)
 
 
 def _standstill(settings: "Settings") -> list[str]:

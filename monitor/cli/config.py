@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from monitor.cli.options import config_option, row_options, tell_warnings
-from monitor.cli.output import print_rows
+from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
 from monitor.errors import UsageError
 
@@ -40,7 +40,7 @@ def validate(config_file: Path | None) -> None:
     if mistakes := asyncio.run(all_mistakes_in(settings, found)):
         raise ConfigError(mistakes)
     with verdict(0):
-        click.echo(f"{settings.file or 'environment'}: valid ({_count(settings)})")
+        say(f"{settings.file or 'environment'}: valid ({_count(settings)})")
 
 
 def _count(settings: "Settings") -> str:
@@ -58,7 +58,7 @@ def show(config_file: Path | None, style: str) -> None:
 
     found = effective_settings(config_file, service_environ(config_file, os.environ))
     rows = ({"key": row.key, "value": row.value, "source": row.source} for row in found)
-    print_rows(rows, ("key", "value", "source"), style=style)
+    print_rows(rows, ("key", "value", "source"), style=style, least=("source",))
 
 
 @config.command(short_help="Write a configuration with every setting.")

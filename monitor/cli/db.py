@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, TextIO
 import click
 
 from monitor.cli.options import config_option, load, open_reader, row_options
-from monitor.cli.output import Row, print_rows, progress
+from monitor.cli.output import print_rows, progress
 from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.errors import SchemaOutdated
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
     if not dry_run and found:
         found = _prune(settings, now, found.total())
     with verdict(0) if not dry_run else nullcontext():
-        print_rows(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
+        print_rows(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style, zone=settings.timezone)
 
 
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:

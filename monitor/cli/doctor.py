@@ -9,8 +9,9 @@ import click
 
 from monitor.cli.logs import log_to_stderr
 from monitor.cli.options import row_options
-from monitor.cli.output import Row, print_rows
+from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.text import mask
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
     with verdict(next(code for state, code in EXIT_CODES.items() if state in states)):
         if style == "table":
             for finding in findings:
-                click.echo(_line(finding))
+                say(_line(finding), indent=" " * 9)
         else:
             print_rows(map(_row, findings), COLUMNS, style=style)
             for finding in findings:
                 if (finding.what, finding.state.value) == ("daemon", "problem"):
-                    click.echo(finding.found, err=True)
+                    say(finding.found, err=True)
 
 
 def _line(finding: "Finding") -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor import durations
-from monitor.cli.output import FORMATS
+from monitor.cli.output import FORMATS, say
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load(config_file: Path | None) -> "Settings":
 def tell_warnings(settings: "Settings") -> None:
     """What should be changed in the configuration although it works, on standard error."""
     for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @contextmanager

@@ -34,7 +34,8 @@ def organizations(config_file: Path | None, style: str) -> None:
         if not isinstance(found, FetchError)
         for one in found.organizations
     ]
-    print_rows(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
+    columns = ("account", "id", "title", "default", "organization")
+    print_rows(rows, columns, style=style, empty="No organization.", least=("default", "title"))
     for account, found in seen.items():
         for line in () if isinstance(found, FetchError) else found.unusable:
             click.echo(f"account {account}: cannot be watched: {line}", err=True)

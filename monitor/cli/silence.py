@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
-from monitor.cli.output import Row, format_instant, print_rows
+from monitor.cli.output import format_instant, print_rows
 from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from monitor.notify.silences import Silenced
     from monitor.store.writer import Store
 
+LEAST: Final = ("created_at", "up_to", "author", "rule", "ended_at")
 RULES = click.Choice([rule.value for rule in Rule])
 
 
@@ -110,11 +112,13 @@ def silences(lift: int | None, config_file: Path | None, style: str, *, ended_to
         return
     from monitor import query  # noqa: PLC0415
 
-    with open_reader(load(config_file)) as engine:
+    settings = load(config_file)
+    with open_reader(settings) as engine:
         rows = query.silences(engine, at=datetime.now(UTC), active_only=not ended_too)
     columns = ("id", "subject", "rule", "up_to", "until", "author", "reason", "created_at")
     rows_ = (_row(row, table=style == "table") for row in rows)
-    print_rows(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")
+    shown = columns + ("ended_at",) * ended_too
+    print_rows(rows_, shown, style=style, empty="No silence.", zone=settings.timezone, least=LEAST)
 
 
 def _lift(silence_id: int, config_file: Path | None) -> None:

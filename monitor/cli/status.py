@@ -1,7 +1,8 @@
 """`credit-monitor status`: how everything stands, and below it what is wrong or kept quiet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.options import load, open_reader, row_options
-from monitor.cli.output import format_hours, format_instant, print_rows
+from monitor.cli.output import format_hours, print_rows, say
+from monitor.cli.table import format_local
 from monitor.model import OpenIncident, Rule, Subject
 from monitor.text import mask
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from monitor.store.channels import ChannelState
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
+Show = Callable[[datetime], str]  # an instant in the configured zone
+LEAST: Final = ("change", "open", "taken_at", "runway")
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
 
 
@@ -47,20 +51,22 @@ def status(config_file: Path | None, style: str) -> None:
         for one in organizations
     ]
     if standstill:
-        click.echo(f"{standstill}\n" if style == "table" else standstill, err=style != "table")
-    print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
+        say(f"{standstill}\n" if style == "table" else standstill, err=style != "table")
+    none = "No organization yet; `credit-monitor check` finds them."
+    print_rows(rows, COLUMNS, style=style, empty=none, zone=settings.timezone, least=LEAST)
+    show = partial(format_local, zone=settings.timezone)
     for line in (
-        *_accounts(accounts),
-        *_flapping(organizations),
-        *map(_is_down, down),
-        *_channels(queues),
-        *_kept_quiet(settings, silences),
-        *_leader(daemons),
+        *_accounts(accounts, show),
+        *_flapping(organizations, show),
+        *(_is_down(channel, show) for channel in down),
+        *_channels(queues, show),
+        *_kept_quiet(settings, silences, show),
+        *_leader(daemons, show),
     ):
-        click.echo(mask(line), err=style != "table")
+        say(mask(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
-        click.echo(line, err=style != "table")
+        say(line, err=style != "table")
 
 
 def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
@@ -120,27 +126,27 @@ def _is_paused(settings: "Settings", name: str) -> bool:
 # --- below the rows ---------------------------------------------------------------------------------------------------
 
 
-def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
+def _accounts(incidents: "Sequence[AccountIncident]", show: Show) -> Iterator[str]:
     for one in incidents:
         if one.incident.calm_since:
             who = f"account {one.account}" if one.account else "every account"
-            yield _flaps(who, one.incident)
+            yield _flaps(who, one.incident, show)
             continue
         what = "the key is rejected" if one.incident.rule is Rule.CREDENTIAL else "no organization's balance can be had"
         who = f"account {one.account}" if one.account else "every account"
-        yield f"{one.incident.severity.label.upper()}: {who}: {what} since {one.incident.opened_at:%Y-%m-%d %H:%M}Z"
+        yield f"{one.incident.severity.label.upper()}: {who}: {what} since {show(one.incident.opened_at)}"
 
 
-def _flapping(organizations: "Sequence[OrganizationStatus]") -> Iterator[str]:
+def _flapping(organizations: "Sequence[OrganizationStatus]", show: Show) -> Iterator[str]:
     for organization in organizations:
         for incident in organization.flapping:
-            yield _flaps(organization.name, incident)
+            yield _flaps(organization.name, incident, show)
 
 
-def _flaps(who: str, incident: OpenIncident) -> str:
+def _flaps(who: str, incident: OpenIncident, show: Show) -> str:
     times = "once" if incident.returns == 1 else f"{incident.returns} times"
-    now = f"clear since {incident.calm_since:%Y-%m-%d %H:%M}Z" if incident.calm_since else incident.severity.label
-    return f"flapping: {who}: {incident.rule.value} came back {times} since {incident.opened_at:%Y-%m-%d %H:%M}Z, {now}"
+    now = f"clear since {show(incident.calm_since)}" if incident.calm_since else incident.severity.label
+    return f"flapping: {who}: {incident.rule.value} came back {times} since {show(incident.opened_at)}, {now}"
 
 
 def _down(settings: "Settings", states: "Sequence[ChannelState]") -> list[dict[str, Any]]:
@@ -168,14 +174,12 @@ def _down_for(settings: "Settings", organization: str, down: list[dict[str, Any]
     return [channel for channel in down if channel["channel"] in concerned]
 
 
-def _is_down(channel: dict[str, Any]) -> str:
+def _is_down(channel: dict[str, Any], show: Show) -> str:
     stands_in = f"{channel['stand_in']} stands in" if channel["stand_in"] else "nobody stands in"
-    return (
-        f"channel {channel['channel']}: DOWN since {channel['since']:%Y-%m-%d %H:%M}Z: {channel['reason']}; {stands_in}"
-    )
+    return f"channel {channel['channel']}: DOWN since {show(channel['since'])}: {channel['reason']}; {stands_in}"
 
 
-def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
+def _channels(queues: "Sequence[ChannelQueue]", show: Show) -> Iterator[str]:
     """What did not reach its receivers, and what waits."""
     for queue in queues:
         channel, tried = f"channel {queue.channel}", queue.pending - queue.held
@@ -188,27 +192,27 @@ def _channels(queues: "Sequence[ChannelQueue]") -> Iterator[str]:
         if queue.given_up:
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:
-            yield f"{channel}: {queue.held} held until quiet hours end at {format_instant(queue.held_until)}"
+            yield f"{channel}: {queue.held} held until quiet hours end at {show(queue.held_until)}"
 
 
-def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
+def _leader(daemons: "Sequence[DaemonRow] | None", show: Show) -> Iterator[str]:
     """Who leads and who stands by, where several daemons can."""
     if daemons is None:
         return
     leader = next((one for one in daemons if one.leads_since), None)
     if leader and leader.leads_since:
-        yield f"leader: {leader.host} (process {leader.pid}) since {leader.leads_since:%Y-%m-%d %H:%M}Z"
+        yield f"leader: {leader.host} (process {leader.pid}) since {show(leader.leads_since)}"
     elif daemons:
         yield "NOBODY LEADS: no daemon polls and delivers now"
     if standbys := ", ".join(f"{one.host} (process {one.pid})" for one in daemons if one is not leader):
         yield f"standing by: {standbys}"
 
 
-def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Iterator[str]:
+def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]", show: Show) -> Iterator[str]:
     for row in silences:
         who = row.organization or f"account {row.account}"
         what = f" {row.rule.value}" if row.rule else ""
-        until = f"until {row.until:%Y-%m-%d %H:%M}Z" if row.until else "until resolved or worse"
+        until = f"until {show(row.until)}" if row.until else "until resolved or worse"
         yield mask(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
     for name, organization in settings.organizations.items():
         if organization.paused:

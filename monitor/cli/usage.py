@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from monitor.cli.options import When, Zone, in_zone, load, open_reader, require_period, row_options
-from monitor.cli.output import Percent, Row, print_rows
+from monitor.cli.output import print_rows
+from monitor.cli.table import Percent, Row
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -52,8 +53,8 @@ def usage(
     require_period(question.since, question.until)
     with open_reader(settings) as engine, query.usage(engine, question, organization) as answer:
         if style == "table":
-            columns = ("organization", by, "used", "topped_up", "cost", "share", "gap")
-            print_rows(_lines(answer, question.by, zone), columns, style=style)
+            columns = ("organization", _column(question.by, zone), "used", "topped_up", "cost", "share", "gap")
+            print_rows(_lines(answer, question.by, zone), columns, style=style, least=("share", "topped_up", "cost"))
         else:
             print_rows(map(_row, answer.rows), _KEYS, style=style)
 
@@ -80,7 +81,7 @@ def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
         empty = False
         yield {
             "organization": row.organization,
-            by.value: _begin(row.starts_at, by, zone),
+            _column(by, zone): _begin(row.starts_at, by, zone),
             "used": row.used,
             "topped_up": row.topped_up,
             "cost": row.cost,
@@ -90,7 +91,12 @@ def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
     if not empty:
         whole = Percent(1) if answer.used else None
         total = {"used": answer.used, "topped_up": answer.topped_up, "cost": answer.cost, "share": whole, "gap": ""}
-        yield {"organization": "total", by.value: "", **total}
+        yield {"organization": "total", _column(by, zone): "", **total}
+
+
+def _column(by: "By", zone: "ZoneInfo") -> str:
+    """The head of the column that has the buckets: whose days they are stands in it."""
+    return f"{by.value} ({zone})"
 
 
 def _begin(at: datetime, by: "By", zone: "ZoneInfo") -> str:
