@@ -9,6 +9,7 @@ from pathlib import Path
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError
+from monitor.message import log_line
 from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer
 from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
@@ -183,6 +184,6 @@ def open_account(settings: Settings, account: str) -> Provider:
 def log_notifications(notifications: Sequence[Notification]) -> None:
     """Log a line for every incident that began, changed or ended."""
     for notification in notifications:
-        rule, reason = notification.rule.value, notification.reason.value
-        severity = notification.severity.label
-        log.warning("%s: %s %s (%s)", notification.facts.name, rule, reason, severity, extra=notification.named())
+        facts, rule, reason = notification.facts, notification.rule.value, notification.reason.value
+        words = (facts.name, rule, reason, notification.severity.label, log_line(notification))
+        log.warning("%s: %s %s (%s): %s", *words, extra=notification.named())

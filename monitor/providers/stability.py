@@ -112,7 +112,9 @@ class Stability:
 
     async def _check(self, attempt: Attempt[Result]) -> Result:
         """Attempt until an outcome is final or the deadline has passed, which counts from the first request."""
-        outcome: Result | FetchError = ProviderUnavailable(f"the vendor did not answer within {self._deadline:g} s")
+        outcome: Result | FetchError = ProviderUnavailable(
+            f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
+        )
         async with self._in_flight:
             await self._limiter.turn()
             try:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from command import Shell
@@ -155,7 +156,9 @@ async def test_a_rejected_key_is_a_problem_in_our_words(ward: Ward) -> None:
 async def test_a_vendor_that_is_not_there_is_a_problem_and_the_rest_is_looked_at(ward: Ward) -> None:
     await ward.vendor.stop()
     found = await ward.examine()
-    assert bad(found) == {"account studio": "the connection to the vendor was refused"}
+    assert bad(found) == {
+        "account studio": f"the connection to the vendor was refused ({urlsplit(ward.vendor.url).netloc})"
+    }
     assert len(found) >= 12
 
 
@@ -167,7 +170,7 @@ async def test_everything_that_hangs_is_given_up_at_the_same_time(ward: Ward) ->
         began = time.monotonic()
         wrong = bad(await ward.examine())
         assert time.monotonic() - began < 20
-    assert wrong["account studio"] == "the vendor did not answer within 2 s"
+    assert wrong["account studio"] == f"the vendor did not answer within 2 s ({urlsplit(ward.vendor.url).netloc})"
     assert "PostgreSQL database x" in wrong["database"]
 
 
