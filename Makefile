@@ -43,7 +43,7 @@ bench-capacity: $(VENV)/installed  ## how many organizations one daemon can watc
 crash-proof: $(VENV)/installed  ## kill the daemon 200 times on each database, and count what was lost
 	$(BIN)/python -m tests.proofs.crash
 
-test-systemd: $(VENV)/installed  ## install and run the service on a real systemd, in a container (as root; about four minutes)
+test-systemd: $(VENV)/installed  ## install and run the service on the systemd of Debian 12 and 13, in containers (as root; about six minutes)
 	@$(BIN)/python -m tests.proofs.systemd
 
 test-bare: $(VENV)/installed  ## make test in a bare Debian 12 and 13, in a container (as root; about a quarter of an hour)

@@ -1,7 +1,7 @@
 """How soon a healthy channel hears of a fall beside channels that hang, and what that takes of memory and tasks.
 
 A real daemon, held to the limits of its systemd unit by control groups where they can be made (that takes root).
-`python -m benchmarks.channels [json|jsons|mailto] [COUNT ...]`
+`python -m benchmarks.channels [json|jsons|mailto|slow] [COUNT ...]`; `slow` ones answer, after eight seconds.
 """
 
 import asyncio
@@ -9,14 +9,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.measure import more, table
-from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
+from monitor.sandbox import Behaviour, Received, Receiver, SandboxOrganization, Vendor
 from tests.support import daemon
 from tests.support.wait import until
 
@@ -24,13 +24,15 @@ KEY = "sk-" + "b" * 48
 COUNTS = (0, 20, 50)
 LIMITS = {"memory": 512 * 2**20, "pids": 128}  # MemoryMax and TasksMax of systemd/credit-monitor.service
 FILES = {"memory": ("memory.max", "memory.limit_in_bytes"), "pids": ("pids.max", "pids.max")}
-STEPS = (  # balance, and seconds until the next; a hanging channel is given up after 30 s and tried again
+STEPS = (  # balance, and seconds until the next; a message that is worse ends the one that hangs after 10 s
     ("first message", 900, 3),
     ("while they hang", 100, 40),
     ("when they have hung twice", 5000, 3),
 )
+SLOWNESS = 8.0  # seconds
 URLS = {
     "json": "json://127.0.0.1:{port}/{number}",
+    "slow": "json://127.0.0.1:{port}/{number}",
     "jsons": "jsons://127.0.0.1:{port}/{number}",
     "mailto": "mailto://127.0.0.1:{port}/?from=a@example.com&to=b{number}@example.com",
 }
@@ -47,6 +49,10 @@ base_url = "{url}"
 rate_limit = "off"
 [organizations.farm]
 id = "org-1"
+[organizations.video]
+id = "org-2"
+[organizations.sound]
+id = "org-3"
 """
 
 
@@ -65,16 +71,53 @@ class Usage:
 class Stage:
     """A daemon, its vendor, a healthy channel, and what arrived there and when."""
 
+    folder: Path
+    environ: Mapping[str, str]
     vendor: Vendor
-    process: asyncio.subprocess.Process
+    healthy: Receiver
+    arrivals: list[float]
     groups: list[Path]
-    arrivals: list[float] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    process: asyncio.subprocess.Process | None = None
 
-    async def latency(self, balance: int) -> float:
+    async def start(self) -> None:
+        def join() -> None:
+            for group in self.groups:
+                (group / "cgroup.procs").write_text("0")
+
+        asked = len(self.vendor.requests)
+        self.process = await daemon.launch(self.folder, self.environ, log=self.folder / "log", before=join)
+        await until(lambda: len(self.vendor.requests) > asked)
+
+    async def stop(self) -> None:
+        assert self.process is not None
+        await daemon.stop(self.process)
+
+    def fall(self, balance: int, organization: str = "org-1") -> None:
+        self.vendor.organizations[organization].credits = Decimal(balance)
+
+    async def latency(self, balance: int, organization: str = "org-1") -> float:
         """Seconds from a new balance at the vendor until the healthy channel has heard of it."""
         heard, began = len(self.arrivals), time.monotonic()
-        self.vendor.organizations["org-1"].credits = Decimal(balance)
+        self.fall(balance, organization)
+        await until(lambda: len(self.arrivals) > heard)
+        return self.arrivals[-1] - began
+
+    async def latency_after_hanging(self) -> float:
+        """The same when the healthy channel, too, hung the last time."""
+        self.healthy.behaviour = Behaviour.HANG
+        self.fall(900, "org-2")
+        await asyncio.sleep(15)
+        self.healthy.behaviour = Behaviour.TAKE
+        return await self.latency(100, "org-2")
+
+    async def latency_of_start(self) -> float:
+        """The same from the first poll of a daemon that is started: it begins with every channel at once."""
+        await self.stop()
+        self.fall(900, "org-3")
+        heard = len(self.arrivals)
+        await self.start()
+        began = time.monotonic()
         await until(lambda: len(self.arrivals) > heard)
         return self.arrivals[-1] - began
 
@@ -82,6 +125,7 @@ class Stage:
         """Note what is taken, again and again."""
         while True:
             await asyncio.sleep(0.25)
+            assert self.process is not None
             family = list(descendants(self.process.pid))
             usage = self.usage
             usage.pss = max(usage.pss, sum(map(pss, family)) / 1024)
@@ -146,10 +190,17 @@ def limited() -> Iterator[list[Path]]:
 
 
 @asynccontextmanager
-async def silent() -> AsyncIterator[int]:
-    """The port of a receiver that accepts every connection and never says a word."""
+async def silent(kind: str) -> AsyncIterator[int]:
+    """The port of a receiver that accepts every connection and never says a word; `slow`: or only late."""
     kept = []
-    server = await asyncio.start_server(lambda _, writer: kept.append(writer), "127.0.0.1", 0, backlog=256)
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kept.append(writer)
+        if kind == "slow":
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+            asyncio.get_running_loop().call_later(SLOWNESS, writer.write, answer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=256)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -165,8 +216,9 @@ async def stage(kind: str, hanging: int) -> AsyncIterator[Stage]:
     def arrived(_: Received) -> None:
         arrivals.append(time.monotonic())
 
-    farm = SandboxOrganization("org-1", "Farm", Decimal(5000))
-    async with Vendor({KEY: ["org-1"]}, [farm]) as vendor, Receiver(arrived) as healthy, silent() as port:
+    names = [f"org-{number}" for number in (1, 2, 3)]
+    watched = [SandboxOrganization(name, name, Decimal(5000)) for name in names]
+    async with Vendor({KEY: names}, watched) as vendor, Receiver(arrived) as healthy, silent(kind) as port:
         urls = {f"hanging-{n:02}": URLS[kind].format(port=port, number=n) for n in range(hanging)}
         urls["healthy"] = healthy.url()  # the last one, and so the last to be started
         with tempfile.TemporaryDirectory() as name, limited() as groups:
@@ -174,54 +226,50 @@ async def stage(kind: str, hanging: int) -> AsyncIterator[Stage]:
             (folder / "config.toml").write_text(
                 CONFIG.format(folder=folder, url=vendor.url) + "".join(f"[channels.{channel}]\n" for channel in urls)
             )
-
-            def join() -> None:
-                for group in groups:
-                    (group / "cgroup.procs").write_text("0")
-
-            environ = daemon.environment({"bench": KEY}, urls)
-            process = await daemon.launch(folder, environ, log=folder / "log", before=join)
-            one = Stage(vendor, process, groups, arrivals)
+            one = Stage(folder, daemon.environment({"bench": KEY}, urls), vendor, healthy, arrivals, groups)
+            await one.start()
             sampling = asyncio.create_task(one.sample())
             try:
-                await until(lambda: vendor.requests)
                 await asyncio.sleep(3)
                 yield one
             finally:
                 sampling.cancel()
                 one.read_groups()
-                await daemon.stop(process)
+                await one.stop()
 
 
-async def measure(kind: str, hanging: int) -> tuple[list[float], Usage]:
-    latencies = []
+async def measure(kind: str, hanging: int) -> tuple[dict[str, float], Usage]:
+    seconds: dict[str, float] = {}
     async with stage(kind, hanging) as one:
         for what, balance, pause in STEPS:
-            latencies.append(await one.latency(balance))
-            more(f"{hanging} hanging, {what}: {latencies[-1]:.1f} s")
+            seconds[what] = await one.latency(balance)
             await asyncio.sleep(pause)
-    return latencies, one.usage
+        seconds["when it hung, too"] = await one.latency_after_hanging()
+        seconds["from a start"] = await one.latency_of_start()
+        await asyncio.sleep(3)
+    more(f"{hanging} hanging ({kind}): {', '.join(f'{what} {took:.1f} s' for what, took in seconds.items())}")
+    return seconds, one.usage
 
 
 def main() -> None:
     kind, *counts = sys.argv[1:] or ["json"]
     results = {hanging: asyncio.run(measure(kind, hanging)) for hanging in map(int, counts or COUNTS)}
-    alone, _ = next(iter(results.values()))
-    print(f"\nSeconds from a fall at the vendor to a healthy channel ({kind}; polls every second, 2 s of gathering)")
+    steps, _ = next(iter(results.values()))
+    print(f"\nSeconds from a fall at the vendor to a healthy channel ({kind}; polls every second)")
     table(
-        ("hanging", *(what for what, _, _ in STEPS), "ratio", "PSS, MiB", "group, MiB", "killed", "tasks", "children"),
+        ("hanging", *steps, "PSS, MiB", "group, MiB", "killed", "tasks", "children", "load"),
         [
             (
                 f"{hanging}",
-                *(f"{seconds:.1f}" for seconds in latencies),
-                f"{sum(latencies) / sum(alone):.2f}",
+                *(f"{took:.1f}" for took in seconds.values()),
                 f"{usage.pss:.0f}",
                 "-" if usage.group is None else f"{usage.group:.0f}",
                 f"{usage.killed}",
                 f"{usage.tasks}",
                 f"{usage.children}",
+                f"{os.getloadavg()[0]:.0f}",
             )
-            for hanging, (latencies, usage) in results.items()
+            for hanging, (seconds, usage) in results.items()
         ],
     )
 

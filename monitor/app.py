@@ -1,11 +1,12 @@
 """Wires the parts together: settings in, ready parts out.  Only this module knows every implementation."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError
@@ -70,11 +71,13 @@ def open_parts(
     carried_over: Sequence[Check] = (),
     counters: Counters | None = None,
     mended: Collection[str] = (),
+    template: Template | None = None,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first.  What waits for the `mended` channels is due at once.
+    first.  What waits for the `mended` channels is due at once.  `template`: of the
+    processes that send.
     """
     counters = counters or Counters()
     opened.fence = leader_lock.fence if leader_lock else None
@@ -88,6 +91,7 @@ def open_parts(
         counters=counters,
         leader_lock=leader_lock,
         is_polling=lambda: batch.is_polling,
+        template=template,
     )
     log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
     since = clock()
@@ -98,28 +102,42 @@ def open_parts(
     def on_settled(notifications: list[Notification]) -> None:
         log_notifications(notifications)
         if notifications:
-            deliverer.wake()
+            deliverer.wake(is_new=True)
 
     batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
     rows = opened.write_now(accounts.account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
-    balances = opened.write_now(organizations.balances)
-    polls = [
+    polls = _pollers(rows, providers, assignment, store=opened, batch=batch, clock=clock, counters=counters)
+    due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
+
+
+def _pollers(
+    rows: Sequence[accounts.AccountRow],
+    providers: Mapping[str, Provider],
+    assignment: Assignment,
+    *,
+    store: Store,
+    batch: Batch,
+    clock: Clock,
+    counters: Counters,
+) -> tuple[Poller, ...]:
+    """Return a poller for each account that has a provider."""
+    balances = store.write_now(organizations.balances)
+    return tuple(
         Poller(
             row,
             providers[row.name],
             assignment,
             batch=batch,
-            store=opened,
+            store=store,
             clock=clock,
             balances=balances,
             counters=counters,
         )
         for row in rows
         if row.name in providers
-    ]
-    due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, batch, deliverer, tuple(polls), tuple(providers.values()), due)
+    )
 
 
 def _deliverer(
@@ -131,6 +149,7 @@ def _deliverer(
     counters: Counters,
     leader_lock: LeaderLock | None,
     is_polling: Callable[[], bool],
+    template: Template | None,
 ) -> Deliverer:
     """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
 
@@ -146,6 +165,7 @@ def _deliverer(
         until=lambda: leader_lock.until if leader_lock else None,
         is_polling=is_polling,
         catch_up=tell_again,
+        template=template,
     )
 
 

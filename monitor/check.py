@@ -194,12 +194,14 @@ async def send_test(settings: Settings, names: Collection[str], *, clock: Clock)
     async def send(name: str) -> str | None:
         message = test_message(name, at=clock(), timezone=settings.timezone)
         outgoing = [channels.Outgoing(0, message, Severity.INFO)]
-        async with aclosing(channels.send(name, settings.channel_url(name), outgoing)) as attempts:
+        sending = channels.send(name, settings.channel_url(name), outgoing, template=template)
+        async with aclosing(sending) as attempts:
             async for attempt in attempts:
                 return attempt.error
         return "its child process ended without a word"
 
-    return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
+    async with channels.Template() as template:
+        return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
 
 
 def expedite(settings: Settings, names: Collection[str], *, at: datetime) -> None:

@@ -1,6 +1,6 @@
 """The nouns of credit-monitor as frozen values: what is watched, what was seen, what was decided.
 
-Refuses to do anything: no I/O, no clock, no rule.  Instants are aware UTC, credits are `Decimal` with at most
+No I/O, no clock, no rule.  Instants are aware UTC, credits are `Decimal` with at most
 six places, durations are `timedelta`.
 """
 
@@ -26,7 +26,7 @@ class Severity(IntEnum):
 
     @classmethod
     def of(cls, label: str) -> "Severity":
-        """The severity of a word; `KeyError` for any other word."""
+        """Return the severity of a word; raise `KeyError` for any other word."""
         return cls[label.upper()]
 
 
@@ -370,7 +370,7 @@ class Notification:
     facts: Facts
 
     def named(self) -> dict[str, str]:
-        """What it is about, for who searches a log."""
+        """Return what it is about, as fields of a log line."""
         organization = {"organization": self.facts.name} if self.subject is Subject.ORGANIZATION else {}
         words = {"rule": self.rule.value, "reason": self.reason.value, "severity": self.severity.label}
         ids = {"incident": str(self.incident_id), "notification": self.id}

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from server import Server, running_server, upgraded
 from story import START, THREE, Story
 
-from monitor.store import pruning
+from monitor.store import engines, pruning
 from monitor.store.engines import open_reader, open_writer
 
 # A shell lets what it runs in the background ignore SIGINT; what tests start would inherit that.
@@ -49,6 +49,12 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "template.db"
     upgraded(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(autouse=True)
+def stopped_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may stop a test for longer than a daemon may leave a transaction idle."""
+    monkeypatch.setattr(engines, "IDLE_LIMIT", 600)
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from monitor.model import (
     Verdict,
 )
 from monitor.notify.facts import Outlook
-from monitor.poll.forecast_cache import Folded
+from monitor.poll.forecast_cache import Estimates
 from monitor.poll.settle import outlook_of
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What would have been sent; `runway` in hours is None when unknown, infinite when nothing is used."""
+class ReplayedMessage:
+    """A message that would have been sent; `runway` in hours is None when unknown, infinite when nothing is used."""
 
     at: datetime
     organization: str
@@ -44,7 +44,7 @@ class Course:
 
     rules: Rules
     organization: Organization
-    folded: Folded
+    estimates: Estimates
     incidents: dict[Rule, OpenIncident] = field(default_factory=dict)
     key: dict[Rule, OpenIncident] = field(default_factory=dict)  # incidents of its account, as far as its checks tell
     rejections: Rejections = field(default_factory=Rejections)
@@ -52,16 +52,16 @@ class Course:
 
     @classmethod
     def begin(cls, name: str, rules: Rules) -> Self:
-        """Before the first check."""
-        return cls(rules, Organization(0, name, name, ""), Folded.nothing(rules))
+        """Return the course of an organization before its first check."""
+        return cls(rules, Organization(0, name, name, ""), Estimates.empty(rules))
 
     def foresee(self, check: Check) -> None:
-        """Take a check as known before the beginning: it feeds the forecast and is not judged."""
+        """Take a check from before the beginning: it feeds the forecast and is not judged."""
         self._outlook(check)
         self.organization = advance(self.organization, check)
 
-    def settle(self, check: Check) -> list[Said]:
-        """Judge one check as the daemon does; gives what would have been said."""
+    def settle(self, check: Check) -> list[ReplayedMessage]:
+        """Judge one check as the daemon does; return the messages that would have been sent."""
         self.judged += 1
         outlook = self._outlook(check)
         judged = judge(
@@ -69,32 +69,32 @@ class Course:
             check,
             incidents=self.incidents,
             rules=self.rules,
-            explained=self._explained(check),
+            explained=self._is_explained(check),
             runway=outlook.runway,
             spent=outlook.spent,
         )
         self.organization = judged.organization
         for verdict in judged.verdicts:
             _, self.incidents = apply(self.incidents, verdict, at=check.ended_at, topped_up=self.organization.topped_up)
-        return [self._said(verdict, check, outlook) for verdict in judged.verdicts if verdict.told]
+        return [self._message(verdict, check, outlook) for verdict in judged.verdicts if verdict.told]
 
     def _outlook(self, check: Check) -> Outlook:
         if isinstance(check.outcome, Snapshot):
             if check.outcome == self.organization.snapshot:
                 return Outlook()
-            self.folded.add(check.outcome)
-        return outlook_of(self.folded)
+            self.estimates.add(check.outcome)
+        return outlook_of(self.estimates)
 
-    def _explained(self, check: Check) -> bool:
-        """Whether a rejected key explains a silence: that is the account's incident, which is not told here."""
+    def _is_explained(self, check: Check) -> bool:
+        """Return whether a rejected key explains a missing balance: the account's incident, which is not replayed."""
         if self.key or isinstance(check.outcome, Failure):
             verdicts, self.rejections = judge_account(self.key, check, rejections=self.rejections, rules=self.rules)
             for verdict in verdicts:
                 _, self.key = apply(self.key, verdict, at=check.ended_at)
         return is_firing(self.key, Rule.CREDENTIAL)
 
-    def _said(self, verdict: Verdict, check: Check, outlook: Outlook) -> Said:
-        one = self.organization
-        balance = one.snapshot.credits if one.snapshot else None
+    def _message(self, verdict: Verdict, check: Check, outlook: Outlook) -> ReplayedMessage:
+        name, snapshot = self.organization.name, self.organization.snapshot
+        balance = snapshot.credits if snapshot else None
         runway = outlook.runway.likely if isinstance(outlook.runway, Runway) else None
-        return Said(check.ended_at, one.name, verdict.rule, verdict.reason, verdict.severity, balance, runway)
+        return ReplayedMessage(check.ended_at, name, verdict.rule, verdict.reason, verdict.severity, balance, runway)

@@ -7,7 +7,7 @@ from operator import attrgetter, itemgetter
 from typing import Final
 
 from monitor import query
-from monitor.backtest.course import Course, Said
+from monitor.backtest.course import Course, ReplayedMessage
 from monitor.config import Settings
 from monitor.model import Check, Snapshot
 from monitor.notify.routing import rules_of
@@ -20,10 +20,10 @@ EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + MEMORY
 
 
 def courses(engine: Engine, settings: Settings, organization: str | None = None) -> dict[int, Course]:
-    """A course for each recorded organization that the configuration watches, or for the one of a name or vendor's id.
+    """Return a course for each recorded organization that is watched, or for the one of a name or vendor's id, by id.
 
-    Each has the name and the rules that the configuration gives it.  One without accounts watches all.  `UsageError`
-    with the nearest names for an unknown organization.
+    Each has the name and the rules that the configuration gives it.  A configuration without accounts watches all.
+    Raise `UsageError` with the nearest names for an unknown organization.
     """
     placement = Placement(settings)
     placed = {known.id: placement.of_known(known) for known in writer.read(engine, organizations.organization_rows)}
@@ -38,36 +38,36 @@ def courses(engine: Engine, settings: Settings, organization: str | None = None)
 
 def replay(
     engine: Engine, led: Mapping[int, Course], *, since: datetime | None = None, until: datetime | None = None
-) -> Iterator[Said]:
-    """What would have been said of checks with `since` <= instant < `until`, by time.
+) -> Iterator[ReplayedMessage]:
+    """Yield what would have been sent of checks with `since` <= instant < `until`, by time.
 
     The four weeks before `since` are known to the forecast, as they would be to a daemon.
     """
-    found = query.recorded(engine, list(led), since=_known_from(since), until=until)
-    for _, stretch in groupby(found, key=itemgetter(0)):
-        said = [one for _, id_, checks in stretch for one in _follow(led[id_], checks, since)]
-        yield from sorted(said, key=attrgetter("at"))
+    recorded = query.recorded(engine, list(led), since=_known_from(since), until=until)
+    for _, stretch in groupby(recorded, key=itemgetter(0)):
+        messages = [message for _, id_, checks in stretch for message in _follow(led[id_], checks, since)]
+        yield from sorted(messages, key=attrgetter("at"))
 
 
 def replay_snapshots(
     course: Course, snapshots: Iterable[Snapshot], *, since: datetime | None = None, until: datetime | None = None
-) -> Iterator[Said]:
-    """The same of one organization's snapshots, which come by time."""
+) -> Iterator[ReplayedMessage]:
+    """Return the same of one organization's snapshots, which come by time."""
     begins = _known_from(since)
     checks = (
-        Check(0, 0, one.taken_at, one)
-        for one in snapshots
-        if (begins is None or one.taken_at >= begins) and (until is None or one.taken_at < until)
+        Check(0, 0, snapshot.taken_at, snapshot)
+        for snapshot in snapshots
+        if (begins is None or snapshot.taken_at >= begins) and (until is None or snapshot.taken_at < until)
     )
     return _follow(course, checks, since)
 
 
 def _known_from(since: datetime | None) -> datetime | None:
-    """From when on history is known to what begins at `since`."""
+    """Return from when on history feeds the forecast of what begins at `since`."""
     return max(since, EARLIEST) - MEMORY if since else None
 
 
-def _follow(course: Course, checks: Iterable[Check], since: datetime | None) -> Iterator[Said]:
+def _follow(course: Course, checks: Iterable[Check], since: datetime | None) -> Iterator[ReplayedMessage]:
     for check in checks:
         if since is not None and check.ended_at < since:
             course.foresee(check)

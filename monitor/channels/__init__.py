@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from monitor.channels.child_process import ChildEnded, Template
+from monitor.channels.child_process import CHILDREN, ChildEnded, Template
 from monitor.model import Attempt, Message, Severity
 
-__all__ = ["PER_MESSAGE", "Outgoing", "Template", "send", "verify"]
+__all__ = ["CHILDREN", "PER_MESSAGE", "Outgoing", "Template", "send", "verify"]
 
 PER_MESSAGE: Final = timedelta(seconds=60)
 
@@ -74,7 +74,7 @@ async def send(
         yield Attempt(next(waiting).delivery_id, str(ended), unknown=ended.asked)
 
 
-async def verify(urls: Mapping[str, str]) -> dict[str, str]:
+async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
     """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing."""
     wrong: dict[str, str] = {}
     if not urls:
@@ -82,7 +82,7 @@ async def verify(urls: Mapping[str, str]) -> dict[str, str]:
     waiting = iter(urls)
     try:
         questions = [{"url": url} for url in urls.values()]
-        async with Template() as template, aclosing(template.ask(questions, within=PER_MESSAGE)) as answers:
+        async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
             async for answer in answers:
                 channel = next(waiting)
                 if answer["error"] is not None:

@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ PASSED_ON: Final = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
 )
+CHILDREN: Final = 52  # at once: with the template and the daemon they fit into the unit's 512 MiB and 128 tasks
 START: Final = timedelta(seconds=30)  # Apprise loads two hundred plugins, on a cold or busy machine slowly
 END: Final = 5.0  # seconds for the template to kill a child
 IDLE: Final = 300.0  # seconds without a child until the template's memory is given back
@@ -52,6 +53,7 @@ class Template:
     def __init__(self) -> None:
         self._process: asyncio.Task[_TemplateProcess] | None = None  # ends when it is ready
         self._children = 0
+        self._room = asyncio.Semaphore(CHILDREN)
         self._idle: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,6 +67,14 @@ class Template:
         self._start()
         self._wait_for_idleness()
 
+    async def ready(self) -> None:
+        """Start the process where it does not run, and wait for it; why it failed to start is told to who asks."""
+        try:
+            with suppress(ChildEnded):
+                await asyncio.shield(self._start())
+        finally:
+            self._wait_for_idleness()
+
     async def ask(
         self, questions: Iterable[Mapping[str, Any]], *, within: timedelta
     ) -> AsyncGenerator[dict[str, Any], None]:
@@ -72,22 +82,26 @@ class Template:
 
         Each question is taken when the one before is answered.  Use with `aclosing`: closing kills the child.
         """
+        async with self._room, self._child() as child:
+            await child.answer(late=NOT_READY, within=START)
+            for question in questions:
+                await child.put(question)
+                try:
+                    answer = await child.answer(late=f"no answer within {within.total_seconds():g} s", within=within)
+                except ChildEnded as ended:
+                    ended.asked = True
+                    raise
+                yield answer
+
+    @asynccontextmanager
+    async def _child(self) -> AsyncIterator["_Child"]:
+        """Fork a child, and kill it in the end."""
         self._children += 1
         try:
             process = await asyncio.shield(self._start())
             child = await process.fork()
             try:
-                await child.answer(late=NOT_READY, within=START)
-                for question in questions:
-                    await child.put(question)
-                    try:
-                        answer = await child.answer(
-                            late=f"no answer within {within.total_seconds():g} s", within=within
-                        )
-                    except ChildEnded as ended:
-                        ended.asked = True
-                        raise
-                    yield answer
+                yield child
             finally:
                 await child.end()
         finally:
@@ -115,6 +129,8 @@ class Template:
         return starting
 
     def _wait_for_idleness(self) -> None:
+        if self._idle:
+            self._idle.cancel()
         if not self._children and self._process is not None:
             self._idle = asyncio.get_running_loop().call_later(IDLE, self._retire)
 
@@ -149,7 +165,7 @@ class _TemplateProcess:
     @classmethod
     async def start(cls) -> Self:
         """Return when Apprise is loaded; `ChildEnded` says why it is not."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket_pair(socket.SOCK_SEQPACKET)
         ours.settimeout(0)
         with theirs:
             try:
@@ -178,7 +194,7 @@ class _TemplateProcess:
 
     async def fork(self) -> "_Child":
         """Return a new child, which need not be ready yet."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair(socket.SOCK_STREAM)
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
             number = next(self._numbers)
@@ -238,6 +254,13 @@ class _TemplateProcess:
         if names:
             return str(names[-1])
         return f"signal {-code}" if code < 0 else f"status {code}"
+
+
+def _socket_pair(kind: socket.SocketKind) -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket.socketpair(socket.AF_UNIX, kind)
+    except OSError as error:  # no descriptors are left
+        raise ChildEnded(NOT_STARTED.format(error.strerror)) from None
 
 
 async def _first_of(*futures: asyncio.Future[Any], timeout: float) -> None:  # noqa: ASYNC109 -- nothing is cancelled

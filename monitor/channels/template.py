@@ -22,6 +22,9 @@ MAX_REQUEST: Final = 256  # bytes
 
 def main() -> None:
     """Load Apprise, say so, and serve until the daemon closes the socket."""
+    # A service manager tells all processes of a service to end; what is being sent is the daemon's to end.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     die_with_parent()
     # Nothing is asked before we are ready, so what can be read now is the end: the daemon has died already.
     if select.select([CONTROL], [], [], 0)[0]:

@@ -15,13 +15,15 @@ from monitor.cli.table import Row
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
-    from monitor.backtest import Said
+    from monitor.backtest import ReplayedMessage
     from monitor.config import Settings
 
 COLUMNS: Final = ("at", "organization", "rule", "reason", "severity", "credits", "runway_hours")
 LEAST: Final = ("runway_hours", "credits", "severity")
 NO_HISTORY: Final = "No history to replay."
-Replay = tuple[Iterator["Said"], Callable[[], int]]  # what would have been said, and of how many checks so far
+Replay = tuple[
+    Iterator["ReplayedMessage"], Callable[[], int]
+]  # what would have been said, and of how many checks so far
 
 
 @click.command(short_help="What rules would have said of your history.")
@@ -95,7 +97,7 @@ def _show(replay: Replay, settings: "Settings", style: str) -> None:
         click.echo(f"{judged():,} checks replayed.", err=True)
 
 
-def _row(one: "Said") -> Row:
+def _row(one: "ReplayedMessage") -> Row:
     return {
         "at": one.at,
         "organization": one.organization,

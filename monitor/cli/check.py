@@ -57,7 +57,9 @@ def _standstill(settings: "Settings") -> list[str]:
 
     try:
         with open_reader(settings) as engine:
-            line = query.standstill_line(engine, settings, at=datetime.now(UTC))
+            line = query.standstill_line(
+                engine, every=settings.poll.every, limits=settings.rate_limits, at=datetime.now(UTC)
+            )
     except DatabaseError:  # there is none yet, or the check itself says why
         return []
     return [line] if line else []

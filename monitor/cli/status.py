@@ -42,7 +42,7 @@ def status(config_file: Path | None, style: str) -> None:
         queues = query.channels(engine, since=now - RECENT)
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
-        standstill = query.standstill_line(engine, settings, at=now)
+        standstill = query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=now)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from monitor import durations
 from monitor.config.fields import NAME, DigestTime, has_password, is_open_http
@@ -34,6 +34,9 @@ from monitor.config.secrets import Secret, exposure
 from monitor.config.sources import Origin, variable_part
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Rules
+
+if TYPE_CHECKING:
+    from monitor.channels import Template
 
 DAY: Final = timedelta(days=1)
 NOWHERE: Final = "sqlite:////nonexistent/credit-monitor.db"  # where no folder for the database is known
@@ -245,10 +248,10 @@ def deaf_fallbacks(settings: Settings) -> Iterator[str]:
 # --- before it is used ------------------------------------------------------------------------------------------------
 
 
-async def mistakes_in(settings: Settings) -> list[Mistake]:
+async def mistakes_in(settings: Settings, *, template: "Template | None" = None) -> list[Mistake]:
     """Return everything that would keep a daemon of this configuration from working."""
     require_accounts(settings)
-    return [*secret_mistakes(settings), *certificate_mistakes(settings), *await channel_mistakes(settings)]
+    return [*secret_mistakes(settings), *certificate_mistakes(settings), *await channel_mistakes(settings, template)]
 
 
 async def all_mistakes_in(settings: Settings, found: Sequence[Mistake]) -> list[Mistake]:
@@ -268,15 +271,14 @@ def _may_follow(mistake: Mistake, known: Mistake) -> bool:
     """Return whether a mistake is of the same setting, of one inside it, or of one that may be misspelt beside it."""
     if f"{mistake.key}.".startswith(f"{known.key}."):
         return True
-    return (
-        known.problem.startswith("unknown setting") and mistake.key.rpartition(".")[0] == known.key.rpartition(".")[0]
-    )
+    tables = {one.key.rpartition(".")[0] for one in (mistake, known)}
+    return known.problem.startswith("unknown setting") and len(tables) == 1
 
 
-async def replacement(reread: Callable[[], Settings], current: Settings) -> Settings:
+async def replacement(reread: Callable[[], Settings], current: Settings, template: "Template") -> Settings:
     """Return what a daemon that runs with `current` is to go on with, its secrets read; raise `ConfigError`."""
     settings = await asyncio.to_thread(reread)
-    if mistakes := [*_fixed(current, settings), *await mistakes_in(settings)]:
+    if mistakes := [*_fixed(current, settings), *await mistakes_in(settings, template=template)]:
         raise ConfigError(mistakes)
     for warning in settings.warnings:
         log.warning("%s", warning)
@@ -354,7 +356,7 @@ def certificate_mistakes(settings: Settings) -> list[Mistake]:
     return mistakes
 
 
-async def channel_mistakes(settings: Settings) -> list[Mistake]:
+async def channel_mistakes(settings: Settings, template: "Template | None" = None) -> list[Mistake]:
     """Return a mistake for every URL that Apprise does not take; one that is unreadable is a secret's mistake."""
     from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
 
@@ -362,5 +364,5 @@ async def channel_mistakes(settings: Settings) -> list[Mistake]:
     for name in settings.channels:
         with suppress(ConfigError):
             urls[name] = settings.channel_url(name)
-    wrong = await channels.verify(urls)
+    wrong = await channels.verify(urls, template=template)
     return [mistake for name, problem in wrong.items() for mistake in settings.urls[name].wrong(problem).mistakes]

@@ -314,6 +314,11 @@ class Settings(FileSettings):
         """Return the Apprise URL of a channel, read now; raise `ConfigError` when it cannot be had."""
         return self.urls[channel].read()
 
+    @property
+    def rate_limits(self) -> Mapping[str, RateLimit | None]:
+        """The rate limit of each account."""
+        return {name: account.rate_limit for name, account in self.accounts.items()}
+
     def fallbacks(self, channel: str) -> Iterator[str]:
         """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
         seen = {channel}

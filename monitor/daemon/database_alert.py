@@ -105,7 +105,8 @@ class DatabaseAlert:
 
         async def send(name: str) -> bool:
             outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over)]
-            async with aclosing(channels.send(name, self._urls[name], outgoing)) as attempts:
+            sending = channels.send(name, self._urls[name], outgoing, template=self._state.template)
+            async with aclosing(sending) as attempts:
                 async for attempt in attempts:
                     if attempt.error is not None and self._refused.get(name) != attempt.error:
                         self._refused[name] = attempt.error  # once, and not once a minute

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from monitor import durations
 from monitor.app import Parts, open_parts
+from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
@@ -84,6 +85,7 @@ class Leadership:
     stopping: asyncio.Event  # the process is to end: then the leadership ends within STOP_TIMEOUT
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
     mended: frozenset[str] = frozenset()  # channels whose URL has changed
+    template: Template | None = None  # of the processes that send; None: one of its own
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
@@ -149,6 +151,7 @@ class Leadership:
             carried_over=carried_over,
             counters=self.counters,
             mended=self.mended,
+            template=self.template,
         )
 
     def _plan(self, parts: Parts) -> Schedule:

@@ -157,6 +157,7 @@ class Daemon:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await state.template.aclose()
             state.store.close()
         if mistakes:
             raise ConfigError(mistakes)
@@ -229,6 +230,7 @@ class Daemon:
             heartbeat=state.heartbeat,
             stopping=state.stopping,
             mended=state.mended,
+            template=state.template,
         )
         try:
             await leadership.begin(state.carried_over)
@@ -328,14 +330,14 @@ class Daemon:
             self._reload_asked.clear()
             self._manager.reloading()
             try:
-                settings = await replacement(self._reread, self.state.settings)
+                settings = await replacement(self._reread, self.state.settings, self.state.template)
                 await self._wait_for_database()
                 await self._adopt(settings)
             except ConfigError as error:
                 self._refuse(error)
             except Exception:
                 log.exception("the configuration could not be reloaded; the old one stays in force")
-                self._manager.ready()
+                self._manager.ready(refused="it could not be read; the log says why")
 
     async def _wait_for_database(self) -> None:
         """Wait until the database takes a write, which a leadership begins with; the present one goes on fetching."""
@@ -353,7 +355,7 @@ class Daemon:
         log.error("the old configuration stays in force")
         self.state.refused = str(error.mistakes[0])
         self._watchdog.report()
-        self._manager.ready()
+        self._manager.ready(refused=self.state.refused)
 
     async def _adopt(self, settings: Settings) -> None:
         """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""
@@ -394,7 +396,7 @@ class Daemon:
         """
         checked = self.state.settings
         try:
-            mistakes = await channel_mistakes(checked)
+            mistakes = await channel_mistakes(checked, self.state.template)
         except Exception:
             log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
             return []

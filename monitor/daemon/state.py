@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.daemon.heartbeat import Heartbeat
@@ -33,6 +34,7 @@ class ProcessState:
     heartbeat: Heartbeat
     clock: Callable[[], datetime]
     counters: Counters = field(default_factory=Counters)
+    template: Template = field(default_factory=Template)  # of every process that sends
     leadership: Leadership | None = None
     proven: Settings | None = None  # those of the last leadership that could begin
     refused: str | None = None  # why the configuration that was read last is not in force

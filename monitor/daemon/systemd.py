@@ -1,4 +1,7 @@
-"""The protocol of sd_notify: ready, reloading, stopping, status and watchdog; does nothing without `$NOTIFY_SOCKET`."""
+"""The protocol of sd_notify: ready, reloading, stopping, status and watchdog; does nothing without `$NOTIFY_SOCKET`.
+
+Of a reload the protocol has no failure, so the outcome is left in `$RUNTIME_DIRECTORY`, where there is one.
+"""
 
 import logging
 import os
@@ -8,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 EXTEND_EVERY: Final = 10.0  # seconds between requests for more time to start
@@ -24,14 +28,20 @@ class ServiceManager:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self._status = ""
         self._failing = False
+        self._reload_file = _reload_file(environ)
+        self._is_reloading = False
         self.watchdog_timeout = _watchdog_timeout(environ)  # between two calls of `alive`; None: there is no watchdog
 
-    def ready(self) -> None:
-        """Tell that the process has started, or has finished a reload."""
+    def ready(self, *, refused: str | None = None) -> None:
+        """Tell that the process has started, or has finished a reload, and why that was `refused`."""
         self._tell("READY=1")
+        if self._is_reloading:
+            self._is_reloading = False
+            self._answer(refused)
 
     def reloading(self) -> None:
         """Tell that the configuration is being read again; `ready` ends it."""
+        self._is_reloading = True
         # Newer managers (Type=notify-reload) distinguish this reload from an earlier one by the instant.
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
@@ -67,6 +77,17 @@ class ServiceManager:
         finally:
             done.set()
 
+    def _answer(self, refused: str | None) -> None:
+        """Leave the outcome of a reload where `ExecReload` waits for it: an empty file, or why it was refused."""
+        if self._reload_file is None:
+            return
+        part = self._reload_file.with_suffix(".part")
+        try:
+            part.write_text(f"{refused}\n" if refused else "", encoding="utf-8", errors="replace")
+            part.replace(self._reload_file)
+        except OSError as error:
+            log.warning("the outcome of the reload cannot be left for systemctl: %s", error.strerror or error)
+
     def _tell(self, state: str) -> None:
         if not self._address:
             return
@@ -81,6 +102,12 @@ class ServiceManager:
             self._failing = True
         else:
             self._failing = False
+
+
+def _reload_file(environ: Mapping[str, str]) -> Path | None:
+    """Return where the outcome of a reload is left; None without a runtime directory."""
+    folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(folder) / "reload" if folder else None
 
 
 def _watchdog_timeout(environ: Mapping[str, str]) -> timedelta | None:

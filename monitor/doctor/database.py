@@ -49,7 +49,12 @@ def _look(settings: Settings, clock: Clock) -> Iterator[Finding]:
         yield from _integrity(engine, settings.database.shown_url)
         path = engines.sqlite_file(settings.database.url)
         if path or schema.state is State.OK:
-            standstill = query.standstill_line(engine, settings, at=clock()) if schema.state is State.OK else None
+            limits = settings.rate_limits
+            standstill = (
+                query.standstill_line(engine, every=settings.poll.every, limits=limits, at=clock())
+                if schema.state is State.OK
+                else None
+            )
             yield problem("daemon", standstill, STANDSTILL_TODO) if standstill else _daemon(engine, path)
     except DatabaseError as error:
         yield problem("database", str(error), "see that it is there and that this user may use it")

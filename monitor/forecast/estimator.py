@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Final, Self
 
 from monitor.forecast.rhythm import DAY, Day, Rhythm, even_rhythm, learn, rescale_after_shift
+from monitor.forecast.runway import runway_of
 from monitor.model import Runway, Snapshot, Unknown
 
 MEMORY: Final = 28  # days of use that are kept
@@ -71,7 +72,7 @@ class Estimator:
         if self._watched < MIN_HOURS:
             return Unknown(timedelta(hours=MIN_HOURS - self._watched))
         rhythm = self._learned_rhythm() or even_rhythm(self._burn_rate(), self._watched / DAY)
-        return rhythm.runway(self._at, self._balance)
+        return runway_of(rhythm, self._at, self._balance)
 
     def dump(self) -> str:
         """Return the whole state as JSON, for `load`: about two kilobytes."""

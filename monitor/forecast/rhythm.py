@@ -1,18 +1,14 @@
 """The usual use of an organization: a level, a weekly and a daily rhythm, and their spread.
 
-Days of use go in, hours until so many credits are used come out.  Days and hours are UTC; instants are hours since
-1970, days are numbered from there.
+Days and hours are UTC; instants are hours since 1970, days are numbered from there.
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, median
 from typing import Final, NamedTuple
-
-from monitor.model import Runway
 
 DAY: Final = 24
 WEEK: Final = 7
@@ -57,32 +53,6 @@ class Rhythm:
     spread: float
     days: float
 
-    def runway(self, at: float, credits: float) -> Runway:
-        """Return hours until a balance seen at the instant `at` is used up."""
-        if credits <= 0:
-            return Runway(0.0, 0.0, 0.0)
-        likely = self._until(at, credits)
-        if math.isinf(likely):
-            return Runway(likely, likely, likely)
-        few = 0.7 / self.days
-        more = math.exp(0.13 + 0.9 * self.spread + few)
-        less = math.exp(0.12 + (0.8 + 0.3 / math.sqrt(1 + likely / DAY)) * self.spread + few)
-        return Runway(self._until(at, credits / more), likely, self._until(at, credits * less))
-
-    def _until(self, at: float, used: float) -> float:
-        curve = self.curve
-        week = curve[-1]
-        if week <= 0:
-            return math.inf
-        since = (at - self.day * DAY) % (WEEK * DAY)
-        hour = min(int(since), WEEK * DAY - 1)
-        begin = curve[hour] + (curve[hour + 1] - curve[hour]) * (since - hour)
-        weeks, rest = divmod(begin + used, week)
-        node = min(bisect_right(curve, rest), WEEK * DAY)
-        before, after = curve[node - 1], curve[node]
-        part = (rest - before) / (after - before) if after > before else 1.0
-        return max(weeks * WEEK * DAY + node - 1 + part - since, 0.0)
-
 
 def even_rhythm(use: float, days: float) -> Rhythm:
     """Return the rhythm for too few days: `use` credits a day, evenly, as seen over so many days."""
@@ -110,16 +80,16 @@ def rescale_after_shift(day: int, days: list[Day]) -> list[Day]:
     """Return the days before `day`; after a lasting shift of the level, older days are rescaled to the new level."""
     for length, least in (SURGE, LULL):
         past, recent = days[:-length], days[-length:]
-        if len(days) < length + WEEK or not all(d.fine and d.used is not None for d in recent):
+        if len(days) < length + WEEK or any(entry.used is None or not entry.fine for entry in recent):
             continue
         pattern = _pattern(day - length, past)
         bar = max(abs(least), SHIFT_SPREADS * pattern.spread)
         if pattern.usual <= 0 or pattern.days < WEEK:
             continue
-        off = [pattern.off(day - length + i, d.used or 0.0) for i, d in enumerate(recent)]
+        off = [pattern.off(day - length + i, entry.used or 0.0) for i, entry in enumerate(recent)]
         if min(off) > bar if least > 0 else max(off) < -bar:
             factor = math.exp(median(off))
-            return [Day(None if d.used is None else d.used * factor, d.fine) for d in past] + recent
+            return [Day(None if entry.used is None else entry.used * factor, entry.fine) for entry in past] + recent
     return days
 
 
@@ -136,7 +106,7 @@ class _Pattern(NamedTuple):
 
 
 def _pattern(day: int, days: Sequence[Day]) -> _Pattern:
-    known = [(day - len(days) + i, d.used, d.fine) for i, d in enumerate(days) if d.used is not None]
+    known = [(day - len(days) + i, entry.used, entry.fine) for i, entry in enumerate(days) if entry.used is not None]
     uses = [used for _, used, _ in known]
     usual = _usual(uses) if uses else 0.0
     if usual <= 0:

@@ -1,6 +1,6 @@
-"""Decides what opens, changes and ends an incident.  Nothing else does.
+"""Decide what opens, changes and ends an incident.  Nothing else does.
 
-Refuses to look anywhere: no clock, no file, no database, no library.  What it needs comes in, what it decided goes out.
+Pure: no clock, no file, no database, no library.  What it needs comes in, what it decided goes out.
 
 The table, row for row (`verdicts.TABLE`; *level* is the worst rung that is below, or was and has not reached its clear
 level):
@@ -16,7 +16,7 @@ level):
 
 Laws: judging the same snapshot twice changes nothing.  Unknown never opens and never closes.  Opened and resolved
 alternate.  Two reminders are never closer than allowed.  Inside the band nothing else is said.  Judging goes by order
-of arrival, not by the clock.  What of it is told when an incident comes back again and again is `flapping`'s to say.
+of arrival, not by the clock.  `flapping` decides what is sent of an incident that comes back again and again.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ NO_REJECTION: Final = Rejections()
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The organization's current row after a check, and what is to be said."""
+    """The organization's current row after a check, and what was decided."""
 
     organization: Organization
     verdicts: tuple[Verdict, ...]
@@ -101,8 +101,8 @@ def judge(
 ) -> Judgement:
     """Judge one check of an organization against what stood before it.
 
-    `incidents` are the organization's open ones.  `explained` says that its account has an incident which explains a
-    silence: a rejected key, an outage.  `runway` and `spent` are those after this check, None where nobody knows.
+    `incidents` are the organization's open ones.  `explained`: its account has an incident which explains why there is
+    no balance: a rejected key, an outage.  `runway` and `spent` are those after this check, None while unknown.
     """
     outcome = check.outcome
     if isinstance(outcome, Snapshot) and outcome == organization.snapshot:
@@ -115,13 +115,13 @@ def judge(
         Rule.ACCESS: read_access(outcome),
     }
     verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
-    # Whatever else explains the silence has an incident of its own: one cause, one message.
-    denied = next((verdict for verdict in verdicts if verdict.rule is Rule.ACCESS), None)
-    explained = explained or is_firing(incidents, Rule.ACCESS) or denied is not None
+    # What explains that there is no balance has an incident of its own: one cause, one message.
+    explained |= is_firing(incidents, Rule.ACCESS) or any(verdict.rule is Rule.ACCESS for verdict in verdicts)
     stale = {Rule.STALE: read_stale(after, rules, check.ended_at, explained=explained)}
-    last, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
-    after = after if counts == after.confirmations else replace(after, confirmations=counts)
-    return Judgement(after, (*verdicts, *last))
+    stale_verdicts, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
+    if counts != after.confirmations:
+        after = replace(after, confirmations=counts)
+    return Judgement(after, (*verdicts, *stale_verdicts))
 
 
 def judge_account(
@@ -138,7 +138,7 @@ def judge_account(
         rejections = Rejections(rejections.polls + 1, poll_at)
     elif reading is not None and not below(reading):
         if poll_at == rejections.poll_at:
-            return (), rejections  # a vendor of two minds: refused, and answered, in one poll
+            return (), rejections  # the vendor both refused the key and took it, in one poll
         rejections = NO_REJECTION
     reached = below(reading) if rejections.polls >= rules.confirm_checks else frozenset()
     incident = incidents.get(Rule.CREDENTIAL)
@@ -154,19 +154,8 @@ def reconcile(
     runway: Runway | Unknown | None = None,
     spent: Decimal | None = None,
 ) -> tuple[Verdict, ...]:
-    """What changed rules alone end or ease, judged by the last known figures; they never open anything."""
-    last = last_outcome(organization)
-    readings: dict[Rule, Reading] = {
-        Rule.CREDITS: () if not rules.credits else None,
-        Rule.RUNWAY: () if not rules.runway else None,
-        Rule.SPEND: () if not rules.spend else None,
-        Rule.STALE: () if not rules.stale_after else None,
-    }
-    # While checks fail, the last snapshot is not the last that was known: *no credits* may have come after it.
-    if last is not None and (organization.failure is None or last is organization.failure):
-        readings[Rule.CREDITS] = read_credits(last, rules, top_up=_top_up(organization))
-        readings[Rule.RUNWAY] = read_runway(last, rules, runway) if rules.runway else ()
-        readings[Rule.SPEND] = read_spend(last, rules.spend, spent)
+    """Return what changed rules alone end or ease, by the last known figures; they never open anything."""
+    readings = _last_readings(organization, rules, runway=runway, spent=spent)
     verdicts: list[Verdict] = []
     for rule, incident in incidents.items():
         reading = readings.get(rule)
@@ -176,6 +165,25 @@ def reconcile(
         if verdict and verdict.reason is not Reason.REMINDER:
             verdicts.append(replace(verdict, reconfigured=True))
     return tuple(verdicts)
+
+
+def _last_readings(
+    organization: Organization, rules: Rules, *, runway: Runway | Unknown | None, spent: Decimal | None
+) -> dict[Rule, Reading]:
+    """Return the readings of the last known figures; an empty one for a rule that is switched off."""
+    outcome = last_outcome(organization)
+    readings: dict[Rule, Reading] = {
+        Rule.CREDITS: () if not rules.credits else None,
+        Rule.RUNWAY: () if not rules.runway else None,
+        Rule.SPEND: () if not rules.spend else None,
+        Rule.STALE: () if not rules.stale_after else None,
+    }
+    # While checks fail, the last snapshot is not the last that was known: *no credits* may have come after it.
+    if outcome is not None and (organization.failure is None or outcome is organization.failure):
+        readings[Rule.CREDITS] = read_credits(outcome, rules, top_up=_top_up(organization))
+        readings[Rule.RUNWAY] = read_runway(outcome, rules, runway) if rules.runway else ()
+        readings[Rule.SPEND] = read_spend(outcome, rules.spend, spent)
+    return readings
 
 
 def end(incidents: Incidents) -> tuple[Verdict, ...]:
@@ -188,9 +196,9 @@ def end(incidents: Incidents) -> tuple[Verdict, ...]:
 
 
 def level(organization: Organization, incidents: Incidents, rules: Rules) -> Severity | None:
-    """The worst current level of an organization, confirmed or not; None when nothing is below."""
-    last = last_outcome(organization)
-    reached = below(read_credits(last, rules, top_up=_top_up(organization))) if last else frozenset()
+    """Return the worst current level of an organization, confirmed or not; None when nothing is below."""
+    outcome = last_outcome(organization)
+    reached = below(read_credits(outcome, rules, top_up=_top_up(organization))) if outcome else frozenset()
     firing = (incident.severity for incident in incidents.values() if incident.is_firing)
     return max((*reached, *firing), default=None)
 
@@ -202,13 +210,13 @@ def _top_up(organization: Organization) -> Decimal | None:
 def _verdicts(
     readings: Mapping[Rule, Reading], incidents: Incidents, counts: Counts, rules: Rules, at: datetime
 ) -> tuple[list[Verdict], Counts]:
-    """One verdict at most for each rule, and the confirmations counted on."""
+    """Return at most one verdict for each rule, and the confirmations as counted on."""
     verdicts = []
     confirm = rules.confirm_checks
     for rule, reading in readings.items():
         incident = incidents.get(rule) if incidents else None
         if (incident is None or incident.ended_at) and not counts and not below(reading):
-            continue  # ok, and nothing speaks against it: nearly every check of a replay ends here
+            continue  # it was ok and is: nearly every check of a replay ends here
         if confirm > 1 and reading is not None:
             counts = count(rule, reading, counts, confirm)
         reached = confirmed(rule, reading, counts, confirm)

@@ -37,7 +37,7 @@ def advance(organization: Organization, check: Check) -> Organization:
 
 
 def last_outcome(organization: Organization) -> Snapshot | Failure | None:
-    """Return what the credits rule last knew: a vendor that answers *no credits* has said so without a snapshot."""
+    """Return what the credits rule last knew: an answer of *no credits* counts without a snapshot."""
     if organization.failure and organization.failure.kind is FailureKind.NO_CREDITS:
         return organization.failure
     return organization.snapshot
@@ -64,15 +64,15 @@ def apply(
             0, verdict.rule, verdict.severity, at, topped_up, told_at=at, worst_told=verdict.severity, tellings=1
         )
     else:
-        incident = _told(_changed(before, verdict, at), verdict, at)
+        incident = _count_message(_change(before, verdict, at), verdict, at)
     after = {**incidents, verdict.rule: incident}
     if verdict.reconfigured and verdict.reason is Reason.RESOLVED:
         del after[verdict.rule]
     return incident, after
 
 
-def _changed(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
-    """An incident as a verdict leaves it, whoever hears of that."""
+def _change(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
+    """Return an incident as a verdict leaves it, whether or not it is sent."""
     if verdict.reason is Reason.RESOLVED:
         return replace(incident, ended_at=at, calm_since=None)
     return replace(
@@ -86,8 +86,8 @@ def _changed(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenInci
     )
 
 
-def _told(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
-    """The same after everybody heard of it."""
+def _count_message(incident: OpenIncident, verdict: Verdict, at: datetime) -> OpenIncident:
+    """Return an incident after its message, where the verdict is sent."""
     if not verdict.told:
         return incident
     is_reminder = verdict.reason is Reason.REMINDER

@@ -1,4 +1,4 @@
-"""What is told of an incident that comes back: the first end and the first return, then little until it is quiet.
+"""What is sent of an incident that comes back: the first end and the first return, then little until it is quiet.
 
 An incident that opens again, or worsens again after easing, within its window is the same one going on.  From its first
 return on only a severity worse than any told in it is told at once, what else happened at most once an hour, and its
@@ -47,7 +47,7 @@ def dampen(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: tim
     if verdict.reason is Reason.OPENED or _is_back(verdict, incident, at, quiet):
         return _return(verdict, incident, at=at, quiet=quiet)
     if verdict.reason is Reason.EASED and not _has_room(incident, at):
-        return replace(verdict, told=False, returned=True)  # it went up and down more often than anybody wants to hear
+        return replace(verdict, told=False, returned=True)  # it went up and down too often for a message each time
     return verdict
 
 
@@ -59,13 +59,13 @@ def calm_verdict(incident: OpenIncident, *, at: datetime, quiet: timedelta) -> V
 
 
 def _is_back(verdict: Verdict, incident: OpenIncident, at: datetime, quiet: timedelta) -> bool:
-    """Whether it worsened again after easing, to what had been told already."""
+    """Return whether it worsened again after easing, to a severity that was sent already."""
     eased_lately = incident.eased_at is not None and elapsed(incident.eased_at, at) <= quiet
     return verdict.reason is Reason.ESCALATED and eased_lately and not _is_worse(verdict, incident)
 
 
 def _return(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
-    """It comes back: the first return is told, later ones wait for the hour."""
+    """Return the verdict of an incident that comes back: the first return is sent, later ones wait for the hour."""
     verdict = replace(verdict, returned=True)
     first = incident.returns == 0
     if _is_worse(verdict, incident) or (first and _has_room(incident, at)):
@@ -86,35 +86,36 @@ def _flap(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: time
 
 
 def _clear(verdict: Verdict, incident: OpenIncident, *, at: datetime, quiet: timedelta) -> Verdict:
-    """Its reading is clear: it ends after a whole window, untold where the last message said so already."""
+    """Return the verdict of a clear reading: its end after a whole window, sent unless the last message was one."""
     if elapsed(incident.returned_at, at) >= quiet:
-        if _knows_end(incident):
+        if _end_was_last(incident):
             return replace(verdict, told=False)
         if _may_end(incident, at):
             return verdict
     calm = replace(verdict, reason=Reason.EASED, told=False, calm=True)
-    # Whoever was told that it was over, and not that it came back, hears of that even where it is clear again.
-    return (_hourly(calm, incident, at) if _knows_end(incident) else None) or calm
+    # Where the last message was the end, and it came back since, that is sent although it is clear again.
+    return (_hourly(calm, incident, at) if _end_was_last(incident) else None) or calm
 
 
 def _hourly(verdict: Verdict, incident: OpenIncident, at: datetime) -> Verdict | None:
-    """The present state, when something of it is untold and the last message is an hour old."""
-    returned, told = incident.returned_at, incident.told_at
-    is_untold = returned is not None and (told is None or returned > told)
-    if is_untold and elapsed(told, at) >= HOUR and _has_room(incident, at):
-        # Whoever was told that it was over hears that it is open again.
-        reason = Reason.OPENED if _knows_end(incident) else Reason.REMINDER
+    """Return the present state, when something of it was not sent and the last message is an hour old."""
+    told_at = incident.told_at
+    changes = [instant for instant in (incident.returned_at, incident.eased_at) if instant is not None]
+    is_news = any(told_at is None or instant > told_at for instant in changes)
+    if is_news and elapsed(told_at, at) >= HOUR and _has_room(incident, at):
+        # After a message that it was over, the next one is that it is open again.
+        reason = Reason.OPENED if _end_was_last(incident) else Reason.REMINDER
         return replace(verdict, reason=reason, told=True, hourly=True)
     return None
 
 
-def _knows_end(incident: OpenIncident) -> bool:
-    """Whether the last message said that it was over."""
+def _end_was_last(incident: OpenIncident) -> bool:
+    """Return whether the last message was its end."""
     return incident.end_told_at is not None and incident.end_told_at == incident.told_at
 
 
 def _may_end(incident: OpenIncident, at: datetime) -> bool:
-    """A second end within two hours of one waits until the last message is an hour old."""
+    """Return whether its end may be sent: a second one within two hours waits until the last message is an hour old."""
     if elapsed(incident.end_told_at, at) < 2 * HOUR and elapsed(incident.told_at, at) < HOUR:
         return False
     return _has_room(incident, at)
@@ -125,5 +126,5 @@ def _is_worse(verdict: Verdict, incident: OpenIncident) -> bool:
 
 
 def _has_room(incident: OpenIncident, at: datetime) -> bool:
-    """Whether one more message keeps within the first hour's four."""
+    """Return whether one more message keeps within the four of the first hour."""
     return elapsed(incident.opened_at, at) >= HOUR or incident.tellings < IN_FIRST_HOUR

@@ -1,6 +1,6 @@
-"""Whether one organization is silent, or a whole account, or everything: one outage is one incident.
+"""Decide whether one organization gives no balance, or a whole account, or everything: one outage is one incident.
 
-Counts come in as values; who counts them decides nothing.
+The counts come in as values: what an outage is, is decided here alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Incidents = Mapping[Rule, OpenIncident]
 
 
 class Extent(Enum):
-    """How far a silence reaches."""
+    """How far an outage reaches."""
 
     NONE = "no outage, or not known"
     ACCOUNT = "every organization of the account"
@@ -79,7 +79,7 @@ def never_listed(
 
 
 def extent(account: Tally, others: Iterable[Tally]) -> Extent:
-    """Return how far a silence reaches, by the tallies of the account that was checked and of every other one."""
+    """Return how far an outage reaches, by the tallies of the account that was checked and of every other one."""
     counted = [tally for tally in (account, *others) if tally.total]
     if len(counted) > 1 and all(tally.silent == tally.total for tally in counted):
         return Extent.EVERYTHING
@@ -87,9 +87,9 @@ def extent(account: Tally, others: Iterable[Tally]) -> Extent:
 
 
 def judge_outage(check: Check, reach: Extent, *, everything: Incidents, account: Incidents, rules: Rules) -> Outage:
-    """Judge what one check says of outages: `reach` opens, any fresh snapshot resolves.
+    """Judge outages by one check: `reach` opens, any fresh snapshot resolves.
 
-    While everything is out, no account is said to be.
+    While everything is out, no account has an outage of its own.
     """
     whole = _judge(check, everything, is_out=reach is Extent.EVERYTHING, rules=rules)
     stands = is_firing(everything, Rule.OUTAGE) or any(verdict.rule is Rule.OUTAGE for verdict in whole)

@@ -1,4 +1,4 @@
-"""What a check says about each rule: where the figure stands to each rung, or that nothing is known."""
+"""Read a check for each rule: where the figure stands to each rung, or that nothing is known."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,7 +27,7 @@ NONE: Final[frozenset[Severity]] = frozenset()
 
 
 def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal | None) -> Reading:
-    """The balance against its ladder; an answer of *no credits* is below every level."""
+    """Return the balance against its ladder; an answer of *no credits* is below every level."""
     if isinstance(outcome, Snapshot):
         return read_ladder(known_rungs(rules.credits, top_up), outcome.credits)
     if outcome.kind is FailureKind.NO_CREDITS:
@@ -36,7 +36,7 @@ def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal |
 
 
 def known_rungs(ladder: Iterable[Rung], top_up: Decimal | None) -> tuple[Rung, ...]:
-    """The ladder in credits: a share of the last top-up counts once a top-up was seen."""
+    """Return the ladder in credits: a share of the last top-up counts once a top-up was seen."""
     return tuple([_in_credits(rung, top_up) for rung in ladder if not rung.of_top_up or top_up is not None])
 
 
@@ -47,14 +47,14 @@ def _in_credits(rung: Rung, top_up: Decimal | None) -> Rung:
 
 
 def read_runway(outcome: Snapshot | Failure, rules: Rules, runway: Runway | Unknown | None) -> Reading:
-    """The likely time until empty against its ladder in hours; infinite clears, too little history is unknown."""
+    """Return the likely runway against its ladder in hours; infinite clears, too little history is unknown."""
     if isinstance(outcome, Failure) or not isinstance(runway, Runway):
         return None
     return read_ladder(rules.runway, Decimal(runway.likely))
 
 
 def read_spend(outcome: Snapshot | Failure, limit: SpendLimit | None, spent: Decimal | None) -> Reading:
-    """The use within the window against its limit, from above: a ladder of one rung, turned round."""
+    """Return the use within the window against its limit: a ladder of one rung, negated, for it counts from above."""
     if limit is None:
         return ()
     if isinstance(outcome, Failure) or spent is None:
@@ -63,7 +63,7 @@ def read_spend(outcome: Snapshot | Failure, limit: SpendLimit | None, spent: Dec
 
 
 def read_ladder(ladder: tuple[Rung, ...], figure: Decimal) -> Reading:
-    """Where a figure stands to each rung."""
+    """Return where a figure stands to each rung."""
     return tuple([(rung, _position(rung, figure)) for rung in ladder])
 
 
@@ -74,21 +74,21 @@ def _position(rung: Rung, figure: Decimal) -> Position:
 
 
 def read_access(outcome: Snapshot | Failure) -> Reading:
-    """Whether the key may see the organization."""
+    """Return whether the key may see the organization."""
     if isinstance(outcome, Snapshot):
         return ((ALARM, Position.CLEAR),)
     return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.ACCESS_DENIED else None
 
 
 def read_credential(outcome: Snapshot | Failure) -> Reading:
-    """Whether the key is taken at all."""
+    """Return whether the vendor accepts the key."""
     if isinstance(outcome, Snapshot):
         return ((ALARM, Position.CLEAR),)
     return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.CREDENTIAL_REJECTED else None
 
 
 def read_stale(organization: Organization, rules: Rules, at: datetime, *, explained: bool) -> Reading:
-    """Whether the last snapshot is too old; unknown while the silence has another explanation."""
+    """Return whether the last snapshot is too old; unknown while something else explains that there is none."""
     if organization.failure is None:
         return ((NOTICE, Position.CLEAR),)
     # Only a fresh snapshot clears: a clock stepped back does not make an old one young.
@@ -97,7 +97,7 @@ def read_stale(organization: Organization, rules: Rules, at: datetime, *, explai
 
 
 def is_overdue(organization: Organization, rules: Rules, at: datetime) -> bool:
-    """Whether there was no snapshot for longer than allowed, nor an answer of *no credits* that explains it."""
+    """Return whether there was no snapshot for longer than allowed, nor an answer of *no credits* that explains it."""
     failure = organization.failure
     spent = failure is not None and failure.kind is FailureKind.NO_CREDITS and rules.credits
     since = organization.snapshot.taken_at if organization.snapshot else organization.failing_since
@@ -107,6 +107,6 @@ def is_overdue(organization: Organization, rules: Rules, at: datetime) -> bool:
 
 
 def below(reading: Reading) -> frozenset[Severity]:
-    """The severities whose rungs are reached."""
+    """Return the severities whose rungs are reached."""
     reached = [rung.severity for rung, position in reading or () if position is Position.BELOW]
     return frozenset(reached) if reached else NONE

@@ -25,7 +25,7 @@ class Signal(Enum):
 
 
 TABLE: Final[Mapping[tuple[bool, Signal], Reason | None]] = {
-    # firing, signal; a reminder is said only when it is due
+    # firing, signal; a reminder is sent only when it is due
     (False, Signal.WORSE): Reason.OPENED,
     (False, Signal.CLEARED): None,
     (False, Signal.UNKNOWN): None,
@@ -51,7 +51,7 @@ def confirmed(rule: Rule, reading: Reading, counts: Counts, confirm: int) -> fro
     reached = below(reading)
     if confirm == 1:
         return reached
-    return frozenset(s for s in reached if counts.get(f"{rule}.{s.label}", 0) >= confirm)
+    return frozenset(severity for severity in reached if counts.get(f"{rule}.{severity.label}", 0) >= confirm)
 
 
 def verdict_of(
@@ -83,7 +83,7 @@ def verdict_of(
 def by_table(
     rule: Rule, reading: Reading, incident: OpenIncident | None, *, reached: frozenset[Severity]
 ) -> Verdict | None:
-    """Return the table's answer; a reminder is told only when it is due."""
+    """Return the table's answer; a reminder is sent only when it is due, which the caller decides."""
     before = incident.severity if incident and incident.is_firing else None
     standing = _standing(reading, before, reached)
     reason = TABLE[before is not None, _signal(before, standing, unknown=reading is None)]
@@ -96,7 +96,7 @@ def by_table(
 
 
 def reminder_is_due(incident: OpenIncident, rules: Rules, at: datetime) -> bool:
-    """Return whether the gap that its severity allows has passed since it was last said; the gaps grow."""
+    """Return whether the gap that its severity allows has passed since its last message; the gaps grow."""
     gaps = rules.remind.get(incident.severity, ())
     if not gaps:
         return False
@@ -104,10 +104,10 @@ def reminder_is_due(incident: OpenIncident, rules: Rules, at: datetime) -> bool:
 
 
 def _standing(reading: Reading, before: Severity | None, reached: frozenset[Severity]) -> Rung | None:
-    """The worst rung that is reached, or that was and has not been cleared."""
+    """Return the worst rung that is reached, or that was and has not been cleared."""
     for rung, position in reading or ():
-        held = before is not None and rung.severity <= before and position is not Position.CLEAR
-        if held or rung.severity in reached:
+        is_uncleared = before is not None and rung.severity <= before and position is not Position.CLEAR
+        if is_uncleared or rung.severity in reached:
             return rung
     return None
 

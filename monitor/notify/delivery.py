@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,9 +29,10 @@ from monitor.store.outbox import GATHERING
 from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
-CHILDREN: Final = 52  # at once; with 8 MiB each, a template of 35 MiB and the daemon they fit into 512 MiB
-SLOW_CHILDREN: Final = 40  # of these for channels whose last message took long: they cannot hold up the others
-SLOW: Final = 5.0  # seconds
+SLOW: Final = 5.0  # seconds: a channel whose last message took longer, or failed, waits for room behind the others
+KEPT_FREE: Final = (
+    12  # of `channels.CHILDREN`, at most: kept for those others, where there are too many for all to start
+)
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
 NO_WAIT: Final = timedelta(0)
@@ -62,11 +63,12 @@ class Deliverer:
         until: Callable[[], float | None] = lambda: None,
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
+        template: channels.Template | None = None,
     ) -> None:
         """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
-        is open and was given up meanwhile.
+        is open and was given up meanwhile.  A `template` that is given is its giver's to close.
         """
         self._until = until
         self._store = store
@@ -79,17 +81,20 @@ class Deliverer:
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._sending: dict[str, Sending] = {}
         self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
-        self._template = channels.Template()
-        self._children = asyncio.Semaphore(CHILDREN)
-        self._slow_children = asyncio.Semaphore(SLOW_CHILDREN)
+        self._template = template or channels.Template()
+        self._owns_template = template is None
         self._slow: set[str] = set()  # channels
+        self._crowded = False  # something is due, and there is no room to send it
         self._woken = asyncio.Event()
+        self._is_expecting = False  # what is new will be sent in a moment
         self._finishing = False
         self._draining = False
+        self._tried: set[str] = set()  # channels that took nothing while this drains
         self.turned_at = time.monotonic()  # of its last look into the outbox
 
-    def wake(self) -> None:
-        """There may be something new in the outbox."""
+    def wake(self, *, is_new: bool = False) -> None:
+        """There may be something due in the outbox; `is_new`: there is, and it will be sent in a moment."""
+        self._is_expecting |= is_new
         self._woken.set()
 
     async def run(self) -> None:
@@ -99,18 +104,24 @@ class Deliverer:
                 self.turned_at = time.monotonic()
                 self._woken.clear()
                 await self._start_due()
-                if await self._wait():
+                await self._wait()
+                if self._is_expecting and self._urls:
                     self._template.warm_up()
+                self._is_expecting = False
         finally:
             await self._stop()
 
     async def drain(self) -> None:
-        """Try everything that is due once, and what comes due by its success; nothing more is gathered."""
+        """Try everything that is due once, and what comes due by that; nothing more is gathered."""
         self._draining = True
-        async with self._template:
-            while await self._start_due():
-                if not any(await asyncio.gather(*self._busy.values())):
-                    return
+        self._tried.clear()
+        try:
+            await self._start_due()
+            while self._busy:
+                await asyncio.wait(list(self._busy.values()), return_when=asyncio.FIRST_COMPLETED)
+                await self._start_due()
+        finally:
+            await self._stop()
 
     @property
     def is_sending(self) -> bool:
@@ -125,26 +136,39 @@ class Deliverer:
 
     # --- what is due --------------------------------------------------------------------------------------------------
 
-    async def _start_due(self) -> bool:
-        """Start sending on every channel that has something due and is not busy."""
+    async def _start_due(self) -> None:
+        """Start sending on every channel that has something due and is not busy, as far as there is room."""
         if self._finishing:
-            return False
+            return
         try:
             due, states = await self._look()
         except DatabaseError as error:
             log.debug("the outbox cannot be read: %s", error)
-            return False
+            return
         for name, sending in self._sending.items():
             if due.get(name, 0) > sending.urgency:
                 sending.overtaken.set()
         now = self._clock()
         paused = {name for name, state in states.items() if state.is_paused(now)}
-        starting = [name for name in self._urls if name in due and name not in self._busy and name not in paused]
-        for name in sorted(starting, key=lambda channel: channel in self._slow):
+        unable = self._busy.keys() | paused | self._tried
+        waiting = [name for name in self._urls if name in due and name not in unable]
+        failing = {name for name, state in states.items() if state.failing_since}
+        starting = self._with_room(waiting, due, behind=self._slow | failing)
+        self._crowded = len(starting) < len(waiting)
+        for name in starting:
             task = asyncio.create_task(self._send(name), name=f"deliver {name}")
             self._busy[name] = task
             task.add_done_callback(partial(self._finished, name))
-        return bool(starting)
+
+    def _with_room(self, waiting: list[str], due: Mapping[str, int], *, behind: set[str]) -> list[str]:
+        """Return those that can start now, the worst first: those `behind` leave room for the others."""
+        by_urgency = sorted(waiting, key=lambda name: -due[name])
+        room = channels.CHILDREN - len(self._busy)
+        first = [name for name in by_urgency if name not in behind][:room]
+        others = self._urls.keys() - behind - self._busy.keys() - set(first)
+        kept_free = 0 if self._draining else min(len(others), KEPT_FREE)  # nothing more comes
+        room_behind = max(room - len(first) - kept_free, 0)
+        return first + [name for name in by_urgency if name in behind][:room_behind]
 
     async def _look(self) -> tuple[dict[str, int], dict[str, ChannelState]]:
         """Look into the outbox, after what the clock alone says of the channels."""
@@ -178,23 +202,25 @@ class Deliverer:
 
     def _finished(self, name: str, task: asyncio.Task[bool]) -> None:
         del self._busy[name]
-        if not task.cancelled() and task.exception() is None and task.result():
+        has_more = not task.cancelled() and task.exception() is None and task.result()
+        if self._draining and not has_more:
+            self._tried.add(name)
+        if self._crowded or has_more:
             self.wake()
 
-    async def _wait(self) -> bool:
-        """Wait for the next look into the outbox; return whether there may be something new before that."""
-        try:
+    async def _wait(self) -> None:
+        """Wait for the next look into the outbox."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
-                return await self._woken.wait()
-        except TimeoutError:
-            return False
+                await self._woken.wait()
 
     async def _stop(self) -> None:
         under_way = list(self._busy.values())
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-        await self._template.aclose()
+        if self._owns_template:
+            await self._template.aclose()
 
     # --- one channel --------------------------------------------------------------------------------------------------
 
@@ -210,20 +236,22 @@ class Deliverer:
 
     async def _send_due(self, channel: str) -> bool:
         more = False
-        async with self._slow_children if channel in self._slow else nullcontext(), self._children:
-            groups = await self._claim(channel)
-            outgoing = [self._outgoing(group) for group in groups]
-            sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
-            async with aclosing(sending) as attempts:
-                while groups and (attempt := await self._attempt(attempts, groups[0])):
-                    group = groups.pop(0)
-                    outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
-                    if outcome is None:
-                        continue
-                    more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
-                    # What ended early ended its child, too; what waits for a channel that is back is joined.
-                    if outcome.is_overtaken or outcome.came_up or attempt.unknown:
-                        break
+        await self._template.ready()  # first: what is claimed after that is newer, and the time of an attempt its own
+        groups = await self._claim(channel)
+        outgoing = [self._outgoing(group) for group in groups]
+        sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+        async with aclosing(sending) as attempts:
+            while groups and (attempt := await self._attempt(attempts, groups[0])):
+                group = groups.pop(0)
+                outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
+                if outcome is None:
+                    continue
+                more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
+                if outcome.handed_over:
+                    self._tried.clear()
+                # What ended early ended its child, too; what waits for a channel that is back is joined.
+                if outcome.is_overtaken or outcome.came_up or attempt.unknown:
+                    break
         return more
 
     async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:

@@ -1,6 +1,6 @@
-"""Says what goes wrong with an account's checks once, and once that it is over, however often and to however many.
+"""Logs each cause of failed checks once, and once that it is over, for however many organizations and polls.
 
-Refuses to keep anything: it is for the log, and every failed check is recorded elsewhere.
+For the log alone: every failed check is recorded in the database as well.
 """
 
 import logging
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 
 class FailureLog:
-    """What is wrong with one account, from poll to poll."""
+    """The causes of failure of one account, from poll to poll."""
 
     def __init__(self, account: str) -> None:
         self._account = account
         self._standing: dict[str, set[str]] = {}  # cause → whom it concerned in the last poll
         self._now: dict[str, set[str]] = {}  # ... and in this one, so far
 
-    def hear(self, name: str, error: FetchError) -> None:
-        """A check failed; a cause that is new is said at once, for a poll of thousands takes long."""
+    def add(self, name: str, error: FetchError) -> None:
+        """Take a failed check; log a new cause at once, because a poll of thousands of organizations takes long."""
         cause = _cause(error)
         concerned = self._now.setdefault(cause, set())
         if cause not in self._standing and not concerned:
@@ -32,27 +32,27 @@ class FailureLog:
             self._standing[cause] = {name}
         concerned.add(name)
 
-    def sum_up(self) -> None:
-        """A poll is over: say to whom else a cause has come, and which ones are gone."""
+    def end_poll(self) -> None:
+        """Log at the end of a poll whom else a cause concerns, and which causes are gone."""
         for cause, concerned in self._now.items():
             if more := concerned - self._standing[cause]:
-                words = (self._account, _listed(more), cause)
+                words = (self._account, _join(more), cause)
                 log.warning("account %s: also %s: %s", *words, extra={"account": self._account})
         for cause in self._standing.keys() - self._now.keys():
             log.info("account %s: no longer: %s", self._account, cause, extra={"account": self._account})
-        # Whom a cause concerned before counts as said until the cause is gone: failures may take turns.
+        # A name is logged once until its cause is gone: organizations may fail in turn, a few in each poll.
         self._standing = {cause: self._standing[cause] | concerned for cause, concerned in self._now.items()}
         self._now = {}
 
 
 def _cause(error: FetchError) -> str:
-    """What stays the same from one check to the next: neither the vendor's own words nor a countdown do."""
+    """Return what stays the same from one check to the next: without the vendor's own words, without a countdown."""
     if isinstance(error, RateLimited):
         return "the vendor's rate limit was reached"
     return re.sub(r"\d+ s\b", "some time", str(error).partition(": ")[0])
 
 
-def _listed(names: Collection[str]) -> str:
+def _join(names: Collection[str]) -> str:
     first = sorted(names)[:NAMED_AT_MOST]
-    left = len(names) - len(first)
-    return ", ".join(first) + (f" and {left} more" if left else "")
+    others = len(names) - len(first)
+    return ", ".join(first) + (f" and {others} more" if others else "")

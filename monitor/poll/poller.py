@@ -1,6 +1,6 @@
-"""One pass over one account's organizations: fetch each, hand the result to the ledger.
+"""One pass over one account's organizations: fetch each, hand the result to the batch.
 
-Refuses to record or judge.  A failed fetch is a result like any other.
+It records and judges nothing.  A failed fetch is a result like any other.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class PollResult:
 
     @property
     def problem(self) -> str | None:
-        """What makes the poll worthless; None when it was of use, or there was nothing to fetch."""
+        """Why the poll gave nothing; None when it did, or when there was nothing to fetch."""
         if not self.recorded:
             return "its results could not be recorded"
         return "nothing could be fetched" if self.failed and not self.fetched else None
@@ -89,67 +89,67 @@ class Poller:
         known = self._wanted(self._assignment.of(self.name), only)
         async with asyncio.TaskGroup() as group:
             # The account endpoint may hang or fail: what is known already is checked meanwhile.
-            found = group.create_task(self._discover())
+            discovery = group.create_task(self._discover())
             group.create_task(self._check_all(known))
-        seen = {one.id for one in known}
-        await self._check_all(one for one in self._wanted(found.result(), only) if one.id not in seen)
+        checked = {row.id for row in known}
+        await self._check_all(row for row in self._wanted(discovery.result(), only) if row.id not in checked)
         if only is None:
             self._batch.polled(self._id, began)
-            self._failure_log.sum_up()
+            self._failure_log.end_poll()
         await self._batch.flush()
         seconds = asyncio.get_running_loop().time() - started
         self._counters.polled(self.name, seconds)
         return PollResult(self._fetched, self._failed, not self._batch.failing, seconds)
 
-    def _wanted(self, identities: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
-        return [one for one in identities if only is None or one.name in only or one.vendor_id in only]
+    def _wanted(self, rows: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
+        return [row for row in rows if only is None or row.name in only or row.vendor_id in only]
 
-    async def _check_all(self, identities: Iterable[OrganizationRow]) -> None:
-        wanted = list(identities)
+    async def _check_all(self, rows: Iterable[OrganizationRow]) -> None:
+        wanted = list(rows)
         waiting = iter(wanted)
 
         async def work() -> None:
-            for one in waiting:
-                await self._check(one)
+            for organization in waiting:
+                await self._check(organization)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(IN_FLIGHT, len(wanted))):
                 group.create_task(work())
 
-    async def _check(self, one: OrganizationRow) -> None:
+    async def _check(self, organization: OrganizationRow) -> None:
         try:
-            balance = await self._fetch(one)
+            balance = await self._fetch(organization)
         except FetchError as error:
-            self._failure_log.hear(one.name, error)
+            self._failure_log.add(organization.name, error)
             self._failed += 1
-            self._keep(Check(self._id, one.id, self._clock(), error.failure, poll_at=self._began))
+            self._keep(Check(self._id, organization.id, self._clock(), error.failure, poll_at=self._began))
             return
         now = self._clock()
         self._fetched += 1
-        self._keep(Check(self._id, one.id, now, Snapshot(now, balance), poll_at=self._began))
+        self._keep(Check(self._id, organization.id, now, Snapshot(now, balance), poll_at=self._began))
 
     def _keep(self, check: Check) -> None:
         self._counters.checked(self.name, check.outcome)
         self._batch.add(check)
 
-    async def _fetch(self, one: OrganizationRow) -> Decimal:
-        """The balance; a fall to a hundredth is asked for again before anyone is alarmed; the second answer counts."""
-        before = self._balances.get(one.id, Decimal(0))
-        balance = await self._provider.fetch_balance(one.vendor_id)
+    async def _fetch(self, organization: OrganizationRow) -> Decimal:
+        """Return the balance; after a fall to a hundredth ask again first, and take the second answer."""
+        before = self._balances.get(organization.id, Decimal(0))
+        balance = await self._provider.fetch_balance(organization.vendor_id)
         if before > 1 and balance <= before * IMPLAUSIBLE:
-            log.warning("%s: fell from %s to %s credits at once; asking again", one.name, before, balance)
-            balance = await self._provider.fetch_balance(one.vendor_id)
-        self._balances[one.id] = balance
+            log.warning("%s: fell from %s to %s credits at once; asking again", organization.name, before, balance)
+            balance = await self._provider.fetch_balance(organization.vendor_id)
+        self._balances[organization.id] = balance
         return balance
 
     async def _discover(self) -> list[OrganizationRow]:
-        """Ask the account endpoint, where it has something to tell; gives the organizations that it newly named."""
+        """Ask the account endpoint where it is needed; return the organizations that it newly listed."""
         if not self._assignment.asks_account(self.name, resolved=self._resolved):
             return []
         try:
             listed = await self._provider.fetch_organizations()
         except FetchError as error:
-            self._failure_log.hear(f"account {self.name}", error)
+            self._failure_log.add(f"account {self.name}", error)
             self._failed += 1
             self._batch.add(Check(self._id, None, self._clock(), error.failure, poll_at=self._began))
             return []
@@ -175,19 +175,25 @@ class Poller:
 
     async def _take_in(self, news: list[tuple[str, VendorOrganization]]) -> list[OrganizationRow]:
         def ensure(tx: Transaction) -> list[OrganizationRow]:
-            for old in displaced:
-                organizations.set_placement(tx, old.id, name=old.vendor_id, account=old.account, watched=False)
+            for row in displaced:
+                organizations.set_placement(tx, row.id, name=row.vendor_id, account=row.account, watched=False)
             return organizations.ensure_organizations(tx, wanted)
 
         base_url = self._assignment.base_url(self.name)
         displaced = self._assignment.displaced(self.name, news)
         wanted = [
-            {"base_url": base_url, "vendor_id": one.id, "name": name, "account": self.name, "title": one.name or None}
-            for name, one in news
+            {
+                "base_url": base_url,
+                "vendor_id": listed.id,
+                "name": name,
+                "account": self.name,
+                "title": listed.name or None,
+            }
+            for name, listed in news
         ]
         rows = await self._store.write(ensure) if news else []
-        for row, (_, one) in zip(rows, news, strict=True):
-            self._assignment.take(row, one.name)
+        for row, (_, listed) in zip(rows, news, strict=True):
+            self._assignment.take(row, listed.name)
         for name in self._assignment.unresolved(self.name):
             log.warning("%s: account %s names no default organization; set `id`", name, self.name)
         return rows

@@ -58,20 +58,26 @@ def catch_up(
 def _place(tx: Transaction, settings: Settings) -> None:
     """Give each organization its name, its account, and whether it is watched."""
     placement = Placement(settings)
-    there = organizations.organization_rows(tx)
-    known_already = {(known.base_url, known.vendor_id) for known in there}
-    missing = {key: one for key, one in placement.listed().items() if key not in known_already}
+    rows = organizations.organization_rows(tx)
+    stored = {(row.base_url, row.vendor_id) for row in rows}
+    missing = {key: organization for key, organization in placement.with_id().items() if key not in stored}
     organizations.ensure_organizations(
         tx,
         [
-            {"base_url": base_url, "vendor_id": vendor_id, "name": one.name, "account": one.account, "title": None}
-            for (base_url, vendor_id), one in missing.items()
+            {
+                "base_url": base_url,
+                "vendor_id": vendor_id,
+                "name": organization.name,
+                "account": organization.account,
+                "title": None,
+            }
+            for (base_url, vendor_id), organization in missing.items()
         ],
     )
-    for known in there:
-        name, account, watched = placement.of_known(known)
-        if (name, account, watched) != (known.name, known.account, known.watched):
-            organizations.set_placement(tx, known.id, name=name, account=account, watched=watched)
+    for row in rows:
+        name, account, watched = placement.of_known(row)
+        if (name, account, watched) != (row.name, row.account, row.watched):
+            organizations.set_placement(tx, row.id, name=name, account=account, watched=watched)
 
 
 def _reconcile_accounts(notifier: Notifier, at: datetime) -> None:
@@ -94,7 +100,7 @@ def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCa
 
 def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: datetime) -> None:
     """End what the configuration ended, and tell new channels of the rest."""
-    watched = {identity.id: identity.watched for identity in organizations.organization_rows(notifier.tx)}
+    watched = {row.id: row.watched for row in organizations.organization_rows(notifier.tx)}
     for case, incidents in _organization_cases(notifier, forecasts, at):
         _reconcile_organization(notifier, case, incidents, watched=watched[case.organization.id])
 
@@ -102,9 +108,9 @@ def _reconcile_organizations(notifier: Notifier, forecasts: ForecastCache, at: d
 def _organization_cases(
     notifier: Notifier, forecasts: ForecastCache, at: datetime
 ) -> Iterator[tuple[OrganizationCase, Incidents]]:
-    open_ones = open_incidents(notifier.tx, Subject.ORGANIZATION)
-    rows = organizations.current_rows(notifier.tx, list(open_ones))
-    for organization_id, incidents in open_ones.items():
+    by_organization = open_incidents(notifier.tx, Subject.ORGANIZATION)
+    rows = organizations.current_rows(notifier.tx, list(by_organization))
+    for organization_id, incidents in by_organization.items():
         organization = rows[organization_id]
         rules = rules_of(notifier.settings, organization.name)
         outlook = outlook_of(forecasts.at(notifier.tx, organization, rules))

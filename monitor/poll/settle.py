@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from monitor.config import Settings
@@ -39,7 +40,7 @@ from monitor.model import (
 from monitor.notify.facts import EVERYTHING, AccountCase, OrganizationCase, Outlook, everything
 from monitor.notify.notifier import Notifier
 from monitor.notify.routing import rules_of
-from monitor.poll.forecast_cache import Folded, ForecastCache
+from monitor.poll.forecast_cache import Estimates, ForecastCache
 from monitor.store import accounts, checks, organizations, snapshots
 from monitor.store.incidents import standing_incidents
 from monitor.store.organizations import LastCheck
@@ -58,9 +59,9 @@ def settle(
     *,
     since: datetime | None = None,
 ) -> list[Notification]:
-    """Keep a batch of checks, judge each in order of arrival, enqueue what is to be told; return the latter.
+    """Keep a batch of checks, judge each in order of arrival, enqueue and return what is to be sent.
 
-    `since` is when checks began: an organization whose last check is older says nothing of an outage, either way.
+    `since` is when checks began: an organization whose last check is older counts neither for an outage nor against it.
     """
     snapshots.record_checks(tx, batch)
     settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
@@ -76,16 +77,16 @@ def is_rejection(outcome: Snapshot | Failure) -> bool:
 
 
 def _is_overtaken(check: Check, before: Organization | None) -> bool:
-    """Whether something newer is recorded already: then a result is a fact to keep, and nothing to judge."""
-    last = before.checked_at if before else None
-    return before is None or (last is not None and last >= check.ended_at)
+    """Return whether something newer is recorded already: then the result is only kept, not judged."""
+    checked_at = before.checked_at if before else None
+    return before is None or (checked_at is not None and checked_at >= check.ended_at)
 
 
-def outlook_of(folded: Folded) -> Outlook:
-    """Return the estimates as they are judged and told."""
+def outlook_of(estimates: Estimates) -> Outlook:
+    """Return the figures of the estimates, as they are judged and sent."""
     return Outlook(
-        folded.usage.runway() if folded.usage and folded.last else None,
-        folded.window.used if folded.window and folded.last else None,
+        estimates.estimator.runway() if estimates.estimator and estimates.last else None,
+        estimates.window.used if estimates.window and estimates.last else None,
     )
 
 
@@ -121,18 +122,17 @@ class Settlement:
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
         account_ids = {check.account_id for check in batch}
-        ended_since = min(check.ended_at for check in batch) - LONGEST_WINDOW
+        first = min(check.ended_at for check in batch)
+        standing = partial(standing_incidents, tx, ended_since=first - LONGEST_WINDOW)
         return cls(
             tx=tx,
             settings=settings,
             forecasts=forecasts,
             notifier=Notifier(tx, settings),
             organizations=organizations.current_rows(tx, ids),
-            incidents=standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=ended_since),
-            accounts=standing_incidents(tx, Subject.ACCOUNT, account_ids, ended_since=ended_since),
-            everything=standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=ended_since).get(
-                EVERYTHING, {}
-            ),
+            incidents=standing(Subject.ORGANIZATION, ids),
+            accounts=standing(Subject.ACCOUNT, account_ids),
+            everything=standing(Subject.MONITOR, [EVERYTHING]).get(EVERYTHING, {}),
             rejections=accounts.load_rejections(tx, account_ids),
             rejected={check.account_id for check in batch if is_rejection(check.outcome)},
             batch=batch,
@@ -140,7 +140,7 @@ class Settlement:
         )
 
     def settle(self, check: Check) -> None:
-        """Judge one check: what it says of its key, of everything, and of its organization."""
+        """Judge one check: its key, the outage of everything or of its account, and its organization."""
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
         if check.carried_over and _is_overtaken(check, before):
             return
@@ -166,7 +166,7 @@ class Settlement:
             self.notifier.tell_owed(incidents, self._account(check))
 
     def _judge_outage(self, check: Check, before: Organization | None) -> None:
-        """One outage, one message: of the whole account, or of every account at once."""
+        """Judge an outage of the whole account, or of every account at once: one outage is one message."""
         incidents = self.accounts.setdefault(check.account_id, {})
         stands = is_firing(incidents, Rule.OUTAGE) or is_firing(self.everything, Rule.OUTAGE)
         if isinstance(check.outcome, Snapshot) and not (incidents or self.everything):
@@ -181,7 +181,7 @@ class Settlement:
             self.notifier.apply(verdict, incidents, self._account(check, organizations=count))
 
     def _extent(self, check: Check, before: Organization | None) -> tuple[Extent, int | None]:
-        """How far the silence of a failed check reaches, and how many organizations that concerns."""
+        """Return how far the outage of a failed check reaches, and how many organizations that concerns."""
         of_account = self.accounts[check.account_id]
         if before is None:
             return (Extent.ACCOUNT if self._is_never_listed(check) else Extent.NONE), None
@@ -205,7 +205,7 @@ class Settlement:
         )
 
     def _tallies(self) -> dict[str, Tally]:
-        """How the watched organizations of each account fared, but for those whose answer explains a silence."""
+        """Count how the watched organizations of each account fared, but for those whose answer explains a silence."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for last in self._last().values():
             if last.kind is None or last.kind in SILENT:
@@ -217,7 +217,7 @@ class Settlement:
         return self.since is None or (last.at is not None and last.at >= self.since)
 
     def _last(self) -> dict[int, LastCheck]:
-        """The last check of each watched organization: that of this batch, where there is one."""
+        """Return the last check of each watched organization: that of this batch, where there is one."""
         if self._last_checks is None:
             self._last_checks = organizations.last_checks(self.tx)
             for check in self.batch:
@@ -260,12 +260,12 @@ class Settlement:
         self.notifier.tell_owed(incidents, case)
 
     def _is_explained(self, check: Check) -> bool:
-        """Whether an incident of its account, or of all, explains that an organization gives no balance."""
+        """Return whether an incident of its account, or of all, explains that an organization gives no balance."""
         of_account = self.accounts[check.account_id]
         return any(incident.is_firing for incident in (*of_account.values(), *self.everything.values()))
 
     def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:
-        """The forecast after this check; what the last one knew when this check failed and something may be said."""
+        """Return the forecast after this check; after a failed one, that of the last snapshot."""
         if not rules.runway and not rules.spend:
             return Outlook()
         if isinstance(check.outcome, Snapshot):

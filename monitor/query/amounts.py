@@ -43,7 +43,7 @@ def periods_table(dialect: str) -> sa.FromClause:
 
 
 def period_number(at: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
-    """On PostgreSQL: 2n + 1 for an instant in period n (from 0); an even number for one in no period.
+    """Return, on PostgreSQL, 2n + 1 for an instant in period n (from 0), and an even number for one in no period.
 
     The periods must be in order; they may touch.
     """

@@ -8,7 +8,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from monitor import message
-from monitor.config import Settings
 from monitor.model import FailureKind, RateLimit
 from monitor.query.status import SEEN_WITHIN
 from monitor.store.engines import sqlite_path, transaction
@@ -37,10 +36,11 @@ class _Daemon:
     host: str | None = None
 
 
-def standstill_line(engine: sa.Engine, settings: Settings, *, at: datetime) -> str | None:
+def standstill_line(
+    engine: sa.Engine, *, every: timedelta, limits: Mapping[str, RateLimit | None], at: datetime
+) -> str | None:
     """Return what everybody has to know first, that nobody polls; None while somebody does."""
-    limits = {name: account.rate_limit for name, account in settings.accounts.items()}
-    found = find_standstill(engine, every=settings.poll.every, limits=limits, at=at)
+    found = find_standstill(engine, every=every, limits=limits, at=at)
     if found is None:
         return None
     return message.standstill_line(

@@ -32,7 +32,7 @@ class Phase:
     fault: Fault | None = None
 
     def covers(self, progress: float) -> bool:
-        """Whether a point of the lap is in this phase."""
+        """Return whether a point of the lap is in this phase."""
         return self.begin <= progress < self.end
 
     def credits_at(self, progress: float) -> Decimal:

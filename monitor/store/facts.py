@@ -10,11 +10,12 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 from monitor.model import Facts, Runway, Severity, Snapshot, Unknown
 
 
+@with_config(ConfigDict(ser_json_inf_nan="strings"))  # JSON has no infinity, and would say null, which is "unknown"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFacts:
     """`model.Facts`, flat; a figure that is not known is left out."""

@@ -79,7 +79,7 @@ def plain(status: int, text: str, headers: dict[str, str] | None = None) -> Resp
 
 
 def is_ours(host: str, web: Web) -> bool:
-    """Whether a Host header names this server; protects against DNS rebinding, whose requests name another host."""
+    """Return whether a Host header names this server: against DNS rebinding, whose requests name another host."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     name = name.removeprefix("[").removesuffix("]").lower().removesuffix(".")
     if name in {"localhost", web.host, *web.hosts}:

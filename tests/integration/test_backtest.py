@@ -67,7 +67,7 @@ def history(seed: int, *, checks: int = 700) -> list[Check]:
     return found
 
 
-def told(course: backtest.Course, checks: list[Check]) -> list[backtest.Said]:
+def told(course: backtest.Course, checks: list[Check]) -> list[backtest.ReplayedMessage]:
     return [one for check in checks for one in course.settle(check)]
 
 
@@ -93,7 +93,7 @@ class Recorder(Story):
         return [tuple(row) for row in self.store.write_now(lambda tx: tx.execute(question).all())]
 
 
-def brief(one: backtest.Said) -> tuple:
+def brief(one: backtest.ReplayedMessage) -> tuple:
     return one.at, one.rule.value, one.reason.value, one.severity.label
 
 

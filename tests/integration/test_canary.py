@@ -191,7 +191,8 @@ async def test_no_secret_is_left_or_said_by_the_daemon_and_its_children(stage: S
             Fault.RESET,
         ):
             stage.vendor.fault = fault
-            await asyncio.sleep(1)  # a poll of the daemon's
+            before = len(stage.vendor.requests)
+            await until(lambda before=before: len(stage.vendor.requests) > before + 1)
         stage.vendor.fault = refusal(401)
         await ask("status", "--format", "json")
         await stage.until("rejects the API key")

@@ -4,18 +4,20 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from processes import alive, children, command, templates
 from receivers import mail, silence, web
 from wait import LONG, STOP, until
 
@@ -43,23 +45,6 @@ async def send(
         return [attempt async for attempt in attempts]
 
 
-def forked(parent: int) -> list[int]:
-    listed = [task.read_text() for task in Path(f"/proc/{parent}/task").glob("*/children")]
-    return [int(pid) for pid in " ".join(listed).split() if alive(int(pid))]
-
-
-def templates(parent: int | None = None) -> list[int]:
-    return [pid for pid in forked(parent or os.getpid()) if b"monitor.channels.template" in command(pid)]
-
-
-def children(parent: int | None = None) -> list[int]:
-    return [pid for template in templates(parent) for pid in forked(template)]
-
-
-def command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
 def environment(pid: int) -> dict[str, str]:
     entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(entry.split("=", 1) for entry in entries if entry)
@@ -75,13 +60,6 @@ def umask(pid: int) -> str:
 
 def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
-def alive(pid: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture(autouse=True)
@@ -351,10 +329,42 @@ async def test_a_template_that_is_killed_takes_its_children_along_and_the_next_m
         before, first = children(), process_of(template)
         os.kill(first, signal.SIGKILL)
         attempts = [attempt for task in tasks for attempt in await task]
-        assert attempts == [Attempt(number, "the sending process ended early (signal 9)") for number in (1, 2)]
+        assert attempts == [
+            Attempt(number, "the sending process ended early (signal 9)", unknown=True) for number in (1, 2)
+        ]
         await until(lambda: not any(map(alive, before)), within=10)
         assert await send(url, 3, template=template) == [Attempt(3, None)]
         assert process_of(template) != first
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_without_a_descriptor_left_nothing_is_sent_and_it_is_tried_again(template, is_running):
+    async with web("ok", "ok") as receiver:
+        url = f"json://127.0.0.1:{receiver.port}/"
+        if is_running:
+            await send(url, template=template)
+        with no_descriptor_left():
+            [attempt] = await send(url, 2, template=template)
+        assert attempt == Attempt(2, "the sending process could not be started: Too many open files")
+        assert await send(url, 3, template=template) == [Attempt(3, None)]
+
+
+@contextmanager
+def no_descriptor_left():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 2, hard)
+    )
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_template_that_hangs_is_killed(template, monkeypatch):

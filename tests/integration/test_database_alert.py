@@ -25,6 +25,7 @@ class Case:
         self.now = NOON
         self.since: datetime | None = None
         self.alert_after = 5 * MINUTE
+        self.template = None
         self.settings = SimpleNamespace(
             channels={f"c{n}": receiver for n, receiver in enumerate(receivers)},
             channel_url=lambda name: f"json://127.0.0.1:{self.settings.channels[name].port}/hook",

@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from receivers import web
 from story import TOML, Story
-from wait import LONG, until
+from wait import LONG, STOP, until
 
+from monitor import channels
 from monitor.channels import PER_MESSAGE
 from monitor.notify import delivery
 from monitor.sandbox import Behaviour, Received, Receiver
@@ -160,16 +161,66 @@ async def test_what_is_owed_to_no_channel_of_ours_is_left_alone(post):
     assert post.states("elsewhere") == ["pending"]
 
 
-async def test_channels_that_were_slow_leave_room_for_the_others(post):
-    deliverer = post.story.parts.deliverer
-    deliverer._slow, deliverer._slow_children = {"boss"}, asyncio.Semaphore(0)
+async def test_channels_that_failed_or_were_slow_wait_for_room_behind_the_others(post, monkeypatch):
+    monkeypatch.setattr(channels, "CHILDREN", 1)
+    order: list[str] = []
+    for name, receiver in post.receivers.items():
+        receiver._on_message = _then(post.received[name].append, lambda _name=name: order.append(_name))
+    post.receivers["ops"].behaviour = Behaviour.REFUSE
     await post.story.check("100")
     running = post.run()
-    await until(lambda: post.states("ops") == ["delivered"])
-    assert post.states("boss") == ["pending"]
-    deliverer._slow_children.release()
+    await until(lambda: post.states("boss") == ["delivered"] and len(post.story.rows(attempts)) == 2)
+    await stopped(running)
+    post.receivers["ops"].behaviour = Behaviour.TAKE
+    order.clear()
+    await post.story.restart(EVERYTHING)  # what failed is stored
+    await post.story.check("100", "video")
+    await post.drain(later=10)
+    assert list(dict.fromkeys(order)) == ["boss", "ops"]
+    order.clear()
+    post.story.parts.deliverer._slow = {"boss"}
+    await post.story.check("5000")
+    await post.drain()
+    assert order == ["ops", "boss"]
+
+
+async def test_a_channel_that_is_slow_leaves_room_for_one_that_may_have_something_to_send(post, monkeypatch):
+    monkeypatch.setattr(channels, "CHILDREN", 1)
+    deliverer = post.story.parts.deliverer
+    deliverer._slow = {"boss"}
+    await post.story.check("100")
+    change = deliveries.delete().where(deliveries.c.channel == "ops")
+    post.story.write(lambda tx: tx.execute(change))
+    running = post.run()
+    await asyncio.sleep(2.5)
+    assert post.states("boss") == ["pending"]  # ops has nothing to send, and may have any time
+    deliverer._slow = {"boss", "ops"}
     await until(lambda: post.states("boss") == ["delivered"])
     await stopped(running)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "behind", "busy", "room", "starting"),
+    [
+        ("abcd", "", "", 4, "abcd"),
+        ("abcd", "abcd", "", 4, "abcd"),  # room for all: whatever they did before
+        ("abcd", "abc", "", 4, "dabc"),
+        ("bcda", "", "", 2, "ab"),  # the worst first
+        ("bcda", "a", "", 3, "bcd"),
+        ("abc", "abc", "", 3, "ab"),  # one is left for d, which is not slow
+        ("abc", "abc", "d", 4, "abc"),
+        ("abc", "abcd", "d", 3, "ab"),
+        ("abc", "", "d", 1, ""),
+    ],
+)
+async def test_who_is_sent_to_when_there_is_no_room_for_all(post, monkeypatch, waiting, behind, busy, room, starting):
+    monkeypatch.setattr(channels, "CHILDREN", room)
+    deliverer = post.story.parts.deliverer
+    deliverer._urls = dict.fromkeys("abcd", "")
+    deliverer._busy = dict.fromkeys(busy)
+    due = {name: 3 if name == "a" else 2 for name in waiting}
+    assert "".join(deliverer._with_room(list(waiting), due, behind=set(behind))) == starting
+    deliverer._busy = {}
 
 
 async def test_a_channel_that_takes_long_is_slow_until_it_does_not(post, monkeypatch):
@@ -250,7 +301,7 @@ async def test_what_another_process_enqueued_is_sent_within_two_seconds(post):
     await asyncio.sleep(0.2)
     await post.story.check("900", minutes=0)  # the batch does not wake anybody for another process's checks
     post.story.parts.deliverer._woken.clear()
-    await until(lambda: post.titles("ops"), within=10)
+    await until(lambda: post.titles("ops"), within=STOP)
     await stopped(running)
 
 

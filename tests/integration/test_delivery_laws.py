@@ -7,22 +7,25 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from story import START, Story
 
 from monitor.channels import Outgoing
 from monitor.config import Settings
+from monitor.errors import LeaseLost
 from monitor.model import Attempt, Reason, Severity, Subject
 from monitor.notify import delivery
-from monitor.notify.fallback import stand_in
-from monitor.notify.routing import channels_of
+from monitor.notify.fallback import stand_in, take_success
+from monitor.notify.routing import channels_of, hearing
+from monitor.poll import catch_up
 from monitor.store import channels, tables
 from monitor.store.tables import deliveries, incidents
 
@@ -74,9 +77,13 @@ class Receivers:
     received: list[Reception] = field(default_factory=list)
     killed: bool = False
     meanwhile: Callable[[], Awaitable[None]] | None = None  # what happens while the next message is under way
+    deposed: list[object] = field(default_factory=list)  # the daemons that no longer lead, by what they send with
+    under_way: int = 0  # how many had arrived before the last look into the outbox
 
-    async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **__: Any) -> AsyncIterator[Attempt]:
+    async def send(self, channel: str, _: str, outgoing: Sequence[Outgoing], **options: Any) -> AsyncIterator[Attempt]:
         for message in outgoing:
+            if options["template"] in self.deposed:
+                return
             attempt = self._answer(channel, message)
             happens, self.meanwhile = self.meanwhile, None
             if happens:
@@ -97,6 +104,11 @@ class Receivers:
                 return Attempt(key, "failed with HTTP 503")
             case "ask for a pause":
                 return Attempt(key, "refused with HTTP 429", retry_after=20 * MINUTE)
+            case "refuse what names a" if " a" in f" {outgoing.message.subject}":  # too long, say
+                return Attempt(key, "refused with HTTP 400")
+            case "refuse what names a":
+                self._receive(channel, outgoing, certain=True)
+                return Attempt(key, None)
             case "take and hang":  # nobody knows that it was taken
                 self._receive(channel, outgoing, certain=False)
                 return Attempt(key, "no answer", unknown=True)
@@ -105,10 +117,28 @@ class Receivers:
                 self.behaviours[channel], self.killed = "take", True
                 raise RuntimeError("killed")
 
+    def doubt(self) -> None:
+        """What arrived since the last look may be sent again by somebody who does not know of it."""
+        self.received[self.under_way :] = [replace(one, certain=False) for one in self.received[self.under_way :]]
+
     def _receive(self, channel: str, outgoing: Outgoing, *, certain: bool) -> None:
         told = tuple(tuple(AN_ID.findall(found)) for found in NAMED.findall(outgoing.message.text))
         assert told
         self.received.append(Reception(channel, told, certain))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An incident that is open for long, and what has arrived by then."""
+
+    incident: int
+    organization: str
+    severity: Severity
+    received: list[Reception]
+
+
+def lost(_: object) -> None:
+    raise LeaseLost("another leads")
 
 
 class World:
@@ -119,6 +149,8 @@ class World:
         self.toml = toml
         self.dead = dead
         self.receivers = Receivers()
+        self.last = {"a": 5000, "b": 5000}  # balances
+        self.standing: list[Standing] = []
         self.story = Story(folder, url, START)
 
     async def run(self, steps: Sequence[tuple[str, Any]]) -> None:
@@ -127,14 +159,34 @@ class World:
             for what, value in steps:
                 note(f"{self.story.now} {what} {value}")
                 await getattr(self, what)(value)
+            self.receivers.meanwhile = None
             self.receivers.behaviours = dict.fromkeys(CHANNELS, "take") | self.dead
-            for _ in range(32):  # until quiet hours, pauses and windows of flapping are over
-                await self.wait(30)
-                await self.balances({"a": 5000, "b": 5000})
+            note(f"{self.story.now} it stays so: {self.last}, {self.receivers.behaviours}")
+            await self._settle(dict(self.last), least=14)
+            self.standing = self._standing()
+            await self._settle({"a": 5000, "b": 5000}, least=6)
         finally:
             await self.story.end()
 
+    async def _settle(self, values: dict[str, int], *, least: int) -> None:
+        """Let quiet hours, pauses and windows of flapping pass, so many quarters of an hour at least."""
+        for number in range(120):
+            self.story.now += 15 * MINUTE
+            await self.balances(dict(values))
+            waits = deliveries.c.channel.not_in(list(self.dead)) & (deliveries.c.state == "pending")
+            is_open = incidents.c.resolved_at.is_(None) if min(values.values()) == 5000 else sa.false()
+            if number >= least and not self.story.rows(deliveries, waits) + self.story.rows(incidents, is_open):
+                return
+        raise AssertionError("something never ends")
+
+    def _standing(self) -> list["Standing"]:
+        names = {number: name for name, number in self.story.ids.items()}
+        rows = self.story.rows(incidents, incidents.c.resolved_at.is_(None) & incidents.c.calm_since.is_(None))
+        said = list(self.receivers.received)
+        return [Standing(row["id"], names[row["subject_id"]], Severity.of(row["severity"]), said) for row in rows]
+
     async def balances(self, values: dict[str, int]) -> None:
+        self.last |= values
         for name, value in values.items():
             await self.story.check(str(value), name, minutes=0)
         await self._deliver()
@@ -143,10 +195,30 @@ class World:
         """The same while the next message is under way."""
 
         async def check() -> None:
+            self.last |= values
             for name, balance in values.items():
                 await self.story.check(str(balance), name, minutes=0)
 
         self.receivers.meanwhile = check
+
+    async def take_over(self, values: dict[str, int]) -> None:
+        """Another daemon leads while the next message is under way; this one notices by its database."""
+
+        async def another_leads() -> None:
+            self.last |= values
+            self.receivers.killed = True
+            self.receivers.doubt()
+            self.receivers.deposed.append(self.story.parts.deliverer._template)
+            other = Story(self.story.folder, self.story.url, self.story.now + MINUTE / 6).begin(self.toml)
+            try:
+                for name, balance in values.items():
+                    await other.check(str(balance), name, minutes=0)
+                await other.parts.deliverer.drain()
+            finally:
+                await other.end()
+            self.story.store.fence = lost
+
+        self.receivers.meanwhile = another_leads
 
     async def behaviour(self, value: tuple[str, str]) -> None:
         self.receivers.behaviours[value[0]] = value[1]
@@ -154,6 +226,12 @@ class World:
     async def wait(self, minutes: int) -> None:
         for _ in range(3):
             self.story.now += minutes * MINUTE / 3
+            await self._deliver()
+
+    async def day(self, _: None = None) -> None:
+        """Longer than anybody tries."""
+        for _ in range(30):
+            self.story.now += 50 * MINUTE
             await self._deliver()
 
     async def clock(self, minutes: int) -> None:
@@ -169,7 +247,19 @@ class World:
         self.story.begin(self.toml)
         await self._deliver()
 
+    async def notify(self, channel: str) -> None:
+        """A test message of another command: it gets through, or it does not."""
+        if self.receivers.behaviours[channel] == "take":
+            came = self.story.write(lambda tx: take_success(tx, self.story.settings, channel, at=self.story.now))
+            if came:
+                forecasts = self.story.forecasts
+                self.story.write(
+                    lambda tx: catch_up(tx, self.story.settings, forecasts, at=self.story.now, channel=channel)
+                )
+        await self._deliver()
+
     async def _deliver(self) -> None:
+        self.receivers.under_way = len(self.receivers.received)
         await self.story.parts.deliverer.drain()
         if self.receivers.killed:
             self.receivers.killed = False
@@ -194,6 +284,7 @@ class Record:
     names: dict[int, str]  # of the organization of each incident
     dead: Collection[str]
     down: Collection[str]  # as the monitor has it
+    standing: list[Standing]
 
     @classmethod
     def of(cls, world: World) -> "Record":
@@ -220,6 +311,7 @@ class Record:
             names,
             world.dead,
             down,
+            world.standing,
         )
 
     def check(self) -> None:
@@ -228,6 +320,8 @@ class Record:
         self.whoever_was_told_hears_the_end_last()
         self.nothing_arrives_twice()
         self.nothing_older_follows_something_newer()
+        self.what_stands_is_what_was_told_last()
+        self.one_hop_leads_to_what_tells_it()
 
     def the_worst_of_every_incident_and_its_end_reach_somebody(self) -> None:
         told = {key for reception in self.received for family in reception.told for key in family}
@@ -236,7 +330,8 @@ class Record:
             telling = [key for key in keys if self.reason_of[key] in TELLING]
             worst = max((self.severity_of[key] for key in telling), default=Severity.INFO)
             held = worst < Severity.CRITICAL and {state for key in keys for state in self.states[key]} <= {"withdrawn"}
-            if not telling or held or not self.somebody_listens(name, worst):
+            given_up = any("given_up" in self.states[key] for key in keys)
+            if not telling or held or given_up or not self.somebody_listens(name, worst):
                 continue
             assert any(self.severity_of[key] is worst for key in telling if key in told), f"{incident} at {worst}"
             assert any(self.reason_of[key] is Reason.RESOLVED for key in keys if key in told), f"the end of {incident}"
@@ -265,8 +360,13 @@ class Record:
         for reception in self.received:
             for newest, *_ in reception.told:
                 last[reception.channel, self.incident_of[newest]] = newest
+        missed = {
+            (row["channel"], row["incident_id"])
+            for row in self.rows
+            if row["state"] == "given_up" and self.reason_of[row["notification_id"]] is Reason.RESOLVED
+        }
         for (channel, incident), key in last.items():
-            if channel in self.dead:
+            if channel in self.dead or (channel, incident) in missed:
                 continue
             assert self.reason_of[key] is Reason.RESOLVED, f"{channel} of incident {incident}"
 
@@ -286,23 +386,72 @@ class Record:
                 assert all(self.order[key] < self.order[first] for key in older)
                 newest[place] = self.order[first]
 
+    def what_stands_is_what_was_told_last(self) -> None:
+        """To each that is up and is to hear of it."""
+        for standing in self.standing:
+            concerned = channels_of(self.settings, Subject.ORGANIZATION, standing.organization)
+            for name in hearing(self.settings, concerned, standing.severity):
+                if name in self.dead:
+                    continue
+                keys = [
+                    newest
+                    for reception in standing.received
+                    if reception.channel == name
+                    for newest, *_ in reception.told
+                    if self.incident_of[newest] == standing.incident
+                ]
+                assert keys, f"{name} knows nothing of {standing.incident}"
+                told = self.reason_of[keys[-1]], self.severity_of[keys[-1]]
+                assert told[0] is not Reason.RESOLVED, f"{name}: {standing.incident} {told}"
+                assert told[1] is standing.severity, f"{name}: {standing.incident} {told}"
+
+    def one_hop_leads_to_what_tells_it(self) -> None:
+        state = {(row["channel"], row["notification_id"]): row["state"] for row in self.rows}
+        for row in self.rows:
+            if row["state"] == "folded":
+                into = row["channel"], row["folded_into"]
+                assert state[into] != "folded"
+                assert self.order[row["notification_id"]] < self.order[row["folded_into"]]
+            else:
+                assert row["folded_into"] is None
+
 
 # --- what may happen --------------------------------------------------------------------------------------------------
 
-balances = st.sampled_from([5000, 900, 100])
+levels = st.sampled_from([5000, 900, 100])
+balances = st.dictionaries(st.sampled_from("aab"), levels, min_size=1)
 behaviours = st.sampled_from(
-    ["take", "take", "fail", "fail", "refuse", "ask for a pause", "take and hang", "kill"],
+    ["take", "fail", "refuse", "ask for a pause", "take and hang", "kill", "refuse what names a"],
 )
 steps = st.one_of(
-    st.tuples(st.just("balances"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
-    st.tuples(st.just("balances"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
+    st.tuples(st.just("balances"), balances),
     st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(CHANNELS), behaviours)),
-    st.tuples(st.just("behaviour"), st.tuples(st.sampled_from(("main", "second")), behaviours)),
-    st.tuples(st.just("meanwhile"), st.dictionaries(st.sampled_from("ab"), balances, min_size=1)),
+    st.tuples(st.sampled_from(["meanwhile", "take_over"]), balances),
     st.tuples(st.just("wait"), st.sampled_from([1, 6, 20, 45])),
     st.tuples(st.just("clock"), st.sampled_from([-50, -5, 5, 50])),
     st.tuples(st.just("silence"), st.sampled_from("ab")),
-    st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("notify"), st.sampled_from(CHANNELS)),
+    st.tuples(st.sampled_from(["restart", "restart", "restart", "day"]), st.none()),
+)
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> list[tuple[str, Any]]:
+    """A channel begins to behave badly, things get worse and better, and it may come back."""
+    name = draw(st.sampled_from(("main", "main", "second", "third")))
+    scene: list[tuple[str, Any]] = [("behaviour", (name, draw(behaviours)))]
+    for _ in range(draw(st.integers(1, 4))):
+        if draw(st.integers(0, 5)) == 0:
+            scene.append((draw(st.sampled_from(["meanwhile", "take_over"])), draw(balances)))
+        scene.append(("balances", draw(balances)))
+        scene.append(("wait", draw(st.sampled_from([1, 6, 20, 45]))))
+    if draw(st.booleans()):
+        scene.append(("behaviour", (name, "take")))
+    return scene
+
+
+stories = st.lists(st.one_of(scenes(), st.lists(steps, min_size=1, max_size=3)), min_size=1, max_size=6).map(
+    lambda parts: [step for part in parts for step in part]
 )
 options = st.sampled_from(["", "", 'min_severity = "critical"', 'quiet_hours = "09:00-13:00"'])
 configurations = st.builds(
@@ -320,7 +469,7 @@ deaths = st.one_of(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(toml=configurations, story=st.lists(steps, min_size=3, max_size=14), dead=deaths)
+@given(toml=configurations, story=stories, dead=deaths)
 def test_whatever_happens_the_laws_of_delivery_hold(database_url, engine, tmp_path, caplog, toml, story, dead):
     with engine.begin() as tx:
         for table in reversed(tables.metadata.sorted_tables):

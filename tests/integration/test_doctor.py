@@ -8,7 +8,6 @@ import os
 import socket
 import sqlite3
 import stat
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from command import Shell
 from receivers import silence
+from wait import LONG
 
 from monitor.config import service as of_service
 from monitor.doctor import Finding, State, examine, service
@@ -167,10 +167,9 @@ async def test_everything_that_hangs_is_given_up_at_the_same_time(ward: Ward) ->
         ward.text = ward.text.replace("{vendor}", f"http://127.0.0.1:{port}")
         ward.url = f"postgresql://me@127.0.0.1:{port}/x?connect_timeout=2"
         ward.give("ops.url", f"json://127.0.0.1:{port}/")
-        began = time.monotonic()
-        wrong = bad(await ward.examine())
-        assert time.monotonic() - began < 20
-    assert wrong["account studio"] == f"the vendor did not answer within 2 s ({urlsplit(ward.vendor.url).netloc})"
+        async with asyncio.timeout(LONG):
+            wrong = bad(await ward.examine())
+    assert wrong["account studio"] == f"the vendor did not answer within 2 s (127.0.0.1:{port})"
     assert "PostgreSQL database x" in wrong["database"]
 
 

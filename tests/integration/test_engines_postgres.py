@@ -58,6 +58,10 @@ async def test_a_server_that_hangs_is_an_outage_and_no_wedge(postgres, postgres_
     opened.close()
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 async def test_a_server_that_hangs_in_the_middle_of_a_transaction_is_an_outage(postgres_url):
     opened = Store(postgres_url)
 
@@ -68,8 +72,7 @@ async def test_a_server_that_hangs_in_the_middle_of_a_transaction_is_an_outage(p
 
     pids: list[int] = []
     writing = asyncio.create_task(opened.write(stopped))
-    await until(lambda: pids)
-    await asyncio.sleep(0.5)
+    await until(lambda: pids and is_stopped(pids[0]))
     opened.sever_if_silent(time.monotonic() + SILENT_AFTER)
     with pytest.raises(DatabaseError, match="the connection failed or was lost"):
         await writing

@@ -95,7 +95,7 @@ def test_a_service_that_asks_for_a_pause_gets_an_hour_at_most_and_is_down_when_t
 )
 def test_the_first_that_is_up_stands_in_and_cycles_end(desk, fallbacks, down, expected):
     named = {name: Channel(name, Severity.INFO, fallback=fallbacks.get(name)) for name in "abc"}
-    assert fallback.stand_in(replace(desk.settings, channels=named), "a", down) == expected
+    assert fallback.stand_in(desk.settings.model_copy(update={"channels": named}), "a", down) == expected
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def chain(tmp_path, database_url):
 
 def change(story: Story, name: str, **values: object) -> None:
     changed = replace(story.settings.channels[name], **values)
-    story.settings = replace(story.settings, channels={**story.settings.channels, name: changed})
+    story.settings = story.settings.model_copy(update={"channels": {**story.settings.channels, name: changed}})
 
 
 def fail(story: Story, channel: str, error: str = "HTTP 403") -> None:
@@ -286,7 +286,9 @@ def test_what_was_given_up_while_a_channel_was_down_is_told_again_when_it_is_bac
 
 def test_older_news_that_is_handed_over_never_follows_what_the_stand_in_knows_already(chain):
     everybody = replace(chain.settings.organizations["a"], notify=("main", "second"))
-    chain.settings = replace(chain.settings, organizations={**chain.settings.organizations, "a": everybody})
+    chain.settings = chain.settings.model_copy(
+        update={"organizations": {**chain.settings.organizations, "a": everybody}}
+    )
     change(chain, "second", min_severity=Severity.CRITICAL)
     chain.settle(a=900)
     chain.settle(a=100)
@@ -332,7 +334,7 @@ def test_a_test_message_that_arrives_lets_what_waits_be_tried_at_once_and_tells_
 
 def test_a_test_message_needs_no_database(chain, tmp_path):
     url = f"sqlite:///{tmp_path}/nowhere/at/all.db"
-    nowhere = replace(chain.settings, database=replace(chain.settings.database, url=url))
+    nowhere = chain.settings.model_copy(update={"database": replace(chain.settings.database, url=url)})
     expedite(nowhere, ["main"], at=chain.now)
     assert not (tmp_path / "nowhere").exists()
 

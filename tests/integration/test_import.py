@@ -282,12 +282,12 @@ def test_the_next_check_forecasts_with_the_history(filled, engine):
     assert imports(filled, HEAD + "".join(rows + more)).code == 0
     with transaction(engine) as tx:
         video = current_rows(tx, [VIDEO])[VIDEO]
-        folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), Rules())
-        assert folded.usage is None  # no rule asks
+        estimates = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), Rules())
+        assert estimates.estimator is None  # no rule asks
         rules = load(filled.home / "config.toml", HOME | {"CREDIT_MONITOR_RULES__RUNWAY__WARNING": "7d"}).rules
-        folded = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), rules)
-        assert folded.usage.runway().likely == pytest.approx(499, rel=0.2)
-        assert load_usage(tx, 3) == (None, None)  # folded anew, with what came
+        estimates = ForecastCache().after(tx, video, Snapshot(NOON + HOUR, Decimal(4990)), rules)
+        assert estimates.estimator.runway().likely == pytest.approx(499, rel=0.2)
+        assert load_usage(tx, 3) == (None, None)  # estimated anew, with what came
         assert load_usage(tx, 1) == ("{}", NOON)  # what came is too old to count
 
 

@@ -1,6 +1,7 @@
 """An older daemon on the schema of this one: it delivers what it understands, loses and doubles nothing.
 
-Runs where `CREDIT_MONITOR_OLDER` names a checkout of it: `git worktree add ../older v0.1.0`.
+Runs where `CREDIT_MONITOR_OLDER` names an installed checkout of it: `git worktree add ../older v0.1.0`, and there
+`make .venv/installed`, because its children must be of its version, too.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ class Stage:
     daemons: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def start(self, code: str) -> None:
-        command = [sys.executable, "-m", "monitor", "run"]
+        own = Path(code, ".venv/bin/python")
+        command = [str(own) if own.exists() else sys.executable, "-m", "monitor", "run"]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         self.daemons.append(subprocess.Popen(command, env=self.shell._environ({}), cwd=code, text=True, **pipes))
 

@@ -1,7 +1,11 @@
 """SIGHUP on the real process: another configuration without losing anything, or the old one and why."""
 
 import asyncio
+import os
+import re
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -11,8 +15,10 @@ from command import FILE, Shell
 from manager import Manager, ended, manager_of
 from receivers import Web
 from story import key_of
+from wait import LONG
 
 from monitor.sandbox import Fault, SandboxOrganization, Vendor
+from tests.support.daemon import SOURCE
 
 KEY = key_of("studio")
 HOURLY = FILE.replace('deadline = "1s"', 'deadline = "1s"\nevery = "1h"')
@@ -69,6 +75,33 @@ async def test_a_bad_configuration_changes_nothing_and_says_every_mistake(shell,
     code, err = await ended(process)
     assert (code, err.count("not reloaded:"), err.count("old configuration stays")) == (0, 2, 1)
     assert "Traceback" not in err
+
+
+async def test_the_unit_s_reload_ends_as_the_daemon_s_does(shell, vendor, told, sqlite_url, tmp_path):
+    unit = (SOURCE / "systemd/credit-monitor.service").read_text().replace("\\\n", "")
+    [command] = re.findall(r"^ExecReload=(.*)$", unit, re.MULTILINE)
+    shell.environ["RUNTIME_DIRECTORY"] = str(tmp_path)
+    shell.write(HOURLY, url=sqlite_url, vendor=vendor.url)
+    process = shell.start("run")
+    await told.heard("READY")
+
+    async def reload() -> subprocess.CompletedProcess[str]:
+        environ = {"PATH": os.environ["PATH"], "RUNTIME_DIRECTORY": str(tmp_path), "MAINPID": str(process.pid)}
+        arguments = shlex.split(command)
+        return await asyncio.to_thread(
+            subprocess.run, arguments, env=environ, capture_output=True, text=True, timeout=LONG, check=False
+        )
+
+    shell.write(BAD.replace("org-2", ""), url=sqlite_url, vendor=vendor.url)
+    answer = await reload()
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith(f"{shell.home / 'config.toml'}:")
+    shell.write(HOURLY, url=sqlite_url, vendor=vendor.url)
+    answer = await reload()
+    assert (answer.returncode, answer.stderr) == (0, "")
+    await ended(process)
+    answer = await reload()
+    assert answer.returncode == 1  # nobody answers
 
 
 @pytest.mark.parametrize(

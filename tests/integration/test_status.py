@@ -84,9 +84,9 @@ def test_the_runway_of_status_is_the_one_that_is_judged(desk):
     use(desk, 60, a=120)
     id_ = desk.ids["a"]
     organization = desk.store.write_now(lambda tx: organizations.current_rows(tx, [id_]))[id_]
-    folded = desk.store.write_now(lambda tx: ForecastCache().at(tx, organization, desk.settings.rules))
+    estimates = desk.store.write_now(lambda tx: ForecastCache().at(tx, organization, desk.settings.rules))
     reader = engines.open_reader(desk.settings.database.url)
-    assert query.runways(reader, desk.ids.values()) == {id_: folded.usage.runway()}
+    assert query.runways(reader, desk.ids.values()) == {id_: estimates.estimator.runway()}
     reader.dispose()
 
 

@@ -82,6 +82,25 @@ def test_a_reload_carries_its_instant(manager, socket_path):
     assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
+def test_what_became_of_a_reload_is_left_in_the_runtime_directory(tmp_path):
+    alone = ServiceManager({"RUNTIME_DIRECTORY": f"{tmp_path}:/nowhere"})
+    alone.ready()
+    assert list(tmp_path.iterdir()) == []  # a start is no reload
+    for refused, left in ((None, ""), ("rules.credit: unknown setting \ud800", "rules.credit: unknown setting ?\n")):
+        alone.reloading()
+        assert not (tmp_path / "reload").exists()
+        alone.ready(refused=refused)
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("reload", left)]
+        (tmp_path / "reload").unlink()
+
+
+def test_a_runtime_directory_that_is_gone_ends_no_reload(tmp_path, caplog):
+    alone = ServiceManager({"RUNTIME_DIRECTORY": str(tmp_path / "gone")})
+    alone.reloading()
+    alone.ready()
+    assert caplog.messages == ["the outcome of the reload cannot be left for systemctl: No such file or directory"]
+
+
 def test_a_status_is_one_line_and_told_when_it_has_changed(manager, socket_path):
     alone = ServiceManager({"NOTIFY_SOCKET": str(socket_path)})
     for sentence in ("all\nok", "all\nok", "1 critical"):
@@ -154,8 +173,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
     assert manager.recv(200).decode() == f"STATUS={hangs}"
     assert state.hanging() == "the delivery loop"
     state.leadership = None
-    await asyncio.sleep(0.1)
-    assert manager.recv(200) == b"WATCHDOG=1"
+    assert await asyncio.to_thread(manager.recv, 200) == b"WATCHDOG=1"
     running.cancel()
     store.close()
 

@@ -171,7 +171,7 @@ class Story:
         for name, fallback in fallbacks.items():
             channels[fallback] = replace(channels[fallback], min_severity=Severity.INFO)
             channels[name] = replace(channels[name], fallback=fallback)
-        self.settings = replace(self.settings, channels=channels)
+        self.settings = self.settings.model_copy(update={"channels": channels})
 
     # --- batch by batch, without the rooms that run -------------------------------------------------------------------
 

@@ -160,6 +160,16 @@ def test_a_state_that_stays_bad_is_told_within_its_hour():
     assert source.checks([LOW] * 20)[3:] == [(70, "reminder", WARNING)]
 
 
+def test_one_that_eases_while_it_flaps_and_stays_so_is_told_within_its_hour():
+    source = Source()
+    assert source.checks([LOW, CLEAR, EMPTY, *[LOW] * 40]) == [
+        (0, "opened", WARNING),
+        (5, "resolved", WARNING),
+        (10, "opened", CRITICAL),
+        (70, "reminder", WARNING),
+    ]
+
+
 def test_one_that_comes_back_after_its_end_was_told_is_told_again_within_the_hour():
     source = Source()
     source.checks([LOW, CLEAR, LOW, *[CLEAR] * 7, *[LOW] * 20])

@@ -2,16 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
 from monitor.judge import apply, judge
 from monitor.model import Check, Failure, OpenIncident, Organization, Reason, Rule, Rules, Severity, Snapshot
-from tests.proofs.undamped import undamp
+from tests.proofs.undamped import undamped
 
-undamp()
 FULL = 8000
 A_BALANCE = timedelta(hours=3)  # of the month, between one balance and the next
 DAWN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,9 +59,11 @@ class Demand:
     channels: frozenset[str] = field(compare=False)
 
 
+@undamped()
 def demanded(scripted: Scripted, rules: Rules, hearing: Mapping[str, Severity]) -> list[Demand]:
     """What `judge` makes of the vendor's answers; `hearing` has the organization's channels' minimum severities."""
     organization = Organization(1, scripted.name, scripted.id, "studio")
+    rules = replace(rules, quiet=timedelta(0))
     incidents: dict[Rule, OpenIncident] = {}
     told: defaultdict[Rule, dict[str, Severity]] = defaultdict(dict)
     demands = []

@@ -1,4 +1,4 @@
-"""A Debian 12 with a real systemd, booted in a container without a network; needs root.
+"""A Debian with a real systemd, booted in a container without a network; needs root.
 
 Each machine is a copy of a tree that is kept, and is thrown away.
 """
@@ -15,7 +15,7 @@ from typing import Self
 
 from tests.proofs.debian import CACHE, CHECKOUT, REPOSITORY, CannotRun, copy_tree
 
-RELEASE = 12
+PYTHONS = {12: "3.11", 13: "3.13"}  # each release's own
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv"
 TOOLS = {"nsenter": "util-linux"}
 WHEELS = "/root/wheels"
@@ -23,7 +23,7 @@ BOOT = 90  # seconds
 UP = {"running", "degraded"}
 
 
-def wheels() -> Path:
+def wheels(python: str) -> Path:
     """Every pinned dependency of the daemon and of its build, as wheels, for a pip without a network."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     wanted = [
@@ -32,11 +32,11 @@ def wheels() -> Path:
         *project["build-system"]["requires"],
     ]
     pins = REPOSITORY / "constraints.txt"
-    name = sha256("\n".join([*wanted, pins.read_text()]).encode()).hexdigest()[:12]
+    name = sha256("\n".join([*wanted, python, pins.read_text()]).encode()).hexdigest()[:12]
     folder, part = CACHE / f"wheels-{name}", CACHE / f"wheels-{name}.part"
     if folder.exists():
         return folder
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--python-version=3.11", "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", f"--python-version={python}", "--only-binary=:all:"]
     got = subprocess.run([*pip, "-c", pins, "-d", part, *wanted], capture_output=True, text=True, check=False)
     if got.returncode:
         raise CannotRun(f"the wheels cannot be had: {got.stderr.strip().splitlines()[-1]}")
@@ -46,15 +46,16 @@ def wheels() -> Path:
 class Machine:
     """One booted copy; use as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: int) -> None:
+        self._release = release
         self._folder = Path(tempfile.mkdtemp(prefix="credit-monitor-systemd-"))
         self.root = self._folder / "tree"
         self._nspawn: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
-            copy_tree(RELEASE, PACKAGES, self.root)
-            shutil.copytree(wheels(), self._inside(WHEELS))
+            copy_tree(self._release, PACKAGES, self.root)
+            shutil.copytree(wheels(PYTHONS[self._release]), self._inside(WHEELS))
             (self.root / "var/log/journal").mkdir(exist_ok=True)  # kept over a reboot
             self._boot()
         except BaseException:
