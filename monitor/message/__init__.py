@@ -23,7 +23,7 @@ from monitor.message.status_line import (
     standstill_line,
     wedged_line,
 )
-from monitor.message.words import LONGEST_CAUSE, format_change, format_credits, format_duration, format_instant
+from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
 from monitor.text import harmless
 
@@ -53,11 +53,13 @@ TWICE: Final = "the same id twice is the same message twice"
 
 def log_line(notification: Notification) -> str:
     """Return the figures and the reason of a notification, for a log."""
-    facts, line = notification.facts, headline(notification, timezone=ZoneInfo("UTC")).partition(": ")[2]
-    figures = f"{format_credits(facts.credits)} credits" if facts.credits is not None else ""
-    if figures and figures not in line:
-        line += f" (last known: {figures})"
-    return f"{line}; {harmless(facts.cause, longest=LONGEST_CAUSE)}" if facts.cause else line
+    facts, template = notification.facts, headline(notification, timezone=ZoneInfo("UTC")).partition(": ")[2]
+    balance = f"{format_credits(facts.credits)} credits" if facts.credits is not None else ""
+    if balance not in template:
+        template += f" (last known: {balance})"
+    if facts.cause and "{cause}" not in template:
+        template += "; {cause}"
+    return template.format_map(figures.foreign(facts))
 
 
 def render(notification: Notification, *, timezone: ZoneInfo, folded: Sequence[Notification] = ()) -> Message:
