@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 
+from monitor import channels
 from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
@@ -15,8 +17,9 @@ from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer
 from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
 from monitor.providers import Access, Provider, open_provider
-from monitor.store import accounts, integrity, migrate, organizations
+from monitor.store import accounts, installation, integrity, migrate, organizations, pages
 from monitor.store.leader_lock import LeaderLock
+from monitor.store.pages import Page
 from monitor.store.writer import Store, Transaction
 
 Clock = Callable[[], datetime]
@@ -83,16 +86,20 @@ def open_parts(
     opened.fence = leader_lock.fence if leader_lock else None
     providers = {name: open_account(settings, name) for name in settings.accounts}
     forecasts = ForecastCache()
+    identity = opened.write_now(installation.installation_id)
     deliverer = _deliverer(
         settings,
         opened,
         forecasts,
+        identity=identity,
         clock=clock,
         counters=counters,
         leader_lock=leader_lock,
         is_polling=lambda: batch.is_polling,
         template=template,
     )
+    if leader_lock:
+        _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
     log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
     since = clock()
 
@@ -145,6 +152,7 @@ def _deliverer(
     opened: Store,
     forecasts: ForecastCache,
     *,
+    identity: str,
     clock: Clock,
     counters: Counters,
     leader_lock: LeaderLock | None,
@@ -162,11 +170,27 @@ def _deliverer(
         settings,
         clock=clock,
         counters=counters,
+        installation=identity,
         until=lambda: leader_lock.until if leader_lock else None,
         is_polling=is_polling,
         catch_up=tell_again,
         template=template,
     )
+
+
+def on_call_channels(settings: Settings) -> list[str]:
+    """Return the channels whose service keeps an incident open until it is told of its end."""
+    return [name for name in settings.channels if channels.is_on_call(settings.channel_url(name))]
+
+
+def _log_abandoned(abandoned: Sequence[Page], identity: str) -> None:
+    """Name what is open at on-call services that no channel leads to any more."""
+    for channel, group in groupby(abandoned, key=lambda page: page.channel):
+        named = ", ".join(
+            f"{page.name} {page.rule} ({channels.incident_key(identity, page.incident_id)})".strip() for page in group
+        )
+        what = "%s: it no longer leads to its on-call service, where somebody has to resolve what is open: %s"
+        log.warning(what, channel, named, extra={"channel": channel})
 
 
 def due_at(polled_at: datetime | None, every: timedelta, *, now: datetime) -> datetime:

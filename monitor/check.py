@@ -6,6 +6,7 @@ Also the work of `organizations`, which asks the vendors, and of `notify`, which
 import asyncio
 import difflib
 import logging
+import secrets
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from monitor import channels, judge
-from monitor.app import Clock, open_account, open_database, open_parts
+from monitor.app import Clock, on_call_channels, open_account, open_database, open_parts
 from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
@@ -192,16 +193,22 @@ async def send_test(settings: Settings, names: Collection[str], *, clock: Clock)
     _require_known(names, settings.channels, sort="channel")
 
     async def send(name: str) -> str | None:
-        message = test_message(name, at=clock(), timezone=settings.timezone)
-        outgoing = [channels.Outgoing(0, message, Severity.INFO)]
-        sending = channels.send(name, settings.channel_url(name), outgoing, template=template)
-        async with aclosing(sending) as attempts:
+        url = settings.channel_url(name)
+        message = test_message(name, at=clock(), timezone=settings.timezone, ends=channels.is_on_call(url))
+        key = channels.incident_key("test", secrets.token_hex(8))  # its own: nothing else is ended with it
+        outgoing = [channels.Outgoing(0, message, Severity.INFO, key=key, ends=True)]
+        async with aclosing(channels.send(name, url, outgoing, template=template)) as attempts:
             async for attempt in attempts:
                 return attempt.error
         return "its child process ended without a word"
 
     async with channels.Template() as template:
         return dict(zip(names, await asyncio.gather(*map(send, names)), strict=True))
+
+
+def on_call(settings: Settings, names: Collection[str]) -> set[str]:
+    """Return those of these channels at whose service a test is an incident, opened and ended."""
+    return set(names) & set(on_call_channels(settings))
 
 
 def expedite(settings: Settings, names: Collection[str], *, at: datetime) -> None:

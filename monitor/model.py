@@ -397,6 +397,41 @@ class Delivery:
     attempts: int
     give_up_at: datetime
     folded: tuple[Notification, ...] = ()  # oldest first
+    reached: bool = False  # somebody of the channel has it
+    targets: "Targets | None" = None  # None: it goes to all that the channel has
+    due: frozenset[str] | None = None  # keys of those of them whose pause is over
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTarget:
+    """A recipient of a channel that has not got a message that others of it have got, or may have."""
+
+    key: str  # an HMAC; empty: all that are not known
+    name: str  # so much of it that people recognize it
+    error: str
+    refused: bool = False  # for good
+    unknowns: int = 0  # how often it may have got it
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Which recipients of a channel a delivery is still for; one that is in neither list does not get it."""
+
+    salt: str  # of the keys
+    taken: tuple[str, ...]  # keys of those that got it, or may have too often
+    waiting: tuple[WaitingTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutcome:
+    """What became of a message at one of several recipients: `error` is None when it was taken."""
+
+    key: str
+    name: str
+    error: str | None
+    retryable: bool = True
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +439,9 @@ class Attempt:
     """How one attempt of a delivery ended: `error` is None when the service took the message.
 
     Not `retryable`: the channel refuses everything, and somebody has to mend it.  `unknown`: it may have been taken.
-    `retry_after` is the pause that the service asked for.
+    `retry_after` is the pause that the service asked for.  `too_long`: so long a message is not taken.  With several
+    recipients `targets` has the outcome of each that was asked, and `parts` the keys of what some of them need not be
+    sent again; `seen` are the keys of all that the channel has, None when they are not known.
     """
 
     delivery_id: int
@@ -412,6 +449,15 @@ class Attempt:
     retryable: bool = True
     unknown: bool = False
     retry_after: timedelta | None = None
+    too_long: bool = False
+    targets: tuple[TargetOutcome, ...] = ()
+    parts: tuple[str, ...] = ()
+    seen: frozenset[str] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the service took the message for anybody."""
+        return self.error is None or any(target.error is None for target in self.targets)
 
 
 @dataclass(frozen=True, slots=True)

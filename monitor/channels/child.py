@@ -9,10 +9,12 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final, TextIO
 
 from monitor.channels import service
 from monitor.channels.confine import die_with_parent, discard, limit_memory
+from monitor.channels.outcomes import Outcome, Report, Wanted
 
 ROOM: Final = 48 * 1024 * 1024  # bytes; a message takes less than 10 MiB
 
@@ -31,11 +33,14 @@ def main(connection: int, *, template: int) -> None:
     with suppress(ConnectionError):  # the daemon has given up
         _write(answers, {"ready": True})
         for line in questions:
-            _write(answers, _answer(json.loads(line)))
+            _write(answers, _answer(json.loads(line), lambda progress: _write(answers, {"progress": True} | progress)))
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Return what is wrong with the URL or became of the message (`error` is None: nothing), or that it is too late."""
+def _answer(question: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Return what is wrong with the URL or became of the message (`error` is None: nothing), or that it is too late.
+
+    What becomes of each target is reported before.
+    """
     message, until = question.get("message"), question.get("until")
     # The parent may have been stopped after it asked; by now another daemon may send this.
     if until is not None and time.clock_gettime(time.CLOCK_BOOTTIME) >= until:
@@ -43,10 +48,13 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if message is None:
             return {"error": service.problem(question["url"])}
-        error, retryable = service.send(question["url"], message, seconds=question["seconds"])
+        wanted = Wanted.of(question)
+        return {"late": False} | service.send(
+            question["url"], message, seconds=question["seconds"], wanted=wanted, report=report
+        )
     except Exception as exception:  # noqa: BLE001 -- a plugin may raise anything, and its text may hold the URL
-        error, retryable = f"the sending process failed ({type(exception).__name__})", True
-    return {"late": False, "error": error, "retryable": retryable, "unknown": error == service.UNANSWERED}
+        outcome = Outcome(f"the sending process failed ({type(exception).__name__})")
+        return {"late": False, **asdict(outcome), "targets": [], "seen": [], "parts": [], "complete": False}
 
 
 def _write(answers: TextIO, answer: dict[str, Any]) -> None:

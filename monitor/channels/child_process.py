@@ -28,7 +28,8 @@ CHILDREN: Final = 52  # at once: with the template and the daemon they fit into 
 START: Final = timedelta(seconds=30)  # Apprise loads two hundred plugins, on a cold or busy machine slowly
 END: Final = 5.0  # seconds for the template to kill a child
 IDLE: Final = 300.0  # seconds without a child until the template's memory is given back
-MAX_ANSWER: Final = 4096  # bytes
+MAX_ANSWER: Final = 4096  # bytes, of the template
+MAX_LINE: Final = 1024 * 1024  # bytes, of a child that sends to many
 NOT_STARTED: Final = "the sending process could not be started: {}"
 NOT_READY: Final = f"the sending process was not ready within {START.total_seconds():g} s"
 ENDED: Final = "the sending process ended early ({})"
@@ -80,18 +81,23 @@ class Template:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield a child's answers, one by one and in order, each within so long; `ChildEnded` when one fails to come.
 
-        Each question is taken when the one before is answered.  Use with `aclosing`: closing kills the child.
+        Each question is taken when the one before is answered; before that there may be any number of answers that
+        tell of its `progress`.  Use with `aclosing`: closing kills the child.
         """
         async with self._room, self._child() as child:
             await child.answer(late=NOT_READY, within=START)
             for question in questions:
                 await child.put(question)
-                try:
-                    answer = await child.answer(late=f"no answer within {within.total_seconds():g} s", within=within)
-                except ChildEnded as ended:
-                    ended.asked = True
-                    raise
-                yield answer
+                answered = False
+                while not answered:
+                    try:
+                        late = f"no answer within {within.total_seconds():g} s"
+                        answer = await child.answer(late=late, within=within)
+                    except ChildEnded as ended:
+                        ended.asked = True
+                        raise
+                    answered = "progress" not in answer
+                    yield answer
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator["_Child"]:
@@ -196,7 +202,7 @@ class _TemplateProcess:
         """Return a new child, which need not be ready yet."""
         ours, theirs = _socket_pair(socket.SOCK_STREAM)
         with theirs:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)
             number = next(self._numbers)
             try:
                 socket.send_fds(self._control, [json.dumps({"fork": number}).encode()], [theirs.fileno()])

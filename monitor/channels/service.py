@@ -7,15 +7,22 @@ hold the URL.
 import logging
 import os
 import re
-import smtplib
 import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any, Final
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType, OverflowMode
 from apprise.logger import NotifyLogEntry
 from apprise.manager_plugins import NotificationManager
+from apprise.plugins.email.base import NotifyEmail
+
+from monitor.channels import answers, mail, receivers
+from monitor.channels.limits import Content, Limits, fit
+from monitor.channels.on_call import RESOLVED, address
+from monitor.channels.outcomes import Attempt, Outcome, Report, Wanted, answer_of
+from monitor.channels.receivers import UNLISTED, Receiver
 
 log = logging.getLogger("apprise")
 
@@ -33,32 +40,28 @@ ASSET: Final = AppriseAsset(
     pem_autogen=False,
 )
 
-PERMANENT_HTTP: Final = frozenset({401, 403, 404, 410})
-PERMANENT_SMTP: Final = frozenset({530, 534, 535, 550, 551, 553})  # login or address refused
-LOGIN_SMTP: Final = frozenset({530, 534, 535})
-LEAST_REDIRECT, LEAST_REFUSAL, LEAST_FAULT = 300, 400, 500
-
 SHARE_OF_READING, SHARE_OF_CONNECTING = 0.9, 0.2  # of the time for a message
-SEND_DATA: Final = smtplib.SMTP.data
-LETTER: Final[list[bool]] = []  # not empty: the letter under way has been sent to the mail server
+SHRINKING: Final = 3  # times that a message is cut to half, when its service says that it is too long
+LEAST_CUT: Final = 40  # characters; a service that takes no more has something else against it
 
-HTTP_STATUS: Final = re.compile(r"\b(?:error|code|status)=([1-5]\d\d)\b")
-SMTP_STATUS: Final = re.compile(r"\(([245]\d\d), b['\"]|was refused: ([245]\d\d) ")
-UNANSWERED: Final = "no answer after the message was sent"  # which may have arrived
-READ_LATE: Final = re.compile(r"Read timed out|read operation timed out")
+SMTP_STATUS: Final = re.compile(r"\(([245]\d\d), b['\"]")
 NETWORK: Final = "Socket Exception"  # how Apprise's plugins begin what a network library reports
 CAUSES: Final = (
-    (re.compile(r"timed out|timeout", re.IGNORECASE), "no answer"),
-    (
-        re.compile(r"certificate|SSLError|\[SSL|STARTTLS"),
-        "no secure connection: TLS or the certificate was not accepted",
-    ),
-    (re.compile(r"resolve|resolution|name or service|nodename", re.IGNORECASE), "its host name was not found"),
-    (re.compile(r"refused", re.IGNORECASE), "connection refused"),
-    (re.compile(r"reset|aborted|closed|disconnected|broken pipe", re.IGNORECASE), "connection closed by the service"),
+    (re.compile(r"timed out|timeout", re.IGNORECASE), answers.NO_ANSWER),
+    (re.compile(r"certificate|SSLError|\[SSL|STARTTLS"), answers.NO_TLS),
+    (re.compile(r"resolve|resolution|name or service|nodename", re.IGNORECASE), answers.NO_HOST),
+    (re.compile(r"refused", re.IGNORECASE), answers.REFUSED),
+    (re.compile(r"reset|aborted|closed|disconnected|broken pipe", re.IGNORECASE), answers.CLOSED),
 )
+ALL: Final = Wanted()
+CONNECTING: Final = re.compile(r"connect", re.IGNORECASE)
+NOT_ACCEPTED: Final = "not accepted by the service"
 
-Outcome = tuple[str | None, bool]  # the error, and whether trying again may help
+
+class Sending:
+    """The attempt under way, whose targets the plug-in asks about."""
+
+    attempt: Attempt | None = None
 
 
 def load() -> None:
@@ -67,8 +70,10 @@ def load() -> None:
     log.propagate = False
     log.setLevel(logging.DEBUG)  # the cause of a failed connection is logged nowhere above
     PLUGINS.load_modules()  # type: ignore[no-untyped-call]
-    # What it sends may arrive, whatever comes then.
-    smtplib.SMTP.data = _send_data  # type: ignore[method-assign,assignment]
+    answers.install()
+    mail.install()
+    NotifyBase.is_delivered = _is_delivered  # type: ignore[method-assign,assignment]
+    NotifyBase.mark_delivered = _mark_delivered  # type: ignore[method-assign,assignment]
 
 
 def warm_up() -> None:
@@ -134,33 +139,112 @@ def _rejection(scheme: str) -> str:
 
 
 def _harden(service: NotifyBase) -> None:
-    """Override settings of a URL that would lose messages."""
+    """Override settings of a URL that would lose or double messages."""
     service.redirects = False
     service.optional = False  # would report a failure as success
-    if service.overflow_mode is OverflowMode.UPSTREAM:
-        service.overflow_mode = OverflowMode.TRUNCATE  # the subject comes first; a text message costs money
+    service.retry = 0  # the daemon tries again, and at what it chooses
+    service.overflow_mode = OverflowMode.TRUNCATE  # what is too long has been cut before; a text message costs money
+    if widened_to := find_receiver(service).widened_to:
+        service.body_maxlen = widened_to
+    if getattr(service, "batch", False):
+        service.batch = False  # type: ignore[attr-defined]  # each target is to have an outcome of its own
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
 
 
-def send(url: str, message: Mapping[str, str], *, seconds: float) -> Outcome:
-    """Send a message (`kind`, `subject`, `text`, `markdown`, `html`) to the service of a URL, within `seconds`."""
+def send(
+    url: str, message: Mapping[str, Any], *, seconds: float, wanted: Wanted = ALL, report: Report = lambda _: None
+) -> dict[str, Any]:
+    """Send a message (`kind`, `subject`, `text`, `markdown`, `html`) to the service of a URL, within `seconds`.
+
+    Each target's outcome is reported as it becomes known.  Return the outcome as a whole: that of the only target, or
+    what was wrong before any was asked; with `targets`, and with the keys of all that the URL has (`seen`).
+
+    A message may have the `key` of its incident, for services on call; one that `ends` is no incident: there it is
+    resolved at once.
+    """
     service = open_service(url)
     if isinstance(service, str):
-        return service, False
+        return _answer(Outcome(service, retryable=False), Attempt(wanted))
+    on_call = find_receiver(service).on_call
+    if on_call and message.get("key"):
+        address(service, on_call, url, message["key"])
+    if on_call and message.get("ends"):
+        return _open_and_resolve(url, message, seconds=seconds, wanted=wanted)
     _set_timeouts(service, seconds)
-    LETTER.clear()
-    form = choose_form(service, message)
-    apprise = Apprise(service, asset=ASSET)
-    result = apprise.notify(
-        title=message["subject"],
-        body=message[form.value],
-        body_format=form,
-        notify_type=NotifyType(message["kind"]),
-        log_level=logging.DEBUG,
-    )
-    return (None, True) if result else explain(result.logs())
+    limits = Limits(service, find_receiver(service))
+    content = choose_content(limits, message)
+    if message.get("members", 1) > 1 and not limits.holds(content):
+        return _answer(Outcome("too long for the service", too_long=True), Attempt(wanted))
+    attempt = Attempt(wanted, report, several=len(service) > 1)
+    outcome = _send_rounds(limits, content, message, attempt)
+    return _answer(outcome, attempt)
+
+
+def _open_and_resolve(url: str, message: Mapping[str, Any], *, seconds: float, wanted: Wanted) -> dict[str, Any]:
+    """Return the outcome of both; what opened for some and was not taken for others is resolved, too."""
+    alone = {name: value for name, value in message.items() if name != "ends"}
+    opened = send(url, alone, seconds=seconds, wanted=wanted)
+    if not any(answer["error"] is None or answer["unknown"] for answer in (opened, *opened["targets"])):
+        return opened
+    resolved = send(url, alone | {"kind": RESOLVED}, seconds=seconds, wanted=Wanted(wanted.salt))
+    if opened["error"] is not None or resolved["error"] is None:
+        return opened
+    return resolved | {"targets": [], "complete": False}  # all of it is sent again
+
+
+def _answer(outcome: Outcome, attempt: Attempt) -> dict[str, Any]:
+    targets = [answer_of(target) for target in attempt.targets.values()]
+    complete = outcome.error is None or bool(attempt.seen)
+    known = {"seen": sorted(attempt.seen), "parts": sorted(attempt.parts), "complete": complete}
+    return {**asdict(outcome), "targets": targets, **known}
+
+
+def _send_rounds(limits: Limits, content: Content, message: Mapping[str, Any], attempt: Attempt) -> Outcome:
+    """Send to all but those that come last, then to these; what is too long is cut further, unless it is joined."""
+    alone = message.get("members", 1) == 1
+    outcome = Outcome()
+    for round_ in range(SHRINKING + 2):
+        content = fit(limits, content, counted=bool(message.get("counted"))) if alone else content
+        outcome = _send_round(limits, content, message["kind"], attempt, joined=not alone)
+        if round_ == 0 and attempt.reopen(too_long=False):
+            continue
+        most = content.size() // 2
+        if not alone or most < LEAST_CUT or not (attempt.reopen(too_long=True) or outcome.too_long):
+            break
+        limits = replace(limits, most=most)
+    failed = [target.outcome for target in attempt.targets.values() if target.outcome and target.outcome.error]
+    return failed[0] if failed else Outcome() if attempt.targets else outcome
+
+
+def _send_round(limits: Limits, content: Content, kind: str, attempt: Attempt, *, joined: bool) -> Outcome:
+    service = limits.service
+    Sending.attempt = attempt
+    answers.Observer.receiver, answers.Observer.joined, answers.Observer.note = limits.receiver, joined, attempt.note
+    if isinstance(service, NotifyEmail):
+        mail.prepare(service, attempt)
+    attempt.begin_round()
+    try:
+        result = Apprise(service, asset=ASSET).notify(
+            title=content.subject,
+            body=content.body,
+            body_format=content.form,
+            notify_type=NotifyType(kind),
+            log_level=logging.DEBUG,
+        )
+    finally:
+        Sending.attempt = None
+        answers.Observer.note = staticmethod(lambda _: None)
+    outcome = Outcome() if result else attempt.last_failure() or explain(result.logs(), service)
+    attempt.end_round(success=bool(result), failure=outcome)
+    return outcome
+
+
+def find_receiver(service: NotifyBase) -> Receiver:
+    """Return what the table has of a service."""
+    known = map(receivers.find, sorted(service.schemas()))  # type: ignore[no-untyped-call]
+    return next((receiver for receiver in known if receiver is not UNLISTED), UNLISTED)
 
 
 def _set_timeouts(service: NotifyBase, seconds: float) -> None:
@@ -175,49 +259,85 @@ def _set_timeouts(service: NotifyBase, seconds: float) -> None:
     service.socket_read_timeout = max(service.socket_read_timeout, waiting)
 
 
-def _send_data(server: smtplib.SMTP, message: Any) -> tuple[int, bytes]:
-    LETTER.append(True)
-    return SEND_DATA(server, message)
+def choose_content(limits: Limits, message: Mapping[str, Any]) -> Content:
+    """Return a message in the form that a service prefers, so that Apprise converts nothing.
 
-
-def choose_form(service: NotifyBase, message: Mapping[str, str]) -> NotifyFormat:
-    """Return the form that a service prefers, so that Apprise converts nothing; plain text when it is too long."""
+    It is plain text where HTML is too long: that cannot be cut.
+    """
+    service = limits.service
     form = service.resolve_format()
     if form is NotifyFormat.HTML:
         form = service.resolve_format(NotifyFormat.MARKDOWN)  # chats that take both know few tags; mail takes HTML only
-    if len(message["subject"]) + len(message[form.value]) > service.body_maxlen:
-        return NotifyFormat.TEXT
-    return form
+    content = Content(limits.fit_subject(message["subject"]), message[form.value], form)
+    if form is NotifyFormat.HTML and not limits.holds(content):
+        return Content(content.subject, message["text"], NotifyFormat.TEXT)
+    return content
 
 
-# --- failures ---------------------------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
-def explain(logs: Iterable[NotifyLogEntry]) -> Outcome:
-    """Return why a message was not accepted, from what the plugin logged but never in its words."""
-    entries = list(logs)
-    # Payloads are logged too, at DEBUG, and may say anything.
-    warnings = " ".join(entry.message for entry in entries if entry.level not in {"DEBUG", "TRACE"})
-    network = " ".join(entry.message for entry in entries if entry.message.startswith(NETWORK))
-    if statuses := SMTP_STATUS.findall(f"{network} {warnings}"):
-        return _smtp_outcome(int("".join(statuses[-1])))
-    if statuses := HTTP_STATUS.findall(warnings):
-        return _http_outcome(int(statuses[-1]))
-    if READ_LATE.search(network) or (LETTER and "timed out" in network):
-        return UNANSWERED, True
+def _is_delivered(service: NotifyBase, key: Any, **_: Any) -> bool:
+    """What a plug-in asks before it sends to a target."""
+    attempt = Sending.attempt
+    if attempt is None or type(key) is object:  # the latter is the whole message
+        return False
+    if isinstance(service, NotifyEmail):
+        return mail.is_delivered(str(key))
+    if _is_part(service, key, attempt):
+        return not attempt.begin_part(_name(service, key))
+    return not attempt.begin(_name(service, key), _shown(service, key))
+
+
+def _mark_delivered(service: NotifyBase, key: Any, **_: Any) -> None:
+    """What a plug-in says when a target has accepted."""
+    if Sending.attempt is not None and type(key) is not object:
+        Sending.attempt.take(_name(service, key))
+
+
+def _is_part(service: NotifyBase, key: Any, attempt: Attempt) -> bool:
+    """Whether it is a part (the text, a picture) of what the target that is being asked is sent."""
+    return isinstance(key, tuple) and any(
+        attempt.is_current(_name(service, part)) for part in key if not isinstance(part, int)
+    )
+
+
+def _name(service: NotifyBase, key: Any) -> str:
+    """Return a target in words that stay the same when others leave the URL: plug-ins also count them."""
+    return repr(_counted(service, key))
+
+
+def _shown(service: NotifyBase, key: Any) -> str:
+    """Return what of a target people know: it comes last, after what kind of target it is, and before numbers."""
+    key = _counted(service, key)
+    if isinstance(key, tuple | list):
+        return next((_shown(service, part) for part in reversed(key) if isinstance(part, str | tuple)), str(key))
+    return str(key)
+
+
+def _counted(service: NotifyBase, key: Any) -> Any:
+    targets = getattr(service, "targets", None)
+    if isinstance(key, int) and isinstance(targets, list | tuple) and key < len(targets):
+        return targets[key]
+    return key
+
+
+# --- failures of what is no HTTP --------------------------------------------------------------------------------------
+
+
+def explain(logs: Iterable[NotifyLogEntry], service: NotifyBase) -> Outcome:
+    """Return why a message was not accepted, from what the plugin logged but never in its words.
+
+    Of mail it is what happened before any was sent.  What else took too long may have arrived, unless there was no
+    connection.
+    """
+    network = " ".join(entry.message for entry in logs if entry.message.startswith(NETWORK))
+    if statuses := SMTP_STATUS.findall(network):
+        return mail.of_code(int(statuses[-1]))
     for pattern, cause in CAUSES:
-        if pattern.search(network):
-            return cause, True
-    return "connection error" if network else "not accepted by the service", True
-
-
-def _smtp_outcome(status: int) -> Outcome:
-    what = "login refused by the mail server" if status in LOGIN_SMTP else "refused by the mail server"
-    return f"{what} (SMTP {status})", status not in PERMANENT_SMTP
-
-
-def _http_outcome(status: int) -> Outcome:
-    if LEAST_REDIRECT <= status < LEAST_REFUSAL:
-        return f"redirected (HTTP {status}), which is not followed", True
-    verb = "failed" if status >= LEAST_FAULT else "refused"
-    return f"{verb} with HTTP {status}", status not in PERMANENT_HTTP
+        if not pattern.search(network):
+            continue
+        if cause == answers.NO_ANSWER and not isinstance(service, NotifyEmail) and not CONNECTING.search(network):
+            return Outcome(answers.UNANSWERED, unknown=True)
+        return Outcome(cause)
+    return Outcome("connection error" if network else NOT_ACCEPTED)

@@ -27,7 +27,7 @@ def validate(config_file: Path | None) -> None:
     import asyncio  # noqa: PLC0415
 
     from monitor.config import load_sound  # noqa: PLC0415
-    from monitor.config.checks import all_mistakes_in, deaf_fallbacks  # noqa: PLC0415
+    from monitor.config.checks import all_mistakes_in, deaf_fallbacks, on_call_overrides  # noqa: PLC0415
     from monitor.config.service import service_environ  # noqa: PLC0415
     from monitor.errors import ConfigError  # noqa: PLC0415
 
@@ -35,7 +35,7 @@ def validate(config_file: Path | None) -> None:
     tell_warnings(settings)
     if not settings.channels:
         click.echo("warning: channels: there is none, so nobody will be told", err=True)
-    for warning in deaf_fallbacks(settings):
+    for warning in (*deaf_fallbacks(settings), *on_call_overrides(settings)):
         click.echo(f"warning: {warning}", err=True)
     if mistakes := asyncio.run(all_mistakes_in(settings, found)):
         raise ConfigError(mistakes)

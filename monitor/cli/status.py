@@ -187,6 +187,9 @@ def _channels(queues: "Sequence[ChannelQueue]", show: Show) -> Iterator[str]:
             yield f"{channel}: refused for good: {queue.refusal} ({tried} waiting, tried on every hour at least)"
         elif queue.retrying:
             yield f"{channel}: {tried} waiting, last error: {queue.last_error}"
+        for target in queue.missing:
+            kind = "refused for good" if target.refused else "not reached"
+            yield f"{channel}: {target.name} is {kind}, others have it: {target.error}"
         if queue.folded:
             yield f"{channel}: {queue.folded} older told with what waits"
         if queue.given_up:

@@ -245,6 +245,22 @@ def deaf_fallbacks(settings: Settings) -> Iterator[str]:
                 yield f"{while_it_does} a warning in its quiet_hours"
 
 
+def on_call_overrides(settings: Settings) -> Iterator[str]:
+    """Yield a warning where the URL of an on-call service decides what would be decided for each incident.
+
+    So would a digest be an incident there.
+    """
+    from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
+
+    for name, channel in settings.channels.items():
+        url = ""
+        with suppress(ConfigError):  # it is a mistake of its own
+            url = settings.channel_url(name)
+        yield from (f"channels.{name}: {warning}" for warning in channels.on_call_overrides(url))
+        if channel.digest and channels.is_on_call(url):
+            yield f"channels.{name}.digest: at an on-call service it is an incident, ended at once, and may page people"
+
+
 # --- before it is used ------------------------------------------------------------------------------------------------
 
 

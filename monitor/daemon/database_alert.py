@@ -100,11 +100,15 @@ class DatabaseAlert:
         self._since, self._back_at, self._tried_at, self._told, self._id = None, None, None, set(), ""
         self._refused.clear()
 
+    def _key(self) -> str:
+        """Return the key of this host's outage at on-call services: a restart goes on with the same one."""
+        return channels.incident_key(self._state.installation, f"database.{socket.gethostname()}")
+
     async def _send(self, names: list[str], message: Message, *, over: bool) -> set[str]:
         """Return the channels that took it."""
 
         async def send(name: str) -> bool:
-            outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over)]
+            outgoing = [channels.Outgoing(0, message, Severity.CRITICAL, resolved=over, key=self._key())]
             sending = channels.send(name, self._urls[name], outgoing, template=self._state.template)
             async with aclosing(sending) as attempts:
                 async for attempt in attempts:

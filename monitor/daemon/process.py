@@ -10,6 +10,7 @@ import math
 import os
 import resource
 import signal
+import socket
 import termios
 import threading
 import time
@@ -31,7 +32,7 @@ from monitor.daemon.watchdog import Watchdog
 from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Snapshot
-from monitor.store import leader_lock, migrate, snapshots
+from monitor.store import installation, leader_lock, migrate, snapshots
 from monitor.store.writer import Store
 from monitor.web import serving
 
@@ -39,6 +40,7 @@ TRY_EVERY: Final = 2.0  # seconds between attempts to lead
 STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could not lead leaves to the others
 STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
 TURN_EVERY: Final = 1.0  # seconds
+HOSTS_NAMED: Final = 3
 DESCRIPTORS: Final = 65_536  # of more than 3,000 accounts, each with all its connections open
 
 log = logging.getLogger(__name__)
@@ -66,9 +68,23 @@ def run(settings: Settings, *, reread: Callable[[], Settings], terminal: "Termin
         who = leader_lock.describe_holder(settings.database.url)
         raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor{who} runs on this database")
     try:
+        _warn_of_new_host(opened)
         asyncio.run(daemon.run())
     finally:
         lock.release()
+
+
+def _warn_of_new_host(opened: Store) -> None:
+    """Log once, where the database comes from another host, what becomes of a copy of it that goes on there."""
+    name = socket.gethostname()
+    others = opened.write_now(lambda tx: installation.record_host(tx, name, at=wall_clock()))
+    if others:
+        log.warning(
+            "this database was not used on %s before, but on %s: two installations that go on with copies of one "
+            "database have one id, and would end each other's pages at on-call services (another id: docs/database.md)",
+            name,
+            ", ".join(others[:HOSTS_NAMED]),
+        )
 
 
 def allow_descriptors() -> None:
@@ -97,6 +113,7 @@ class Daemon:
             leader_lock=leader_lock.open_leader_lock(settings.database.url),
             heartbeat=Heartbeat(settings.heartbeat_url()),
             clock=wall_clock,
+            installation=opened.write_now(installation.installation_id),
         )
         self._reread = reread
         self._manager = manager
@@ -288,6 +305,7 @@ class Daemon:
         state.carried_over = []  # their organizations have other numbers there
         state.store.file.accept()
         migrate.require_current(state.store.engine)
+        state.installation = state.store.write_now(installation.installation_id)
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class ProcessState:
     leader_lock: LeaderLock
     heartbeat: Heartbeat
     clock: Callable[[], datetime]
+    installation: str  # its id
     counters: Counters = field(default_factory=Counters)
     template: Template = field(default_factory=Template)  # of every process that sends
     leadership: Leadership | None = None

@@ -42,11 +42,11 @@ async def _verify(settings: Settings, urls: dict[str, str], clock: Clock, *, sen
     valid = [name for name in urls if name not in errors]
     if not send:
         return [*findings, *(ok(f"channel {name}", "Apprise takes its URL; nothing was sent") for name in valid)]
+    on_call = {name for name in valid if channels.is_on_call(urls[name])}
     for name, error in (await check.send_test(settings, valid, clock=clock)).items():
         what = f"channel {name}"
-        findings.append(
-            problem(what, f"took no test message: {error}", SEND_TODO) if error else ok(what, "took a test message")
-        )
+        taken = "took a test message" + (", opened an incident for it and resolved it" if name in on_call else "")
+        findings.append(problem(what, f"took no test message: {error}", SEND_TODO) if error else ok(what, taken))
     return findings
 
 

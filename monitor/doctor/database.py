@@ -5,7 +5,7 @@ Makes no database, and upgrades none.
 
 import os
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +56,8 @@ def _look(settings: Settings, clock: Clock) -> Iterator[Finding]:
                 else None
             )
             yield problem("daemon", standstill, STANDSTILL_TODO) if standstill else _daemon(engine, path)
+        if schema.state is State.OK:
+            yield from _recipients(engine)
     except DatabaseError as error:
         yield problem("database", str(error), "see that it is there and that this user may use it")
     finally:
@@ -89,6 +91,15 @@ def _integrity(engine: Engine, shown: str) -> Iterator[Finding]:
         yield problem("integrity", f"{shown}: is damaged: {damage}", "restore a backup, or try `sqlite3 FILE .recover`")
     else:
         yield ok("integrity", "SQLite finds no fault in the file")
+
+
+def _recipients(engine: Engine) -> Iterator[Finding]:
+    """Name those of a channel that do not get what others of it got."""
+    for queue in query.channels(engine, since=datetime.max.replace(tzinfo=UTC)):
+        for target in queue.missing:
+            state = f"{target.name} does not get what others of the channel get: {target.error}"
+            todo = "take it out of the channel's URL, or mend it on the service's side"
+            yield warning(f"channel {queue.channel}", state, todo)
 
 
 def _daemon(engine: Engine, path: Path | None) -> Finding:

@@ -48,6 +48,7 @@ __all__ = [
     "wedged_line",
 ]
 
+TEST_ENDS: Final = "It opens an incident of its own, which is resolved at once."
 TWICE: Final = "the same id twice is the same message twice"
 
 
@@ -109,11 +110,12 @@ def render_group(
     )
 
 
-def test_message(channel: str, *, at: datetime, timezone: ZoneInfo) -> Message:
-    """Return what `credit-monitor notify CHANNEL` sends."""
+def test_message(channel: str, *, at: datetime, timezone: ZoneInfo, ends: bool = False) -> Message:  # noqa: PT028 -- no test
+    """Return what `credit-monitor notify CHANNEL` sends; `ends`: it opens an incident there, which ends at once."""
     foreign = MappingProxyType({"name": harmless(channel)})
+    ending = (TEST_ENDS,) if ends else ()
     section = Section(
-        lead=("This is a test. Nothing is wrong; alerts of credit-monitor will arrive here.",),
+        lead=("This is a test. Nothing is wrong; alerts of credit-monitor will arrive here.", *ending),
         rows=(("Channel", "{name}"), ("Time", format_instant(at, timezone=timezone))),
         foreign=foreign,
     )

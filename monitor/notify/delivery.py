@@ -60,12 +60,15 @@ class Deliverer:
         *,
         clock: Callable[[], datetime],
         counters: Counters,
+        installation: str,
         until: Callable[[], float | None] = lambda: None,
         is_polling: Callable[[], bool] = lambda: False,
         catch_up: Callable[[Transaction, str], None] = lambda _tx, _channel: None,
         template: channels.Template | None = None,
     ) -> None:
-        """`until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
+        """`installation`: its id, for the keys of incidents at on-call services.
+
+        `until`: when sending is no longer ours to do, on the clock since boot; None: there is no end.
 
         While `is_polling`, what is new is gathered for a moment.  `catch_up` tells a channel that was down of what
         is open and was given up meanwhile.  A `template` that is given is its giver's to close.
@@ -73,6 +76,8 @@ class Deliverer:
         self._until = until
         self._store = store
         self._urls = urls
+        self._on_call = {name for name, url in urls.items() if channels.is_on_call(url)}
+        self._installation = installation
         self._settings = settings
         self._clock = clock
         self._counters = counters
@@ -84,6 +89,7 @@ class Deliverer:
         self._template = template or channels.Template()
         self._owns_template = template is None
         self._slow: set[str] = set()  # channels
+        self._failing_targets: dict[str, set[str]] = {}  # by channel: the keys of recipients that failed last
         self._crowded = False  # something is due, and there is no room to send it
         self._woken = asyncio.Event()
         self._is_expecting = False  # what is new will be sent in a moment
@@ -239,14 +245,28 @@ class Deliverer:
         await self._template.ready()  # first: what is claimed after that is newer, and the time of an attempt its own
         groups = await self._claim(channel)
         outgoing = [self._outgoing(group) for group in groups]
-        sending = channels.send(channel, self._urls[channel], outgoing, until=self._until, template=self._template)
+        under_way = channels.UnderWay()
+        sending = channels.send(
+            channel,
+            self._urls[channel],
+            outgoing,
+            until=self._until,
+            template=self._template,
+            failing=self._failing_targets.get(channel, ()),
+            under_way=under_way,
+        )
         async with aclosing(sending) as attempts:
-            while groups and (attempt := await self._attempt(attempts, groups[0])):
+            while groups and (attempt := await self._attempt(attempts, groups[0], under_way)):
                 group = groups.pop(0)
+                self._remember(channel, attempt)
+                if attempt.too_long and not attempt.reached and len(group) > 1:
+                    await self._take_apart(group, attempt)
+                    more = True
+                    continue
                 outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
                 if outcome is None:
                     continue
-                more |= attempt.error is None or outcome.handed_over or outcome.is_overtaken
+                more |= attempt.reached or outcome.handed_over or outcome.is_overtaken
                 if outcome.handed_over:
                     self._tried.clear()
                 # What ended early ended its child, too; what waits for a channel that is back is joined.
@@ -254,10 +274,13 @@ class Deliverer:
                     break
         return more
 
-    async def _attempt(self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery]) -> Attempt | None:
+    async def _attempt(
+        self, attempts: AsyncGenerator[Attempt, None], group: list[Delivery], under_way: channels.UnderWay
+    ) -> Attempt | None:
         """Wait for the outcome of the message under way, not for long while something worse waits; None: no more."""
         channel, clock = group[0].channel, asyncio.get_running_loop().time
-        urgency = max(map(deliveries.urgency, group))
+        # What some have got already holds up nothing that nobody has got.
+        urgency = max(0 if delivery.reached else deliveries.urgency(delivery) for delivery in group)
         sending = self._sending[channel] = Sending(urgency, clock())
         answer = asyncio.create_task(_next(attempts))
         overtaken = asyncio.create_task(sending.overtaken.wait())
@@ -266,7 +289,7 @@ class Deliverer:
             await asyncio.wait((answer,), timeout=max(sending.began + HURRIED - clock(), 0))
             if answer.done():
                 return answer.result()
-            return Attempt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits", unknown=True)
+            return under_way.interrupt(group[0].id, f"no answer within {HURRIED:g} s, and something worse waits")
         finally:
             self._slow.discard(channel)
             if clock() - sending.began > SLOW:
@@ -275,10 +298,29 @@ class Deliverer:
             answer.cancel()
             await asyncio.gather(answer, overtaken, return_exceptions=True)
 
-    async def _claim(self, channel: str) -> list[list[Delivery]]:
-        now, ahead = self._clock(), self._ahead()
+    def _remember(self, channel: str, attempt: Attempt) -> None:
+        """Keep which recipients failed: next time they are asked after those that did not."""
+        failing = self._failing_targets.setdefault(channel, set())
+        for target in attempt.targets:
+            (failing.discard if target.error is None else failing.add)(target.key)
+
+    async def _take_apart(self, group: list[Delivery], attempt: Attempt) -> None:
+        """Send in two what was too long in one."""
+        log.debug("%s: %s: %d notifications are taken apart", group[0].channel, attempt.error, len(group))
+        at = self._clock()
         try:
-            return await self._store.write(lambda tx: deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead))
+            await self._store.write(lambda tx: deliveries.take_apart(tx, group, at=at))
+        except (LeaseLost, DatabaseError) as error:  # it is found too long again
+            log.debug("%s: could not be taken apart: %s", group[0].channel, error)
+
+    async def _claim(self, channel: str) -> list[list[Delivery]]:
+        now, ahead, joins = self._clock(), self._ahead(), channel not in self._on_call
+
+        def claim(tx: Transaction) -> list[list[Delivery]]:
+            return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins)
+
+        try:
+            return await self._store.write(claim)
         except LeaseLost:
             return []
         except DatabaseError as error:
@@ -296,7 +338,19 @@ class Deliverer:
             message,
             max((one.severity for one in said), default=Severity.INFO),
             resolved=bool(said) and all(one.reason is Reason.RESOLVED for one in said),
+            members=len(group),
+            counted=bool(words),
+            targets=group[0].targets,
+            due=group[0].due,
+            key=self._key(group[0]),
+            ends=bool(words),
         )
+
+    def _key(self, delivery: Delivery) -> str:
+        """Return the key of what it tells, for a service that keeps one incident for each."""
+        said = delivery.said
+        what = said.incident_id if isinstance(said, Notification) else f"digest.{delivery.id}"
+        return channels.incident_key(self._installation, what)
 
     async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
         """Keep the outcome, however long the database is away: what is not marked would be sent again.
@@ -304,12 +358,15 @@ class Deliverer:
         None when another daemon leads, and it is for that one to say.
         """
         at = self._clock()  # one instant for all: what failed together comes due together
+        salt, on_call = channels.SALT, group[0].channel in self._on_call
 
         def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(tx, self._settings, group, attempt, at=at, remaining=remaining)
+            return fallback.keep_outcome(
+                tx, self._settings, group, attempt, at=at, remaining=remaining, salt=salt, on_call=on_call
+            )
 
         # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
-        fenced = attempt.error is not None
+        fenced = not attempt.reached
         while True:
             try:
                 # Shielded: a delivery that is cancelled now has gone out all the same.
@@ -340,7 +397,11 @@ class Deliverer:
         channel, error = group[0].channel, attempt.error
         for delivery, state in zip(group, outcome.states, strict=True):
             words = (channel, _named(delivery), delivery.attempts + 1, error)
-            if state is DeliveryState.DELIVERED:
+            if state is DeliveryState.DELIVERED and error is not None:
+                log.error(
+                    "%s: gave up %s for some of the channel after %d attempts: %s", *words, extra=_fields(delivery)
+                )
+            elif state is DeliveryState.DELIVERED:
                 log.info("%s: delivered %s", *words[:2], extra=_fields(delivery))
             elif state is DeliveryState.GIVEN_UP:
                 log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
@@ -353,10 +414,10 @@ class Deliverer:
             return
         if self._failing.get(channel) != error:
             self._failing[channel] = error
-            what = _named(*group)
-            log.warning(
-                "%s: %s not delivered, and tried again until it is: %s", channel, what, error, extra=_fields(group[0])
-            )
+            what = "not delivered, and tried again until it is"
+            if attempt.reached or group[0].reached:
+                what = "not delivered to all of the channel, and tried again for the rest"
+            log.warning("%s: %s %s: %s", channel, _named(*group), what, error, extra=_fields(group[0]))
         _log_down(channel, error, outcome)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from monitor.config import Settings
 from monitor.model import Attempt, Delivery, DeliveryState
 from monitor.notify.quiet_hours import held_until
-from monitor.store import channels, deliveries, outbox
+from monitor.store import channels, deliveries, outbox, pages
 from monitor.store.channels import ChannelState
 from monitor.store.deliveries import Marked
 from monitor.store.outbox import BETTER, Waiting
@@ -27,14 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def judge_attempt(state: ChannelState, attempt: Attempt, *, at: datetime, fallback_after: timedelta) -> ChannelState:
-    """Return the state of a channel after an attempt; one of unknown outcome counts as a failure."""
-    if attempt.error is None:
-        return ChannelState(state.name)
-    since = state.failing_since if state.failing_since and state.failing_since <= at else at
-    state = replace(state, failing_since=since, reason=attempt.error)
+    """Return the state of a channel after an attempt; one of unknown outcome counts as a failure.
+
+    What somebody of the channel took is none, whatever the others did.
+    """
     asked = attempt.retry_after
+    if attempt.reached:
+        state = ChannelState(state.name)
+    else:
+        since = state.failing_since if state.failing_since and state.failing_since <= at else at
+        state = replace(state, failing_since=since, reason=attempt.error)
     if asked:
         state = replace(state, paused_at=at, paused_until=at + min(asked, LONGEST_RETRY_AFTER))
+    if attempt.reached:
+        return state
     is_down = not attempt.retryable or (asked is not None and asked > fallback_after)
     if state.down_since is None and (is_down or at - since >= fallback_after):
         state = replace(state, down_since=at)
@@ -129,13 +135,22 @@ def keep_outcome(
     *,
     at: datetime,
     remaining: Collection[Delivery] = (),
+    salt: str = "",
+    on_call: bool = False,
 ) -> Outcome:
-    """Keep how an attempt to send a group as one message ended, and what that says of its channel."""
+    """Keep how an attempt to send a group as one message ended, and what that says of its channel.
+
+    `salt` is that of the attempt's keys of recipients; `on_call`: what its service was told stays open there.
+    """
     name = group[0].channel
     after = settings.channels[name].fallback_after
-    marked = [_record(tx, delivery, attempt, at=at) for delivery in group]
+    marked = [_record(tx, delivery, attempt, at=at, salt=salt) for delivery in group]
+    for delivery, row in zip(group, marked, strict=True) if on_call else ():
+        pages.record_attempt(tx, delivery, attempt, state=row.state, at=at)
     before = channels.load_one(tx, name)
     state = judge_attempt(before, attempt, at=at, fallback_after=after)
+    if group[0].reached and not attempt.reached:  # those who are left say nothing of the channel, but when to ask it
+        state = replace(before, paused_at=state.paused_at, paused_until=state.paused_until)
     if state != before:
         channels.save(tx, state)
     went_down = bool(state.down_since and not before.down_since)
@@ -157,9 +172,10 @@ def keep_outcome(
     )
 
 
-def _record(tx: Transaction, delivery: Delivery, attempt: Attempt, *, at: datetime) -> Marked:
+def _record(tx: Transaction, delivery: Delivery, attempt: Attempt, *, at: datetime, salt: str) -> Marked:
     told_with = [older.id for older in delivery.folded]
-    return deliveries.record_attempt(tx, replace(attempt, delivery_id=delivery.id), at=at, told_with=told_with)
+    attempt = replace(attempt, delivery_id=delivery.id)
+    return deliveries.record_attempt(tx, attempt, at=at, told_with=told_with, salt=salt)
 
 
 def _cover_failed(
@@ -209,6 +225,7 @@ def take_success(tx: Transaction, settings: Settings, channel: str, *, at: datet
 def _come_up(tx: Transaction, settings: Settings, channel: str, *, at: datetime) -> bool:
     """What waits is due at once, and joined; what ended in the hearing of those who stood in is not told."""
     outbox.withdraw_ends(tx, channel, list(settings.fallbacks(channel)), at=at)
+    pages.revive_ends(tx, channel, at=at)
     deliveries.expedite(tx, channel, at=at, joined=True)
     return cover(tx, settings, at=at)  # it may stand in for others
 

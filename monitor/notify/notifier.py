@@ -76,9 +76,15 @@ class Notifier:
 
     def _tell(self, verdict: Verdict, incident: OpenIncident, case: Case) -> OpenIncident:
         """Tell what was decided to those who are to hear it; what a silence suppresses is owed."""
-        outbox.withdraw_held(self.tx, incident.id, at=case.at)
         silenced = verdict.reason in TELLING and self._is_silenced(verdict, case)
-        self._enqueue(verdict, incident, case, [] if silenced else self._audience(verdict, incident, case))
+        concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), verdict.severity)
+        eased = [name for name in self.settings.channels if name not in concerned]
+        worse = verdict.reason in TELLING and not silenced
+        withdrawn = outbox.withdraw_held(self.tx, incident.id, at=case.at, eased=eased if worse else ())
+        audience = [] if silenced else self._audience(verdict, incident, case)
+        if verdict.reason is Reason.EASED:  # what is open concerns those, too, from whom quiet hours kept it so far
+            audience += [name for name in concerned if name in withdrawn and name not in audience]
+        self._enqueue(verdict, incident, case, audience)
         self._end_acknowledgements(verdict, incident, case)
         if verdict.reason in TELLING and silenced != incident.owed:
             return stored_incidents.set_owed(self.tx, incident, owed=silenced, at=case.at)

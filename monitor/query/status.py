@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from monitor.model import DeliveryState, FailureKind, OpenIncident, Subject
+from monitor.model import DeliveryState, FailureKind, OpenIncident, Subject, WaitingTarget
+from monitor.store import targets
 from monitor.store.channels import ChannelState
 from monitor.store.channels import load as load_channels
 from monitor.store.engines import transaction
@@ -68,6 +69,7 @@ class ChannelQueue:
     held: int = 0  # of those pending: held until quiet hours end ...
     held_until: datetime | None = None  # ... for the first of them then
     folded: int = 0  # older notifications that are told with those pending
+    missing: tuple[WaitingTarget, ...] = ()  # recipients that do not get what others of the channel got
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +198,22 @@ def _queue(channel: str, rows: list[sa.Row[Any]]) -> ChannelQueue:
     return ChannelQueue(
         channel=channel,
         pending=len(pending),
-        retrying=sum(row.attempts > 0 for row in pending),
+        retrying=sum(row.attempts > 0 and not row.reached for row in pending),
         given_up=sum(row.state == DeliveryState.GIVEN_UP for row in rows),
         oldest_at=min((row.created_at for row in pending), default=None),
         last_error=next((row.last_error for row in reversed(rows) if row.last_error), None),
-        refusal=next((row.last_error for row in reversed(pending) if row.refused), None),
+        refusal=next((row.last_error for row in reversed(pending) if row.refused and not row.reached), None),
         held=len(held),
         held_until=min(held, default=None),
         folded=sum(row.state == DeliveryState.FOLDED for row in rows),
+        missing=tuple(_missing(pending).values()),
     )
+
+
+def _missing(pending: list[sa.Row[Any]]) -> dict[str, WaitingTarget]:
+    """Return the recipients that wait for what others have got, each by its name and with its newest error."""
+    waiting = [targets.load(row.targets) for row in pending if row.reached]
+    return {target.name: target for whom in waiting if whom for target in whom.waiting if target.name}
 
 
 # --- daemons ----------------------------------------------------------------------------------------------------------

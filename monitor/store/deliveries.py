@@ -6,7 +6,7 @@ a clock that is stepped back ends it.
 
 import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,9 +23,11 @@ from monitor.model import (
     Rule,
     Severity,
     Subject,
+    Targets,
+    WaitingTarget,
 )
 from monitor.store import facts as stored_facts
-from monitor.store import outbox
+from monitor.store import outbox, targets
 from monitor.store.outbox import GIVE_UP_AFTER
 from monitor.store.tables import attempts, deliveries, incidents, notifications
 from monitor.store.writer import Transaction
@@ -89,34 +91,41 @@ def pending_channels(tx: Transaction) -> set[str]:
 
 
 def claim_due(
-    tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT
+    tx: Transaction, channel: str, now: datetime, *, limit: int, ahead: timedelta = _NO_WAIT, joins: bool = True
 ) -> list[list[Delivery]]:
     """Return what is due for one channel, in groups that go out as one message each: new before tried, worst first.
 
     What was never tried is one group, fixed from now on: a message that is sent again has the same members, but for
-    those folded meanwhile, also where that is more than `limit` deliveries.
+    those folded meanwhile, also where that is more than `limit` deliveries.  A channel that `joins` nothing gets each
+    delivery alone.
     """
     outbox.fold_pending(tx, at=now, channel=channel)
     due = _due(channel, now, ahead)
     rows = list(tx.execute(due.limit(limit)))
-    if len(rows) == limit:  # it may have cut a group
+    if len(rows) == limit and joins:  # it may have cut a group
         cut = {row.group_id for row in rows if row.group_id is not None}
         seen = {row.id for row in rows}
         rows += [row for row in tx.execute(due.where(deliveries.c.group_id.in_(cut))) if row.id not in seen]
     new = [row.id for row in rows if row.group_id is None and row.incident_id is not None]
-    if new:
+    if new and joins:
         group = secrets.token_hex(8)
         tx.execute(deliveries.update().where(deliveries.c.id.in_(new)).values(group_id=group))
     folded = _folded(tx, channel, rows)
     groups: dict[str, list[Delivery]] = {}
     for row in rows:
-        alone = row.notification_id if row.incident_id is None else ""  # a digest goes alone
-        groups.setdefault(row.group_id or alone, []).append(_delivery(row, folded.get(row.notification_id, ())))
+        alone = row.incident_id is None or not joins  # a digest goes alone
+        group = row.notification_id if alone else row.group_id or ""
+        # What is for some of the channel alone cannot be joined with what is for all, or for others.
+        key = f"{group} {row.targets or ''}"
+        groups.setdefault(key, []).append(_delivery(row, folded.get(row.notification_id, ()), now))
     return list(groups.values())
 
 
 def _due(channel: str, now: datetime, ahead: timedelta) -> sa.Select[tuple[Any, ...]]:
-    columns = (deliveries.c[name] for name in ("id", "channel", "attempts", "give_up_at", "group_id"))
+    columns = (
+        deliveries.c[name]
+        for name in ("id", "channel", "attempts", "give_up_at", "group_id", "targets", "reached", "paused_at")
+    )
     said = (notifications.c.id.label("notification_id"), notifications.c.incident_id, notifications.c.reason)
     return (
         sa.select(*columns, *said, notifications.c.severity, notifications.c.facts)
@@ -138,13 +147,24 @@ def _folded(tx: Transaction, channel: str, rows: list[Any]) -> dict[str, tuple[N
     }
 
 
-def _delivery(row: Any, folded: tuple[Notification, ...]) -> Delivery:
+def _delivery(row: Any, folded: tuple[Notification, ...], now: datetime) -> Delivery:
     said: Notification | Message
     if Reason(row.reason) is Reason.DIGEST:
         said = Message(*json.loads(row.facts))
     else:
         said = _notification(row, row.notification_id, of=row)
-    return Delivery(row.id, row.channel, said, row.attempts, row.give_up_at, folded)
+    whom = targets.load(row.targets)
+    return Delivery(
+        row.id,
+        row.channel,
+        said,
+        row.attempts,
+        row.give_up_at,
+        folded,
+        reached=row.reached,
+        targets=whom,
+        due=None if whom is None else targets.due(whom, now, row.paused_at),
+    )
 
 
 def _notification(row: Any, key: str, *, of: Any) -> Notification:
@@ -173,44 +193,78 @@ def is_overtaken(tx: Transaction, channel: str, remaining: Collection[Delivery],
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A delivery after an attempt; `failing_since` is its first one, or that of what is folded into it."""
+    """A delivery after an attempt.
+
+    `failing_since` is the first one, or that of what is folded into it; None where somebody of the channel got it.
+    """
 
     state: DeliveryState
     notification_id: str
     failing_since: datetime | None = None
 
 
-def record_attempt(tx: Transaction, attempt: Attempt, *, at: datetime, told_with: Collection[str] = ()) -> Marked:
+def record_attempt(
+    tx: Transaction, attempt: Attempt, *, at: datetime, salt: str = "", told_with: Collection[str] = ()
+) -> Marked:
     """Keep how an attempt ended; a failed one is tried again after a pause that grows, until it is given up.
 
-    What has ended already stays as it is (another daemon may have sent it, too), but for what was folded while it was
-    under way: if it was taken, it is delivered, and with it the older notifications that it told.
+    Where some of the channel got it, it is tried again for the others alone.  What has ended already stays as it is
+    (another daemon may have sent it, too), but for what was folded while it was under way: if it was taken, it is
+    delivered, and with it the older notifications that it told.  `salt` is that of the attempt's keys of recipients.
     """
     row = tx.execute(sa.select(deliveries).where(deliveries.c.id == attempt.delivery_id).with_for_update()).one()
     state = DeliveryState(row.state)
     if state not in (DeliveryState.PENDING, DeliveryState.FOLDED):
         return Marked(state, row.notification_id)
     tx.execute(attempts.insert().values(delivery_id=row.id, ended_at=at, error=attempt.error))
+    whom = targets.advance(
+        targets.load(row.targets), attempt, salt=salt, at=at, pause=lambda target: _target_pause(row, target, at=at)
+    )
+    reached = row.reached or attempt.reached
+    error = attempt.error if whom is None else targets.error(whom)
     values: dict[str, object] = {
         "attempts": row.attempts + 1,
         "unknowns": row.unknowns + attempt.unknown,
-        "last_error": attempt.error,
-        "refused": not attempt.retryable,
+        "last_error": error,
+        "refused": not attempt.retryable
+        if whom is None
+        else bool(whom.waiting) and all(t.refused for t in whom.waiting),
+        "targets": targets.dump(whom),
+        "reached": reached,
     }
-    if attempt.error is None:
+    if error is None and whom is None:
         if state is DeliveryState.FOLDED:
             _take_back(tx, row, told_with)
         state = DeliveryState.DELIVERED
         values |= {"folded_into": None}
     elif state is DeliveryState.PENDING:
-        state = _after_failure(row, attempt, at=at)
+        state = _after_failure(row, attempt, at=at) if whom is None else _after_some(row, attempt, whom, at=at)
     if state is DeliveryState.PENDING:
-        values |= {"paused_at": at, "next_attempt_at": at + _pause(row, attempt, at=at)}
+        again_at = (targets.next_at(whom) if whom else None) or at + _pause(row, attempt, at=at)
+        values |= {"paused_at": at, "next_attempt_at": again_at}
     elif state is not DeliveryState.FOLDED:
         values["ended_at"] = at
     tx.execute(deliveries.update().where(deliveries.c.id == row.id).values(values | {"state": state.value}))
-    since = _failing_since(tx, row) if state is DeliveryState.PENDING else None
+    since = _failing_since(tx, row) if state is DeliveryState.PENDING and not reached else None
     return Marked(state, row.notification_id, since)
+
+
+def _after_some(row: Any, attempt: Attempt, whom: Targets, *, at: datetime) -> DeliveryState:
+    """What some of a channel got is delivered when nobody else waits for it, or when it is given up for these."""
+    reached = row.reached or attempt.reached
+    unknown = row.unknowns or any(target.unknown for target in attempt.targets)
+    if whom.waiting and not (at >= row.give_up_at and row.attempts + 1 >= LEAST_ATTEMPTS):
+        return DeliveryState.PENDING
+    if reached and not (unknown and not whom.waiting and attempt.error):
+        return DeliveryState.DELIVERED
+    return DeliveryState.UNKNOWN if unknown else DeliveryState.GIVEN_UP
+
+
+def _target_pause(row: Any, target: WaitingTarget, *, at: datetime) -> timedelta:
+    """How long one recipient waits."""
+    if target.unknowns:
+        return UNKNOWN_PAUSES[min(target.unknowns, len(UNKNOWN_PAUSES)) - 1]
+    return _failure_pause(row, at=at, refused=target.refused)
 
 
 def _take_back(tx: Transaction, row: Any, told_with: Collection[str]) -> None:
@@ -234,8 +288,12 @@ def _pause(row: Any, attempt: Attempt, *, at: datetime) -> timedelta:
     """How long to wait; what was refused for good may still be mended by somebody, so it is tried on, but rarely."""
     if attempt.unknown:
         return UNKNOWN_PAUSES[min(row.unknowns, len(UNKNOWN_PAUSES) - 1)]
+    return _failure_pause(row, at=at, refused=not attempt.retryable)
+
+
+def _failure_pause(row: Any, *, at: datetime, refused: bool) -> timedelta:
     began_at = row.give_up_at - GIVE_UP_AFTER
-    if not attempt.retryable and at - began_at >= REFUSED_AFTER:
+    if refused and at - began_at >= REFUSED_AFTER:
         return REFUSED_PAUSE
     return backoff(row.attempts + 1)
 
@@ -255,6 +313,17 @@ def _failing_since(tx: Transaction, row: Any) -> datetime | None:
     return first
 
 
+# --- what is too long -------------------------------------------------------------------------------------------------
+
+
+def take_apart(tx: Transaction, group: Sequence[Delivery], *, at: datetime) -> None:
+    """Have what went out as one message go out as two, at once: together it was too long."""
+    ids = [delivery.id for delivery in group]
+    for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+        values = {"group_id": secrets.token_hex(8), "next_attempt_at": at, "paused_at": at}
+        tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_(half)).values(values))
+
+
 # --- pauses that end early --------------------------------------------------------------------------------------------
 
 
@@ -263,10 +332,10 @@ def expedite(tx: Transaction, channel: str, *, at: datetime, joined: bool = Fals
 
     `joined`: as one message, or as few as its number allows.
     """
-    values: dict[str, object] = {"next_attempt_at": at, "paused_at": at}
+    waits = _PENDING & (deliveries.c.channel == channel) & ~_HELD
+    tx.execute(deliveries.update().where(waits).values(next_attempt_at=at, paused_at=at))
     if joined:
-        values["group_id"] = None
-    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel == channel, ~_HELD).values(values))
+        tx.execute(deliveries.update().where(waits, deliveries.c.targets.is_(None)).values(group_id=None))
 
 
 def expedite_refused(tx: Transaction, *, at: datetime) -> None:

@@ -85,19 +85,26 @@ class Folding:
     worst: Severity
 
 
-def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime) -> None:
-    """Take back what quiet hours hold of an incident: there is something newer to say.
+def withdraw_held(tx: Transaction, incident_id: int, *, at: datetime, eased: Collection[str] = ()) -> set[str]:
+    """Take back what quiet hours hold of an incident: there is something newer to say; return the channels.
 
-    What tells older news, too, stays: that was on its way before.
+    What tells older news, too, stays: that was on its way before.  So does, on the channels `eased`, that it eased:
+    what is newer does not concern them.
     """
     held = (deliveries.c.incident_id == incident_id) & deliveries.c.held & (deliveries.c.attempts == 0)
     older = deliveries.alias()
     tells_more = sa.exists().where(
         older.c.folded_into == deliveries.c.notification_id, older.c.channel == deliveries.c.channel
     )
+    stays_true = deliveries.c.channel.in_(eased) & sa.exists().where(
+        notifications.c.id == deliveries.c.notification_id, notifications.c.reason == Reason.EASED.value
+    )
+    waits = _PENDING & (deliveries.c.next_attempt_at > at)
+    question = sa.select(deliveries.c.id, deliveries.c.channel).where(held, waits, ~tells_more, ~stays_true)
+    rows = tx.execute(question).all()
     gone = {"state": DeliveryState.WITHDRAWN.value, "ended_at": at}
-    waits = deliveries.c.next_attempt_at > at
-    tx.execute(deliveries.update().where(_PENDING, held, waits, ~tells_more).values(gone))
+    tx.execute(deliveries.update().where(_PENDING, deliveries.c.id.in_([row.id for row in rows])).values(gone))
+    return {row.channel for row in rows}
 
 
 def enqueue(
@@ -234,8 +241,10 @@ def fold_pending(tx: Transaction, *, at: datetime, channel: str | None = None) -
 
 
 def _rows_of(tx: Transaction, incident_id: int, channel: str) -> Sequence[Any]:
+    """The deliveries of an incident to a channel, each with the state that it stands as."""
     mine = (deliveries.c.incident_id == incident_id) & (deliveries.c.channel == channel)
-    return tx.execute(sa.select(deliveries).where(mine).order_by(deliveries.c.id)).all()
+    question = sa.select(deliveries, _STANDS_AS.label("stands_as")).select_from(_WITH_SUCCESSOR)
+    return tx.execute(question.where(mine).order_by(deliveries.c.id)).all()
 
 
 def _order(tx: Transaction, incident_id: int) -> dict[str, int]:
@@ -271,7 +280,7 @@ def waiting(
 ) -> list[Waiting]:
     """Return what a channel has pending and `stand_in` is not addressed by; oldest first.
 
-    Left out is what quiet hours hold, and what one of the `others` has delivered.
+    Left out is what quiet hours hold, what one of the `others` has delivered, and what some of the channel got.
     """
     there = deliveries.alias()
     handed = sa.exists().where(
@@ -283,7 +292,7 @@ def waiting(
         sa.select(deliveries.c.notification_id, deliveries.c.incident_id)
         .add_columns(notifications.c.reason, notifications.c.severity)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed)
+        .where(_PENDING, deliveries.c.channel == channel, ~held, ~handed, ~deliveries.c.reached)
         .order_by(deliveries.c.id)
     )
     if notification_ids is not None:
@@ -329,9 +338,10 @@ def hand_over(
         return True
     order, rows = _order(tx, incident_id), _rows_of(tx, incident_id, stand_in)
     newer = [row for row in rows if order[row.notification_id] > order[key]]
-    if any(row.state in _TOLD for row in newer):
+    if any(row.stands_as in _TOLD for row in newer):
         return False
-    there = {row.notification_id for row in rows}
+    # What that channel was not told, because it was taken back or given up there, it is told with this one.
+    there = {row.notification_id for row in rows if row.stands_as not in _UNTOLD or row.unknowns}
     if later := next((row for row in newer if row.state == DeliveryState.PENDING.value), None):
         family = [one for one in (*waiting.folded, key) if one not in there]
         _insert_folded(tx, waiting, stand_in, family, into=later.notification_id, at=at)
@@ -346,9 +356,11 @@ def _insert_folded(
     tx: Transaction, waiting: Waiting, channel: str, keys: Iterable[str], *, into: str, at: datetime
 ) -> None:
     gone = {"state": DeliveryState.FOLDED.value, "folded_into": into, "ended_at": at}
+    same = [deliveries.c.notification_id, deliveries.c.channel]
     for key in keys:
         row = _row(key, waiting.incident_id, channel, at=at, due_at=at, give_up_at=at + GIVE_UP_AFTER)
-        tx.execute(insert(tx.dialect.name, deliveries).values(row | gone).on_conflict_do_nothing())
+        new = insert(tx.dialect.name, deliveries).values(row | gone)
+        tx.execute(new.on_conflict_do_update(index_elements=same, set_=gone))
 
 
 def withdraw_ends(tx: Transaction, channel: str, stand_ins: Collection[str], *, at: datetime) -> None:

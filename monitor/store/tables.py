@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from monitor.amounts import from_micro, to_micro
 from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0003"  # the newest migration; compared at start without importing Alembic
+SCHEMA: Final = "0005"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -249,6 +249,10 @@ deliveries = sa.Table(
     sa.Column("paused_at", Instant, comment="when the pause until next_attempt_at began"),
     sa.Column("folded_into", sa.Text, comment="the notification that tells it, too"),
     sa.Column("unknowns", sa.Integer, nullable=False, server_default="0", comment="attempts of unknown outcome"),
+    sa.Column("targets", sa.Text, comment="JSON: whom of its channel it is still for"),
+    sa.Column(
+        "reached", sa.Boolean, nullable=False, server_default=sa.false(), comment="somebody of its channel got it"
+    ),
     sa.UniqueConstraint("notification_id", "channel"),
     sa.Index("ix_deliveries_incident_id", "incident_id", "channel"),
     sa.Index("ix_deliveries_folded_into", "folded_into"),
@@ -275,6 +279,31 @@ channels = sa.Table(
     sa.Column("reason", sa.Text, comment="why it took nothing last"),
     sa.Column("paused_at", Instant, comment="when the service asked for a pause"),
     sa.Column("paused_until", Instant),
+)
+
+pages = sa.Table(
+    "pages",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True, comment="to an on-call service"),
+    sa.Column("incident_id", Id, sa.ForeignKey("incidents.id"), primary_key=True, autoincrement=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    comment="what is open at on-call services, as far as known",
+)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False, comment="1: there is one row"),
+    sa.Column("id", sa.Text, nullable=False, comment="random; part of every key at on-call services"),
+    comment="one row, made at the first start",
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("started_at", Instant, nullable=False, comment="when a daemon last started there"),
+    comment="where daemons of this database have run",
 )
 
 attempts = sa.Table(

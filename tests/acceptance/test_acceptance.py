@@ -144,3 +144,32 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_stop(site, tmp_path, s
         await s.start()
         await s.until(lambda: all(receiver.attempts for receiver in s.receivers.values()))
         assert await s.end() == 0
+
+
+async def test_a_fallback_hears_of_a_fall_in_every_step_and_the_channel_that_is_back_how_it_is(
+    site, tmp_path, sqlite_url
+):
+    async with stage(site, tmp_path, sqlite_url) as s:
+        file = s.write_config()
+        alone = file.read_text().replace('id = "org-1"\n', 'id = "org-1"\nnotify = ["hook"]\n')
+        file.write_text(
+            alone.replace("[channels.hook]\n", '[channels.hook]\nfallback = "mail"\nfallback_after = "1s"\n')
+        )
+        s.receivers["hook"].behaviour = Behaviour.REFUSE  # with 503
+        await s.start()
+        await s.until(lambda: len(s.vendor.requests) >= 2)
+        for number, (balance, _) in enumerate(STORY[:2], start=1):
+            s.organization.credits = Decimal(balance)
+            await s.until(lambda number=number: len(s.subjects()) == number)
+        assert s.subjects() == [title for _, title in STORY[:2]]
+        _, out, _ = await s.command("status")
+        assert "mail stands in" in out
+        s.receivers["hook"].behaviour = Behaviour.TAKE
+        await s.command("notify", "hook")  # what waits for it is due at once
+        await s.until(lambda: len(s.titles("hook")) == 2)
+        assert s.titles("hook")[1] == STORY[1][1]
+        s.organization.credits = Decimal(5000)
+        await s.until(lambda: len(s.titles("hook")) == len(s.subjects()) == 3)
+        assert "RESOLVED" in s.titles("hook")[2]
+        assert s.subjects()[2] == s.titles("hook")[2]
+        assert await s.end() == 0

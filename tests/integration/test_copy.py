@@ -20,9 +20,10 @@ from monitor.errors import DatabaseError
 from monitor.model import Snapshot
 from monitor.store import copy, leader_lock
 from monitor.store.engines import open_writer, transaction
+from monitor.store.installation import installation_id, record_host
 from monitor.store.organizations import ensure_organization
 from monitor.store.snapshots import insert_snapshots
-from monitor.store.tables import incidents, leases, metadata, organizations, snapshots
+from monitor.store.tables import incidents, leases, metadata, organizations, pages, snapshots
 from monitor.store.writer import Store, read
 
 SECRET = "hunter2-tiger"
@@ -45,6 +46,9 @@ def filled(shell, engine, database_url) -> Shell:
         points = [Snapshot(NOON + timedelta(minutes=5 * n, microseconds=n), Decimal("-9e11") + n) for n in range(7000)]
         insert_snapshots(tx, [(2, snapshot) for snapshot in points])
         tx.execute(organizations.update().where(organizations.c.id == 2).values(title="Ünïcode 試 'quoted'\t\\N\n"))
+        installation_id(tx)
+        record_host(tx, "farm-1", at=NOON)
+        tx.execute(pages.insert().values(channel="pager", incident_id=1, opened_at=NOON))
     shell.write(FILE, url=database_url, vendor=DEAD)
     return shell
 
@@ -62,7 +66,7 @@ def test_a_backup_has_every_row_and_is_for_its_owner_alone(filled, database_url,
     file = tmp_path / "backup.db"
     done = filled("db", "backup", str(file))
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("rows of 9 tables, verified\n")
+    assert done.out.endswith("rows of 12 tables, verified\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.glob("backup*")] == ["backup.db"]
     assert image(f"sqlite:///{file}") == image(database_url)

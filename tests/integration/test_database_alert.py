@@ -1,6 +1,7 @@
 """The one message that cannot wait in the outbox: that the database is away, and that it is back."""
 
 import asyncio
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 import pytest
+from on_call import on_call_services
 from receivers import Web, web
 from wait import until
 
@@ -25,6 +27,7 @@ class Case:
         self.now = NOON
         self.since: datetime | None = None
         self.alert_after = 5 * MINUTE
+        self.installation = "an-id"
         self.template = None
         self.settings = SimpleNamespace(
             channels={f"c{n}": receiver for n, receiver in enumerate(receivers)},
@@ -70,6 +73,21 @@ async def test_an_outage_that_lasts_is_told_once_and_its_end_too():
         assert second.startswith("RESOLVED: credit-monitor on ")
         assert "cannot be reached" in receiver.said[0]["message"]
         assert identity(receiver.said[0]) == identity(receiver.said[1])
+
+
+async def test_an_on_call_service_has_one_incident_for_it_which_ends(monkeypatch):
+    async with on_call_services() as services:
+        for name, value in services.environ.items():
+            monkeypatch.setenv(name, value)
+        case = Case(Web())
+        case.settings.channel_url = lambda _: services.urls["pagerduty"]
+        case.alert.use(case.settings)
+        case.since = NOON
+        await case.look(6)
+        assert services.open["pagerduty"] == [f"credit-monitor.an-id.database.{socket.gethostname()}"]
+        case.since = None
+        await case.look(6)
+        assert services.open["pagerduty"] == services.lost == []
 
 
 async def test_a_short_outage_is_told_to_nobody():

@@ -22,13 +22,15 @@ from monitor.store import migrate, tables
 from monitor.store.engines import open_reader, open_writer, transaction
 from monitor.store.snapshots import insert_snapshots
 
+HERE = tables.SCHEMA
+NEXT = f"{int(HERE) + 1:04}"
 SCRIPTS = Path(migrate.__file__).parents[2] / "migrations"
 
-NEXT = """
+FOLLOWING = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0004", "0003", None, None
+revision, down_revision, branch_labels, depends_on = "@NEXT@", "@HERE@", None, None
 
 
 def upgrade() -> None:
@@ -38,7 +40,7 @@ def upgrade() -> None:
     with op.batch_alter_table("organizations", recreate=rebuild) as batch:
         batch.add_column(sa.Column("note", sa.Text))
     op.execute("UPDATE organizations SET name = name || '!'")
-    op.execute("UPDATE compatibility SET schema = '0004'")
+    op.execute("UPDATE compatibility SET schema = '@NEXT@'")
     EXTRA
 """
 
@@ -53,7 +55,8 @@ def empty(empty_database_url):
 def next_version(directory: Path, extra: str = "") -> Path:
     """Our migrations and one more, that rebuilds a table other tables refer to."""
     scripts = Path(shutil.copytree(SCRIPTS, directory / "migrations"))
-    (scripts / "versions" / "0003_next.py").write_text(NEXT.replace("EXTRA", extra))
+    text = FOLLOWING.replace("EXTRA", extra).replace("@NEXT@", NEXT).replace("@HERE@", HERE)
+    (scripts / "versions" / f"{NEXT}_next.py").write_text(text)
     return scripts
 
 
@@ -139,8 +142,8 @@ def test_the_next_migration_keeps_every_row(engine, tmp_path):
     after = rows(engine)
     names = [row[3] for row in after.pop("organizations")]
     before.pop("organizations")
-    assert (before.pop("compatibility"), after.pop("compatibility")) == ([("0003", "0002")], [("0004", "0002")])
-    assert (result.before, result.after, migrate.current(engine)) == ("0003", "0004", "0004")
+    assert (before.pop("compatibility"), after.pop("compatibility")) == ([(HERE, "0002")], [(NEXT, "0002")])
+    assert (result.before, result.after, migrate.current(engine)) == (HERE, NEXT, NEXT)
     assert after == before
     assert names == ["render-farm!", "video!", "old!"]
 
@@ -151,20 +154,20 @@ def test_a_copy_of_the_sqlite_file_is_kept_beside_it(sqlite_url, tmp_path):
     copy = migrate.upgrade(engine, scripts=next_version(tmp_path)).copy
     engine.dispose()
     assert copy is not None
-    assert sorted(path.name for path in copy.parent.iterdir()) == ["monitor.db", "monitor.db.before-0004"]
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["monitor.db", f"monitor.db.before-{NEXT}"]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     old = open_reader(f"sqlite:///{copy}")
-    assert migrate.current(old) == "0003"
+    assert migrate.current(old) == HERE
     assert [row[3] for row in rows(old)["organizations"]] == ["render-farm", "video", "old"]
     old.dispose()
 
 
 def test_a_copy_that_cannot_be_made_stops_the_migration(sqlite_url, tmp_path):
     engine = open_writer(sqlite_url)
-    (tmp_path / "state" / "monitor.db.before-0004" / "in the way").mkdir(parents=True)
+    (tmp_path / "state" / f"monitor.db.before-{NEXT}" / "in the way").mkdir(parents=True)
     with pytest.raises(DatabaseError, match="the copy before migrating cannot be made: is a directory"):
         migrate.upgrade(engine, scripts=next_version(tmp_path))
-    assert migrate.current(engine) == "0003"
+    assert migrate.current(engine) == HERE
     engine.dispose()
 
 
@@ -203,11 +206,11 @@ def test_many_days_and_then_a_gap_are_migrated(engine, gap):
 
 
 def test_a_newer_schema_that_ends_older_programs_is_left_alone(engine, tmp_path):
-    ends = """op.execute("UPDATE compatibility SET oldest = '0004'")"""
+    ends = """op.execute("UPDATE compatibility SET oldest = '@NEXT@'")"""
     migrate.upgrade(engine, scripts=next_version(tmp_path, ends))
     assert not migrate.is_current(engine)
     for touch in (migrate.upgrade, migrate.require_current):
-        with pytest.raises(SchemaOutdated, match=r"its schema is 0004.* upgrade credit-monitor$"):
+        with pytest.raises(SchemaOutdated, match=rf"its schema is {NEXT}.* upgrade credit-monitor$"):
             touch(engine)
 
 
@@ -222,7 +225,7 @@ def test_this_version_runs_beside_the_next_one_during_an_upgrade(engine, tmp_pat
     migrate.upgrade(engine, scripts=next_version(tmp_path))
     migrate.require_current(engine)
     assert migrate.is_current(engine)
-    assert migrate.upgrade(engine) == migrate.Upgrade(before="0004", after="0004")
+    assert migrate.upgrade(engine) == migrate.Upgrade(before=NEXT, after=NEXT)
 
 
 def test_the_history_so_far_is_in_the_days_after_the_migration(engine):
@@ -259,7 +262,7 @@ def test_of_four_processes_one_migrates_and_all_succeed(empty_database_url):
     children = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     outputs = [child.communicate(timeout=LONG)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0, 0]
-    assert sorted(outputs) == ["0003", "0003", "0003", "None"]
+    assert sorted(outputs) == [HERE, HERE, HERE, "None"]
 
 
 def test_alembic_is_imported_only_when_there_is_something_to_migrate(sqlite_url):

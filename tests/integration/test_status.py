@@ -13,8 +13,10 @@ from story import DOWN, THREE, Story, configured
 
 from monitor import query
 from monitor.cli import _exit_code
+from monitor.doctor import database
+from monitor.doctor.findings import State
 from monitor.forecast import Runway, Unknown
-from monitor.model import Check, Failure, FailureKind, Snapshot, Subject
+from monitor.model import Check, Failure, FailureKind, Snapshot, Subject, TargetOutcome
 from monitor.notify import silences
 from monitor.poll import ForecastCache, settle
 from monitor.store import engines, leader_lock, organizations
@@ -193,6 +195,20 @@ def test_a_refusal_for_good_is_told_from_a_passing_failure(desk, command):
     lines = command("status").splitlines()
     assert "channel ops: refused for good: HTTP 404 (1 waiting, tried on every hour at least)" in lines
     assert "channel pager: 1 waiting, last error: HTTP 503" in lines
+
+
+def test_a_recipient_that_does_not_get_what_others_get_is_named(desk, command):
+    desk.now = datetime.now(UTC)
+    desk.settle(a=900)
+    ((ops,),) = desk.claim()
+    refused = "refused by the mail server (SMTP 550)"
+    outcomes = (TargetOutcome("1", "anna@…", None), TargetOutcome("2", "gone@…", refused, retryable=False))
+    desk.answer(ops.id, f"gone@…: {refused}", targets=outcomes, seen=frozenset("12"))
+    lines = [line for line in command("status").splitlines() if line.startswith("channel")]
+    assert lines == [f"channel ops: gone@… is refused for good, others have it: {refused}"]
+    (finding,) = database._recipients(desk.store.engine)
+    assert (finding.what, finding.state) == ("channel ops", State.WARNING)
+    assert finding.found == f"gone@… does not get what others of the channel get: {refused}"
 
 
 def test_a_channel_that_is_down_is_told_with_who_stands_in(desk, command):

@@ -164,7 +164,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
     leadership = Leadership(settings, store, lock, lambda: NOON, Counters(), heartbeat, asyncio.Event())
     leadership._parts = cast("Parts", SimpleNamespace(deliverer=SimpleNamespace(turned_at=-math.inf)))
     leadership._schedule = cast("Schedule", SimpleNamespace(turned_at=math.inf))
-    state = ProcessState(settings, store, lock, heartbeat, lambda: NOON, leadership=leadership)
+    state = ProcessState(settings, store, lock, heartbeat, lambda: NOON, "an-id", leadership=leadership)
     watchdog = Watchdog(ServiceManager({"NOTIFY_SOCKET": str(socket_path), "WATCHDOG_USEC": "20000"}), state)
     running = asyncio.create_task(watchdog.run())
     await until(lambda: caplog.messages)

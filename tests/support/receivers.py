@@ -5,7 +5,7 @@ import email
 import email.policy
 import json
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -86,16 +86,19 @@ async def web(*plan: str) -> AsyncIterator[Web]:
 
 @dataclass
 class Mail:
-    """An SMTP receiver; `refuse` is an address that it does not take, `password` the only one it accepts."""
+    """An SMTP receiver; `refuse` are addresses that it does not take, `password` the only one it accepts."""
 
     password: str | None = None
-    refuse: str | None = None
+    refuse: Collection[str] = ()
     hangs: bool = False  # when a letter has arrived
     port: int = 0
     letters: list[EmailMessage] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # every address of a RCPT
+    envelopes: list[list[str]] = field(default_factory=list)  # those of each letter
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:  # noqa: N802
-        if address == self.refuse:
+        self.asked.append(address)
+        if address in self.refuse:
             return "550 no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 OK"
@@ -103,6 +106,7 @@ class Mail:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
         self.letters.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        self.envelopes.append(envelope.rcpt_tos)
         if self.hangs:
             await asyncio.sleep(3600)
         return "250 OK"
@@ -114,7 +118,9 @@ class Mail:
 
 
 @asynccontextmanager
-async def mail(*, password: str | None = None, refuse: str | None = None, hangs: bool = False) -> AsyncIterator[Mail]:
+async def mail(
+    *, password: str | None = None, refuse: Collection[str] = (), hangs: bool = False
+) -> AsyncIterator[Mail]:
     receiver = Mail(password, refuse, hangs)
 
     def connected() -> SMTP:

@@ -222,6 +222,12 @@ def test_a_test_message_says_that_it_is_one():
     assert told.subject == "TEST: credit-monitor reaches channel ops"
     assert "Nothing is wrong" in told.text
     assert "2026-11-25 00:20 Europe/Berlin" in told.html
+    assert "incident" not in told.text
+
+
+def test_a_test_message_to_an_on_call_service_says_that_it_ends_at_once():
+    told = message.test_message("pager", at=AT, timezone=BERLIN, ends=True)
+    assert "It opens an incident of its own, which is resolved at once." in told.text
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

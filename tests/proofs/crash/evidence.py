@@ -76,8 +76,10 @@ def ids_in(words: str) -> tuple[str, ...]:
 class Records:
     """What the daemon's database holds, read beside it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, forgotten: frozenset[tuple[str, str]] = frozenset()) -> None:
+        """`forgotten` was folded before the database stepped down to a schema that knows no folding."""
         self._engine = open_reader(url)
+        self.forgotten = forgotten
 
     def close(self) -> None:
         self._engine.dispose()
@@ -106,7 +108,11 @@ class Records:
         """What a channel was told with something newer: channel and notification."""
         mine = sa.select(deliveries.c.channel, deliveries.c.notification_id).where(deliveries.c.state == "folded")
         with transaction(self._engine) as tx:
-            return {(row.channel, row.notification_id) for row in tx.execute(mine)}
+            return {(row.channel, row.notification_id) for row in tx.execute(mine)} | self.forgotten
+
+    def remember_folded(self) -> None:
+        """The database is about to step down."""
+        self.forgotten = frozenset(self.folded())
 
     def notifications(self) -> list[sa.Row[tuple[object, ...]]]:
         """Every notification, in the order in which they were kept."""

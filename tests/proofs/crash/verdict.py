@@ -83,7 +83,7 @@ def weigh_words(counts: Counts, demands: Mapping[str, list[Demand]], records: Re
     held = _held(records.notifications())
     deliveries = records.deliveries()
     _weigh_notifications(counts, demands, held)
-    _weigh_deliveries(counts, demands, held, deliveries)
+    _weigh_deliveries(counts, demands, held, deliveries, forgotten=records.forgotten)
     _weigh_arrivals(counts, arrivals, held, deliveries)
 
 
@@ -121,16 +121,26 @@ def _weigh_notifications(counts: Counts, demands: Mapping[str, list[Demand]], he
             counts.notes.append(f"{name}: notifications are out of order")
 
 
-def _weigh_deliveries(counts: Counts, demands: Mapping[str, list[Demand]], held: Held, deliveries: list[Any]) -> None:
+def _weigh_deliveries(
+    counts: Counts,
+    demands: Mapping[str, list[Demand]],
+    held: Held,
+    deliveries: list[Any],
+    *,
+    forgotten: Collection[tuple[str, str]],
+) -> None:
     """Each notification is on its way to exactly those who are to hear it, and was marked as taken once.
 
-    What was folded is told with its successor; what was never answered was sent three times.
+    What was folded is told with its successor; what was never answered was sent three times.  Of what is `forgotten`
+    only its arrival is seen.
     """
     counts.deliveries = len(deliveries)
     channels: dict[str, set[str]] = defaultdict(set)
     ended = {(row.channel, row.notification_id) for row in deliveries if row.state in {"delivered", "unknown"}}
     for row in deliveries:
         channels[row.notification_id].add(row.channel)
+        if (row.channel, row.notification_id) in forgotten:
+            continue
         told = (row.channel, row.folded_into if row.state == "folded" else row.notification_id) in ended
         if not told or row.taken != (row.state == "delivered"):
             counts.undelivered += 1

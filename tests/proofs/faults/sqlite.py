@@ -145,6 +145,7 @@ async def full_while_migrating(world: World) -> AsyncIterator[None]:
     world.kill("to be migrated")
     assert world.process
     await world.process.wait()
+    world.records.remember_folded()
     await asyncio.to_thread(_step_down, world.database_url)
     filler = fill(world.where)
     world.may_start.set()

@@ -189,7 +189,7 @@ class World(Stage):
     def read_anew(self) -> None:
         """Forget the connection that reads: the file is another one."""
         self.records.close()
-        self.records = Records(self.database_url)
+        self.records = Records(self.database_url, self.records.forgotten)
 
     @property
     def database_file(self) -> Path:
