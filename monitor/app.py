@@ -12,6 +12,7 @@ from monitor.channels import Template
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import ConfigError
+from monitor.message import log_line
 from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer, Unwritten
 from monitor.poll import Assignment, Batch, Displace, ForecastCache, Poller, catch_up, displace, reconcile, settle
@@ -239,8 +240,9 @@ def access(settings: Settings, account: str) -> Access:
 
 def open_account(settings: Settings, account: str) -> Provider:
     """Return an account's provider; raise `ConfigError` that names the setting."""
+    with_key = access(settings, account)
     try:
-        return open_provider(access(settings, account))
+        return open_provider(with_key)
     except ConfigError as error:
         file = str(settings.file) if settings.file else None
         mistakes = [replace(mistake, key=f"accounts.{account}.{mistake.key}", file=file) for mistake in error.mistakes]
@@ -251,5 +253,11 @@ def log_notifications(notifications: Sequence[Notification]) -> None:
     """Log a line for every incident that began, changed or ended."""
     for notification in notifications:
         level = logging.INFO if notification.reason in BETTER else logging.WARNING
-        words = notification.facts.name, notification.rule.value, notification.why, notification.severity.label
-        log.log(level, "%s: %s %s (%s)", *words, extra=notification.named())
+        words = (
+            notification.facts.name,
+            notification.rule.value,
+            notification.why,
+            notification.severity.label,
+            log_line(notification),
+        )
+        log.log(level, "%s: %s %s (%s): %s", *words, extra=notification.named())

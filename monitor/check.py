@@ -54,6 +54,7 @@ class CheckReport:
     checked: tuple[Checked, ...]
     accounts: Mapping[str, tuple[Severity | None, str]]
     delivered: bool  # False: a daemon runs on the database, and delivers
+    not_found: Mapping[str, str]  # names that were asked for and nobody could look up, and why
 
 
 async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry_run: bool) -> CheckReport:
@@ -110,9 +111,15 @@ def _report(
 ) -> CheckReport:
     """Return the state after the poll, read in one transaction."""
     watched = [row for row in organizations.organization_rows(tx) if row.watched]
+    account_names = {row.id: row.name for row in accounts.account_rows(tx) if row.name in settings.accounts}
+    listings = {
+        account_names[key]: message for key, message in checks.account_failures(tx, since=began) if key in account_names
+    }
+    not_found: dict[str, str] = {}
     if names:
         known = {row.name for row in watched} | {row.vendor_id for row in watched}
-        _require_known(names, known, sort="organization")
+        not_found = {name: why for name in names if name not in known and (why := _unknown(settings, name, listings))}
+        _require_known([name for name in names if name not in not_found], known, sort="organization")
         watched = [row for row in watched if row.name in names or row.vendor_id in names]
     current = organizations.current_rows(tx, [row.id for row in watched])
     incidents = open_incidents(tx, Subject.ORGANIZATION)
@@ -120,7 +127,18 @@ def _report(
         Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
         for row in watched
     ]
-    return CheckReport(tuple(checked), _account_troubles(tx, settings, began), delivered)
+    return CheckReport(tuple(checked), _account_troubles(tx, account_names, listings), delivered, not_found)
+
+
+def _unknown(settings: Settings, name: str, listings: Mapping[str, str]) -> str | None:
+    """Return why nobody knows whether there is an organization of this name; None when there is none."""
+    configured = settings.organizations.get(name)
+    if configured and configured.account not in listings:
+        return f"account {configured.account} names no default organization; set organizations.{name}.id"
+    may_list_it = [configured.account] if configured else list(settings.accounts)
+    whys = (f"account {account}: {listings[account]}" for account in may_list_it if account in listings)
+    why = next(whys, None)
+    return why and f"is not known yet, and its account cannot be asked: {why}"
 
 
 def _require_known(names: Collection[str], known: Collection[str], *, sort: str) -> None:
@@ -131,12 +149,11 @@ def _require_known(names: Collection[str], known: Collection[str], *, sort: str)
             raise UsageError(f"{name}: no such {sort}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
-def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> dict[str, tuple[Severity | None, str]]:
+def _account_troubles(
+    tx: Transaction, names: Mapping[int, str], listings: Mapping[str, str]
+) -> dict[str, tuple[Severity | None, str]]:
     """Return the accounts whose key is rejected, or whose organizations could not be listed in this poll."""
-    names = {row.id: row.name for row in accounts.account_rows(tx) if row.name in settings.accounts}
-    troubles: dict[str, tuple[Severity | None, str]] = {
-        names[key]: (None, message) for key, message in checks.account_failures(tx, since=began) if key in names
-    }
+    troubles: dict[str, tuple[Severity | None, str]] = {name: (None, message) for name, message in listings.items()}
     for key, incidents in open_incidents(tx, Subject.ACCOUNT, list(names)).items():
         firing = [incident.severity for incident in incidents.values() if incident.is_firing]
         if firing:
@@ -148,13 +165,21 @@ def _account_troubles(tx: Transaction, settings: Settings, began: datetime) -> d
 # --- `organizations` and `notify` -------------------------------------------------------------------------------------
 
 
-async def seen_organizations(settings: Settings) -> dict[str, tuple[VendorOrganization, ...] | FetchError]:
-    """Return the organizations that each account's key sees, or the error of asking for them."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a key sees; `unusable` has a line for each organization that cannot be watched."""
 
-    async def fetch(account: str) -> tuple[VendorOrganization, ...] | FetchError:
+    organizations: tuple[VendorOrganization, ...]
+    unusable: tuple[str, ...]
+
+
+async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]:
+    """Return what each account's key sees, or the error of asking for it."""
+
+    async def fetch(account: str) -> Seen | FetchError:
         provider = open_account(settings, account)
         try:
-            return await provider.fetch_organizations()
+            return Seen(await provider.fetch_organizations(), provider.unusable())
         except FetchError as error:
             return error
         finally:

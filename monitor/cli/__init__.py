@@ -23,28 +23,13 @@ from monitor.cli.organizations import organizations
 from monitor.cli.run import run
 from monitor.cli.silence import silence, silences
 from monitor.cli.status import status
+from monitor.cli.streams import OutputLost, lost, open_standard_streams
 from monitor.cli.usage import usage
 from monitor.errors import MonitorError, UsageError
 from monitor.text import escape_lines
 
 
-class Commands(click.Group):
-    """The commands; a reader of their output that has left is no mistake."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:  # click itself would exit 1, which means "warning" here
-            _mute()
-            raise click.exceptions.Exit(0) from None
-
-
-def _mute() -> None:
-    """Nothing is left to say, and nowhere to say it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="credit-monitor", message="%(prog)s %(version)s")
 def cli() -> None:
     """Watch prepaid Stability AI credits, and tell the right people before they run out."""
@@ -60,10 +45,25 @@ for command in (
 def main() -> None:
     """The command `credit-monitor`."""
     os.umask(0o077)
+    open_standard_streams()
     sys.exit(_exit_code())
 
 
 def _exit_code() -> int:
+    try:
+        code = _run()
+    except OutputLost as error:
+        return lost(error)
+    try:
+        sys.stdout.flush()
+    except OutputLost as error:
+        lost_code = lost(error)
+        return code or lost_code
+    return code
+
+
+def _run() -> int:
+    """Run the command; return its exit code."""
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -78,14 +78,12 @@ def _exit_code() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except OutputLost:
+        raise
     except OSError as error:
         print(f"credit-monitor: {error.strerror or error}", file=sys.stderr)
         return MonitorError.exit_code
     except Exception:  # noqa: BLE001 -- a fault of ours: the trace is what a report needs
         traceback.print_exc()
         return MonitorError.exit_code
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _mute()
     return code if isinstance(code, int) else 0

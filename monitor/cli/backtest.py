@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import When, load, open_reader, require_period, row_options
-from monitor.cli.output import Row, format_hours, print_rows
+from monitor.cli.options import When, in_zone, load, open_reader, require_period, row_options
+from monitor.cli.output import format_hours, print_rows
+from monitor.cli.table import Row
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from monitor.config import Settings
 
 COLUMNS: Final = ("at", "organization", "rule", "reason", "severity", "credits", "runway_hours")
+LEAST: Final = ("runway_hours", "credits", "severity")
 NO_HISTORY: Final = "No history to replay."
 Replay = tuple[
     Iterator["ReplayedMessage"], Callable[[], int]
@@ -47,18 +49,19 @@ def backtest(
     style: str,
 ) -> None:
     """What the rules of a configuration would have said of recorded history; sends and keeps nothing."""
-    require_period(since, until)
     if organization and named and organization != named:
         raise UsageError(f"two organizations are named, {organization} and {named}; name one")
     name = named or organization
     settings = load(config_file)
+    since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
+    require_period(since, until)
     if listed is None:
         with _recorded(settings, name, since, until) as replay:
-            _show(replay, style)
+            _show(replay, settings, style)
     elif name is None:
         raise UsageError("--input needs --organization NAME: whose balances these are")
     else:
-        _show(_listed(settings, listed, name, since, until), style)
+        _show(_listed(settings, listed, name, since, until), settings, style)
 
 
 @contextmanager
@@ -82,11 +85,12 @@ def _listed(settings: "Settings", path: Path, name: str, since: datetime | None,
     return said, lambda: course.judged
 
 
-def _show(replay: Replay, style: str) -> None:
+def _show(replay: Replay, settings: "Settings", style: str) -> None:
     said, judged = replay
     first = list(islice(said, 1))  # only then is it known whether there is any history
     empty = f"Nothing would have been said of {judged():,} checks." if judged() else NO_HISTORY
-    print_rows(map(_row, chain(first, said)), COLUMNS, style=style, empty=empty)
+    rows = map(_row, chain(first, said))
+    print_rows(rows, COLUMNS, style=style, empty=empty, zone=settings.timezone, least=LEAST)
     if not judged() and style != "table":
         click.echo(NO_HISTORY, err=True)
     elif first:

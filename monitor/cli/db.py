@@ -4,7 +4,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Final, TextIO
 import click
 
 from monitor.cli.options import config_option, load, open_reader, row_options
-from monitor.cli.output import Row, print_rows, progress
+from monitor.cli.output import print_rows, progress
+from monitor.cli.streams import verdict
+from monitor.cli.table import Row
+from monitor.errors import SchemaOutdated
 
 if TYPE_CHECKING:
     from monitor.cli.db_copy import Begin, Copied
@@ -40,10 +43,11 @@ def upgrade(config_file: Path | None) -> None:
         done = migrate.upgrade(opened.engine)
     finally:
         opened.close()
-    if done.copy:
-        click.echo(f"copied to {done.copy}")
-    change = "already at" if done.before == done.after else f"{done.before or 'empty'} →"
-    click.echo(f"{settings.database.shown_url}: {change} {done.after}")
+    with verdict(0):
+        if done.copy:
+            click.echo(f"copied to {done.copy}")
+        change = "already at" if done.before == done.after else f"{done.before or 'empty'} →"
+        click.echo(f"{settings.database.shown_url}: {change} {done.after}")
 
 
 @db.command(short_help="Print the schema's version.")
@@ -55,10 +59,17 @@ def current(config_file: Path | None) -> None:
     settings = load(config_file)
     engine = engines.open_reader(settings.database.url)
     try:
-        click.echo(f"{settings.database.shown_url}: {migrate.current(engine) or 'empty'}")
-        migrate.require_current(engine)
+        version, problem = migrate.current(engine) or "empty", None
+        try:
+            migrate.require_current(engine)
+        except SchemaOutdated as error:
+            problem = error
     finally:
         engine.dispose()
+    with verdict(problem.exit_code if problem else 0):
+        click.echo(f"{settings.database.shown_url}: {version}")
+        if problem:
+            click.echo(str(problem), err=True)
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -80,7 +91,8 @@ def prune(config_file: Path | None, style: str, *, dry_run: bool) -> None:
         found[portion.kind.value] += portion.rows
     if not dry_run and found:
         found = _prune(settings, now, found.total())
-    print_rows(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style)
+    with verdict(0) if not dry_run else nullcontext():
+        print_rows(_rows(found, _cutoffs(settings, now)), COLUMNS, style=style, zone=settings.timezone)
 
 
 def _cutoffs(settings: "Settings", now: datetime) -> dict[str, datetime | None]:
@@ -148,9 +160,10 @@ def import_(file: Path, organization: str | None, config_file: Path | None) -> N
         finally:
             opened.close()
     where = _count(len(found.balances), "organization")
-    click.echo(f"{name}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
-    if found.naive:
-        click.echo(f"taken as UTC: {_count(found.naive, 'instant')} without an offset", err=True)
+    with verdict(0):
+        click.echo(f"{name}: {_count(count, 'balance')} of {where} imported, {found.known:,} there already")
+        if found.naive:
+            click.echo(f"taken as UTC: {_count(found.naive, 'instant')} without an offset", err=True)
 
 
 def _count(count: int, what: str) -> str:
@@ -196,7 +209,8 @@ def backup(file: Path, config_file: Path | None) -> None:
     settings = load(config_file)
     with _bar("backing up") as begin:
         done = db_copy.backup(settings, file, begin)
-    click.echo(f"{file}: {_copied(done)}, verified")
+    with verdict(0):
+        click.echo(f"{file}: {_copied(done)}, verified")
 
 
 @db.command(short_help="Move all of it to another, empty database.")
@@ -209,10 +223,11 @@ def copy(url: str, config_file: Path | None) -> None:
     settings = load(config_file)
     with _bar("copying") as begin:
         done = db_copy.copy(settings, url, begin)
-    click.echo(f"{done.shown_url}: {_copied(done)}, verified")
-    click.echo(f'Now put it into the configuration, and start the daemon:\n\n[database]\nurl = "{done.shown_url}"')
-    if done.shown_url != url:
-        click.echo("(with the password, or without one and with ~/.pgpass)")
+    with verdict(0):
+        click.echo(f"{done.shown_url}: {_copied(done)}, verified")
+        click.echo(f'Now put it into the configuration, and start the daemon:\n\n[database]\nurl = "{done.shown_url}"')
+        if done.shown_url != url:
+            click.echo("(with the password, or without one and with ~/.pgpass)")
 
 
 def _copied(done: "Copied") -> str:

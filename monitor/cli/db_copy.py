@@ -111,7 +111,8 @@ def _alone(database: Database) -> Iterator[None]:
     """`DatabaseError` while a daemon runs on it; none begins meanwhile."""
     lock = leader_lock.acquire(database.url)
     if lock is None:
-        raise DatabaseError(f"{database.shown_url}: a credit-monitor runs on this database; stop it first")
+        who = leader_lock.describe_holder(database.url)
+        raise DatabaseError(f"{database.shown_url}: a credit-monitor{who} runs on this database; stop it first")
     try:
         yield
     finally:

@@ -14,6 +14,8 @@ from typing import Final
 import click
 
 from monitor import query
+from monitor.cli.output import say
+from monitor.cli.table import cut_line
 from monitor.errors import MonitorError
 from monitor.query import OrganizationStatus
 from monitor.sandbox import DEMO_V1_KEY, DEMO_V1ALPHA_KEY, Received, Receiver, Vendor, demo_vendor, run_scenario
@@ -39,7 +41,7 @@ generation = "v1alpha"
 [organizations.render-farm]
 account = "v1"
 id = "org-1001"
-[organizations.playground]
+[organizations.lab]
 account = "v1"
 id = "org-1002"
 [organizations.archive]
@@ -51,8 +53,9 @@ account = "v1alpha"
 async def play(length: timedelta | None) -> int:
     """Play laps until Ctrl-C, or one lap within `length`; gives the exit code."""
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last one when the terminal goes away
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     seconds = length.total_seconds() if length else None
     lap = LAP if seconds is None else max(seconds - SETTLING, 1.0)
     async with AsyncExitStack() as stack:
@@ -63,6 +66,7 @@ async def play(length: timedelta | None) -> int:
         daemon = await _start_daemon(folder, vendor, receiver)
         scenes = asyncio.create_task(_scenes(vendor, lap, endless=seconds is None))
         watching = asyncio.create_task(_watch(folder / "demo.db"))
+        watching.add_done_callback(lambda _: stopped.set())  # nobody takes what it prints any more
         try:
             return await _until_done(daemon, stopped, seconds, folder)
         finally:
@@ -72,9 +76,9 @@ async def play(length: timedelta | None) -> int:
 
 
 def _introduce(lap: float, folder: Path) -> None:
-    click.echo("A simulated vendor with three organizations, polled every second by the real daemon.")
-    click.echo("Levels: warning below 1,000 credits, critical below 200. What arrives at a channel starts with >>")
-    click.echo(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
+    say("A simulated vendor with three organizations, polled every second by the real daemon.")
+    say("Levels: warning below 1,000 credits, critical below 200. What arrives at a channel starts with >>")
+    say(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
 
 
 async def _start_daemon(folder: Path, vendor: Vendor, receiver: Receiver) -> asyncio.subprocess.Process:
@@ -146,7 +150,7 @@ def _ask(engine: Engine) -> list[OrganizationStatus]:
 
 
 def _line(rows: Iterable[OrganizationStatus]) -> str:
-    return "   ".join(
+    return "  ".join(
         f"{one.name} {'-' if one.credits is None else format(one.credits, 'z,.2f'):>8} "
         + click.style(f"{one.state:<8}", fg=COLOURS[one.state])
         for one in rows
@@ -155,4 +159,4 @@ def _line(rows: Iterable[OrganizationStatus]) -> str:
 
 def _print_alert(received: Received) -> None:
     colour = {"failure": "red", "warning": "yellow", "success": "green"}.get(received.type)
-    click.echo(click.style(f">> {received.title}", fg=colour, bold=True))
+    click.echo(click.style(cut_line(f">> {received.title}", sys.stdout), fg=colour, bold=True))

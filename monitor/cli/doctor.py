@@ -9,7 +9,9 @@ import click
 
 from monitor.cli.logs import log_to_stderr
 from monitor.cli.options import row_options
-from monitor.cli.output import Row, print_rows
+from monitor.cli.output import print_rows, say
+from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.text import mask
 
 if TYPE_CHECKING:
@@ -31,13 +33,16 @@ def doctor(config_file: Path | None, style: str, *, send: bool) -> None:
 
     log_to_stderr(logging.CRITICAL)  # what is wrong is found, and said once
     findings = asyncio.run(examine(config_file, os.environ, clock=process.wall_clock, send=send))
-    if style == "table":
-        for finding in findings:
-            click.echo(_line(finding))
-    else:
-        print_rows(map(_row, findings), COLUMNS, style=style)
     states = {finding.state.value for finding in findings}
-    raise click.exceptions.Exit(next(code for state, code in EXIT_CODES.items() if state in states))
+    with verdict(next(code for state, code in EXIT_CODES.items() if state in states)):
+        if style == "table":
+            for finding in findings:
+                say(_line(finding), indent=" " * 9)
+        else:
+            print_rows(map(_row, findings), COLUMNS, style=style)
+            for finding in findings:
+                if (finding.what, finding.state.value) == ("daemon", "problem"):
+                    say(finding.found, err=True)
 
 
 def _line(finding: "Finding") -> str:

@@ -3,19 +3,21 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from monitor.cli.options import Duration, When, load, open_reader, require_period, row_options
-from monitor.cli.output import Row, format_cell, format_hours, print_rows, progress
+from monitor.cli.options import Duration, When, in_zone, load, open_reader, require_period, row_options
+from monitor.cli.output import format_hours, print_rows, progress, say
 from monitor.cli.sparkline import Traces
+from monitor.cli.table import Row, format_cell, format_local
 
 if TYPE_CHECKING:
     from monitor.store.writer import Engine
 
+LEAST: Final = ("change", "snapshots", "runway_hours", "lowest", "highest")
 LONG: Final = 1_000  # rows whose export is worth a progress bar
 STEP: Final = 500  # rows between its movements
 
@@ -38,14 +40,16 @@ def history(
     with_runway: bool,
 ) -> None:
     """The recorded balances, oldest first."""
+    settings = load(config_file)
+    since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
     require_period(since, until)
     asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
-    with open_reader(load(config_file)) as engine:
+    with open_reader(settings) as engine:
         rows = _rows(engine, asked)
         if every is None or with_runway:
-            _tell_removed(engine, asked)
+            _tell_removed(engine, asked, settings.timezone)
         if style == "table":
-            _show_table(rows, asked)
+            _show_table(rows, asked, settings.timezone)
         else:
             print_rows(_watched(rows, engine, asked), asked.columns, style=style)
 
@@ -94,15 +98,17 @@ def _row(one: Any, asked: Asked) -> Row:
     return row
 
 
-def _show_table(rows: Iterator[Row], asked: Asked) -> None:
+def _show_table(rows: Iterator[Row], asked: Asked, zone: tzinfo) -> None:
     """The rows, and where a person watches their picture."""
     traces = Traces.for_terminal(sys.stdout)
-    print_rows(traces.following(rows, asked.at) if traces else rows, asked.columns, style="table")
+    print_rows(
+        traces.following(rows, asked.at) if traces else rows, asked.columns, style="table", zone=zone, least=LEAST
+    )
     for line in traces.lines() if traces else ():
         click.echo(line)
 
 
-def _tell_removed(engine: "Engine", asked: Asked) -> None:
+def _tell_removed(engine: "Engine", asked: Asked, zone: tzinfo) -> None:
     """One line on standard error where retention has left less than what is asked for."""
     from monitor import query  # noqa: PLC0415
 
@@ -113,10 +119,8 @@ def _tell_removed(engine: "Engine", asked: Asked) -> None:
     of = "" if len(gone) == 1 else f" (of {len(gone)} organizations)"
     every = "1h" if all(one.hours for one in gone) else "1d"
     name = format_cell(gone[0].organization) if len(gone) == 1 else "retention"
-    click.echo(
-        f"{name}: balances before {last:%Y-%m-%d %H:%M}Z{of} are no longer kept one by one; --every {every} has them",
-        err=True,
-    )
+    before = f"balances before {format_local(last, zone)}{of}"
+    say(f"{name}: {before} are no longer kept one by one; --every {every} has them", err=True)
 
 
 def _watched(rows: Iterator[Row], engine: "Engine", asked: Asked) -> Iterator[Row]:

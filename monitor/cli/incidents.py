@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from monitor.cli.options import load, open_reader, row_options
-from monitor.cli.output import Row, print_rows
+from monitor.cli.output import print_rows
+from monitor.cli.table import Row
+
+LEAST: Final = ("folded", "given_up", "pending", "credits", "resolved_at", "id")
 
 
 @click.command()
@@ -18,7 +21,8 @@ def incidents(organization: str | None, config_file: Path | None, style: str, *,
     """What went wrong, the newest last."""
     from monitor import query  # noqa: PLC0415
 
-    with open_reader(load(config_file)) as engine:
+    settings = load(config_file)
+    with open_reader(settings) as engine:
         rows = query.incidents(engine, open_only=open_only, organization=organization)
         columns = (
             "id",
@@ -33,7 +37,8 @@ def incidents(organization: str | None, config_file: Path | None, style: str, *,
             "given_up",
         )
         table = style == "table"
-        print_rows((_incident_row(row, table=table) for row in rows), columns, style=style, empty="No incident.")
+        shown = (_incident_row(row, table=table) for row in rows)
+        print_rows(shown, columns, style=style, empty="No incident.", zone=settings.timezone, least=LEAST)
 
 
 def _incident_row(row: Any, *, table: bool) -> Row:

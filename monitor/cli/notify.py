@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from monitor.cli.options import config_option, load
+from monitor.cli.streams import verdict
 from monitor.errors import DeliveryError
 from monitor.text import mask
 
@@ -29,13 +30,13 @@ def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
     settings = load(config_file)
     attempts = asyncio.run(checking.send_test(settings, channels, clock=process.wall_clock))
     on_call = checking.on_call(settings, channels)
-    for channel, attempt in attempts.items():
-        for line in _lines(attempt, is_on_call=channel in on_call):
-            click.echo(mask(f"{channel}: {line}"))
     taken = [channel for channel, attempt in attempts.items() if attempt.reached]
     checking.expedite(settings, taken, at=process.wall_clock())
-    if any(attempt.error is not None for attempt in attempts.values()):
-        raise click.exceptions.Exit(DeliveryError.exit_code)
+    refused = any(attempt.error is not None for attempt in attempts.values())
+    with verdict(DeliveryError.exit_code if refused else 0):
+        for channel, attempt in attempts.items():
+            for line in _lines(attempt, is_on_call=channel in on_call):
+                click.echo(mask(f"{channel}: {line}"))
 
 
 def _lines(attempt: "Attempt", *, is_on_call: bool) -> Iterator[str]:

@@ -4,14 +4,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from monitor import durations
-from monitor.cli.output import FORMATS
+from monitor.cli.output import FORMATS, say
 from monitor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 config_option = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="The configuration file.",
 )
 format_option = click.option(
     "--format", "style", type=click.Choice(FORMATS), default="table", show_default=True, help="How rows are printed."
@@ -35,13 +39,19 @@ def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(config_file: Path | None) -> "Settings":
-    """The settings, with their warnings on standard error."""
+    """The settings, as the service has them when its file is in use, with their warnings on standard error."""
     from monitor import config  # noqa: PLC0415
+    from monitor.config.service import service_environ  # noqa: PLC0415
 
-    settings = config.load(config_file, os.environ)
-    for warning in settings.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    settings = config.load(config_file, service_environ(config_file, os.environ))
+    tell_warnings(settings)
     return settings
+
+
+def tell_warnings(settings: "Settings") -> None:
+    """What should be changed in the configuration although it works, on standard error."""
+    for warning in settings.warnings:
+        say(f"warning: {warning}", err=True)
 
 
 @contextmanager
@@ -57,19 +67,15 @@ def open_reader(settings: "Settings") -> "Iterator[Engine]":
         engine.dispose()
 
 
+FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 LONGEST: Final = timedelta(days=365_000_000)  # a stretch of history may be as long as it likes
 
 
 class When(click.ParamType[datetime]):
-    """An instant (ISO 8601), a date, or how long ago ("7d"); UTC where no offset is given.
-
-    With `local` it is left to the command what is meant then: it gets a naive `datetime`.
-    """
+    """An instant (ISO 8601), a date, or how long ago ("7d"); naive where no offset is given: see `in_zone`."""
 
     name = "when"
-
-    def __init__(self, *, local: bool = False) -> None:
-        self._local = local
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
@@ -86,9 +92,7 @@ class When(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not an instant, a date or a time ago such as 7d", param, ctx)
         try:
-            if at.tzinfo is None:
-                return at if self._local else at.replace(tzinfo=UTC)
-            return at.astimezone(UTC)
+            return at if at.tzinfo is None else at.astimezone(UTC)
         except OverflowError:
             self.fail(f"{value!r} lies outside all calendars", param, ctx)
 
@@ -130,6 +134,18 @@ class Zone(click.ParamType["ZoneInfo"]):
             return zone(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(f"{value!r} {error}", param, ctx)
+
+
+def in_zone(at: datetime | None, zone: "ZoneInfo") -> datetime | None:
+    """What was written without an offset is local time there; a date begins when the day does."""
+    from monitor.query import begin  # noqa: PLC0415
+
+    if at is None or at.tzinfo is not None:
+        return at
+    try:
+        return begin(at.date(), zone) if at.time() == time() else at.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # at the ends of the calendar a day may begin before, or end after it
+        return FIRST if at.year == 1 else LAST
 
 
 def require_period(since: datetime | None, until: datetime | None) -> None:

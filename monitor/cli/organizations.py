@@ -32,9 +32,13 @@ def organizations(config_file: Path | None, style: str) -> None:
         }
         for account, found in seen.items()
         if not isinstance(found, FetchError)
-        for one in found
+        for one in found.organizations
     ]
-    print_rows(rows, ("account", "id", "title", "default", "organization"), style=style, empty="No organization.")
+    columns = ("account", "id", "title", "default", "organization")
+    print_rows(rows, columns, style=style, empty="No organization.", least=("default", "title"))
+    for account, found in seen.items():
+        for line in () if isinstance(found, FetchError) else found.unusable:
+            click.echo(f"account {account}: cannot be watched: {line}", err=True)
     failed = {account: found for account, found in seen.items() if isinstance(found, FetchError)}
     for account, error in failed.items():
         click.echo(f"account {account}: {error}", err=True)

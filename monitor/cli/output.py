@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import islice
 from math import isinf
@@ -13,28 +13,33 @@ from typing import Any, Final
 
 import click
 
-from monitor.text import escape, mask, quote_formula
-
-Row = Mapping[str, Any]
-
-
-class Percent(Decimal):
-    """A share (0 to 1) that tables show as a percentage."""
-
+from monitor.cli.table import Row, Table, fold, terminal_width
+from monitor.text import escape, quote_formula
 
 FORMATS: Final = ("table", "json", "csv")
 _encoded: Final = json.JSONEncoder(ensure_ascii=False).encode  # made once: rows come by the million
 PAGE: Final = 1000  # rows whose widths a table looks at together
 
 
-def print_rows(rows: Iterable[Row], columns: Sequence[str], *, style: str, empty: str = "Nothing yet.") -> None:
-    """Print rows; `columns` are those of a table (JSON and CSV have every key of the rows)."""
+def print_rows(
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    *,
+    style: str,
+    empty: str = "Nothing yet.",
+    zone: tzinfo = UTC,
+    least: Sequence[str] = (),
+) -> None:
+    """Print rows; `columns` are those of a table (JSON and CSV have every key of the rows).
+
+    On a terminal that is too narrow for a table those in `least` go first.  Tables have their instants in `zone`.
+    """
     if style == "json":
         _json(rows)
     elif style == "csv":
         _csv(rows, columns)
     else:
-        _table(rows, columns, empty)
+        _table(rows, Table(columns, zone, least, terminal_width(sys.stdout)), empty)
 
 
 def format_instant(at: datetime) -> str:
@@ -106,46 +111,21 @@ def _cell(value: Any) -> Any:
     return "" if value is None else _plain(value)
 
 
-def _table(rows: Iterable[Row], columns: Sequence[str], empty: str) -> None:
+def _table(rows: Iterable[Row], table: Table, empty: str) -> None:
     source = iter(rows)
     page = list(islice(source, PAGE))
     if not page:
-        print(empty)
-        return
-    head = True
+        say(empty)
     while page:
-        for line in _lines(page, columns, head=head):
+        for line in table.lines(page):
             print(line)
-        head = False
         page = list(islice(source, PAGE))
 
 
-def _lines(page: Sequence[Row], columns: Sequence[str], *, head: bool) -> Iterator[str]:
-    numeric = [all(isinstance(row[c], Decimal | int | None) for row in page) for c in columns]
-    cells = [[format_cell(row[c]) for c in columns] for row in page]
-    if head:
-        cells.insert(0, [c.replace("_", " ").upper() for c in columns])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        padded = (t.rjust(w) if n else t.ljust(w) for t, w, n in zip(line, widths, numeric, strict=True))
-        yield "  ".join(padded).rstrip()
-
-
-def format_cell(value: Any) -> str:
-    """A cell of a table: credits with two decimals, instants in whole seconds, no control characters."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Percent):
-        return f"{value:z.1%}"
-    if isinstance(value, Decimal):
-        return f"{value:z,.2f}"
-    if isinstance(value, datetime):
-        return format_instant(value.replace(microsecond=0))
-    if isinstance(value, list | tuple):
-        return ", ".join(map(format_cell, value)) or "-"
-    return mask(str(value))
+def say(text: str, *, err: bool = False, indent: str = "  ") -> None:
+    """Print a sentence, folded where it goes to a terminal that is narrower."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(fold(text, stream, indent=indent), err=err)
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import config_option, load
+from monitor.cli.options import config_option, tell_warnings
 
 
 @click.command()
@@ -20,11 +20,13 @@ def run(config_file: Path | None, *, verbose: bool) -> None:
     from monitor import config  # noqa: PLC0415
     from monitor.daemon import process  # noqa: PLC0415
 
+    terminal = process.Terminal.of_this_process()
     # Until the daemon has handlers of its own: it reads the configuration now, so that a reload has nothing to add.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
-    settings = load(config_file)
+    settings = config.load(config_file, os.environ)  # not what a service beside this one has
+    tell_warnings(settings)
     if not settings.channels:
         logging.getLogger("monitor").warning("NOBODY WILL BE TOLD: no channel is configured")
-    process.run(settings, reread=lambda: config.load(config_file, os.environ))
+    process.run(settings, reread=lambda: config.load(config_file, os.environ), terminal=terminal)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
-from monitor.cli.output import Row, format_instant, print_rows
+from monitor.cli.output import format_instant, print_rows
+from monitor.cli.streams import verdict
+from monitor.cli.table import Row
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from monitor.notify.silences import Silenced
     from monitor.store.writer import Store
 
-NO_REASON = "no reason given"  # what a message tells to run has none
+LEAST: Final = ("created_at", "up_to", "author", "rule", "ended_at")
+NO_REASON: Final = "no reason given"  # what a message tells to run has none
 RULES = click.Choice([rule.value for rule in Rule])
 
 
@@ -66,8 +69,9 @@ def silence(
     )
     with _writer(config_file) as opened:
         begun = opened.write_now(lambda tx: silences.begin(tx, request, at=now))
-    for one in begun:
-        click.echo(_begun(one))
+    with verdict(0):
+        for one in begun:
+            click.echo(_begun(one))
 
 
 def _who(author: str | None) -> str:
@@ -109,11 +113,13 @@ def silences(lift: int | None, config_file: Path | None, style: str, *, ended_to
         return
     from monitor import query  # noqa: PLC0415
 
-    with open_reader(load(config_file)) as engine:
+    settings = load(config_file)
+    with open_reader(settings) as engine:
         rows = query.silences(engine, at=datetime.now(UTC), active_only=not ended_too)
     columns = ("id", "subject", "rule", "up_to", "until", "author", "reason", "created_at")
     rows_ = (_row(row, table=style == "table") for row in rows)
-    print_rows(rows_, columns + ("ended_at",) * ended_too, style=style, empty="No silence.")
+    shown = columns + ("ended_at",) * ended_too
+    print_rows(rows_, shown, style=style, empty="No silence.", zone=settings.timezone, least=LEAST)
 
 
 def _lift(silence_id: int, config_file: Path | None) -> None:
@@ -121,7 +127,8 @@ def _lift(silence_id: int, config_file: Path | None) -> None:
 
     with _writer(config_file) as opened:
         lifted = opened.write_now(lambda tx: silences.lift(tx, silence_id, at=datetime.now(UTC)))
-    click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")
+    with verdict(0):
+        click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")
 
 
 def _row(row: Any, *, table: bool) -> Row:

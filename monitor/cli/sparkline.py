@@ -1,13 +1,12 @@
 """A line of block characters for each organization: how its balance went.  Drawn for people in a terminal only."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, TextIO
 
-from monitor.cli.output import Row, format_cell
+from monitor.cli.table import Row, cut, display_width, format_cell, pad, terminal_width
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDEST: Final = 60
@@ -72,7 +71,8 @@ class Traces:
             BLOCKS.encode(stream.encoding or "ascii")
         except (UnicodeEncodeError, LookupError):
             return None
-        return cls(shutil.get_terminal_size().columns) if stream.isatty() else None
+        width = terminal_width(stream)
+        return cls(width) if width else None
 
     def following(self, rows: Iterable[Row], at: str) -> Iterator[Row]:
         """The rows as they are."""
@@ -85,8 +85,9 @@ class Traces:
         if self.found:
             yield ""
         names = [format_cell(name) for name, _ in self.found]
-        widest = max(map(len, names), default=0)
-        for name, trace in zip(names, self.found.values(), strict=True):
-            figures = f"{format_cell(trace.lowest)} to {format_cell(trace.highest)}"
-            width = max(NARROWEST, min(WIDEST, self.columns - widest - len(figures) - 4))
-            yield f"{name.ljust(widest)}  {trace.drawn(width)}  {figures}"
+        figures = [f"{format_cell(trace.lowest)} to {format_cell(trace.highest)}" for trace in self.found.values()]
+        room = self.columns - max(map(len, figures), default=0) - 4
+        widest = max(NARROWEST, min(max(map(display_width, names), default=0), room - NARROWEST))
+        for name, trace, range_ in zip(names, self.found.values(), figures, strict=True):
+            width = max(NARROWEST, min(WIDEST, self.columns - widest - len(range_) - 4))
+            yield cut(f"{pad(cut(name, widest), widest)}  {trace.drawn(width)}  {range_}", self.columns)

@@ -1,7 +1,8 @@
 """`credit-monitor status`: how everything stands, and below it what is wrong or kept quiet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.options import load, open_reader, row_options
-from monitor.cli.output import format_hours, format_instant, print_rows
+from monitor.cli.output import format_hours, print_rows, say
+from monitor.cli.table import format_local
 from monitor.model import OpenIncident, Rule, Subject
 from monitor.text import mask
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from monitor.store.channels import ChannelState
 
 RECENT: Final = timedelta(days=7)  # deliveries given up longer ago are history
+Show = Callable[[datetime], str]  # an instant in the configured zone
+LEAST: Final = ("change", "open", "taken_at", "runway")
 COLUMNS: Final = ("organization", "credits", "change", "runway", "taken_at", "state", "open")
 
 
@@ -39,6 +43,7 @@ def status(config_file: Path | None, style: str) -> None:
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
         recorded_at = query.recorded_at(engine)
+        standstill = query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=now)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
@@ -46,21 +51,23 @@ def status(config_file: Path | None, style: str) -> None:
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
         for one in organizations
     ]
-    for line in _unrecorded(settings, recorded_at, daemons, now):
-        click.echo(line, err=style != "table")
-    print_rows(rows, COLUMNS, style=style, empty="No organization yet; `credit-monitor check` finds them.")
+    show = partial(format_local, zone=settings.timezone)
+    for line in [standstill] if standstill else _unrecorded(settings, recorded_at, daemons, now, show):
+        say(f"{line}\n" if style == "table" else line, err=style != "table")
+    none = "No organization yet; `credit-monitor check` finds them."
+    print_rows(rows, COLUMNS, style=style, empty=none, zone=settings.timezone, least=LEAST)
     for line in (
-        *_accounts(accounts),
-        *_flapping(organizations),
-        *map(_is_down, down),
-        *_channels(queues, {channel["channel"] for channel in down}, now),
-        *_kept_quiet(settings, silences),
-        *_leader(daemons),
+        *_accounts(accounts, show),
+        *_flapping(organizations, show),
+        *(_is_down(channel, show) for channel in down),
+        *_channels(queues, {channel["channel"] for channel in down}, now, show),
+        *_kept_quiet(settings, silences, show),
+        *_leader(daemons, show),
     ):
-        click.echo(mask(line), err=style != "table")
+        say(mask(line), err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
-        click.echo(line, err=style != "table")
+        say(line, err=style != "table")
 
 
 def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
@@ -121,49 +128,53 @@ def _is_paused(settings: "Settings", name: str) -> bool:
 
 
 def _unrecorded(
-    settings: "Settings", recorded_at: datetime | None, daemons: "Sequence[DaemonRow] | None", now: datetime
+    settings: "Settings",
+    recorded_at: datetime | None,
+    daemons: "Sequence[DaemonRow] | None",
+    now: datetime,
+    show: Show,
 ) -> Iterator[str]:
     """Whether a daemon runs that has recorded nothing for three polls: the database does not take what it fetches."""
     limit = 3 * settings.poll.every + settings.poll.deadline
     if recorded_at is None or now - recorded_at <= limit or not _daemon_runs(settings, daemons):
         return
-    at = format_instant(recorded_at)
+    at = show(recorded_at)
     yield f"NOTHING HAS BEEN RECORDED since {at}, though a daemon runs; `credit-monitor doctor` and its log say why"
 
 
 def _daemon_runs(settings: "Settings", daemons: "Sequence[DaemonRow] | None") -> bool:
-    from monitor.store import engines, integrity  # noqa: PLC0415
+    from monitor.store import engines, leader_lock  # noqa: PLC0415
 
     path = engines.sqlite_file(settings.database.url)
     if path is None:
         return any(daemon.leads_since for daemon in daemons or ())
     try:
-        return integrity.is_locked(path)
+        return leader_lock.look_at_file_lock(path).holder is not None
     except OSError:
         return False
 
 
-def _accounts(incidents: "Sequence[AccountIncident]") -> Iterator[str]:
+def _accounts(incidents: "Sequence[AccountIncident]", show: Show) -> Iterator[str]:
     for one in incidents:
         if one.incident.calm_since:
             who = f"account {one.account}" if one.account else "every account"
-            yield _flaps(who, one.incident)
+            yield _flaps(who, one.incident, show)
             continue
         what = "the key is rejected" if one.incident.rule is Rule.CREDENTIAL else "no organization's balance can be had"
         who = f"account {one.account}" if one.account else "every account"
-        yield f"{one.incident.severity.label.upper()}: {who}: {what} since {one.incident.opened_at:%Y-%m-%d %H:%M}Z"
+        yield f"{one.incident.severity.label.upper()}: {who}: {what} since {show(one.incident.opened_at)}"
 
 
-def _flapping(organizations: "Sequence[OrganizationStatus]") -> Iterator[str]:
+def _flapping(organizations: "Sequence[OrganizationStatus]", show: Show) -> Iterator[str]:
     for organization in organizations:
         for incident in organization.flapping:
-            yield _flaps(organization.name, incident)
+            yield _flaps(organization.name, incident, show)
 
 
-def _flaps(who: str, incident: OpenIncident) -> str:
+def _flaps(who: str, incident: OpenIncident, show: Show) -> str:
     times = "once" if incident.returns == 1 else f"{incident.returns} times"
-    now = f"clear since {incident.calm_since:%Y-%m-%d %H:%M}Z" if incident.calm_since else incident.severity.label
-    return f"flapping: {who}: {incident.rule.value} came back {times} since {incident.opened_at:%Y-%m-%d %H:%M}Z, {now}"
+    now = f"clear since {show(incident.calm_since)}" if incident.calm_since else incident.severity.label
+    return f"flapping: {who}: {incident.rule.value} came back {times} since {show(incident.opened_at)}, {now}"
 
 
 def _down(settings: "Settings", states: "Sequence[ChannelState]") -> list[dict[str, Any]]:
@@ -191,17 +202,15 @@ def _down_for(settings: "Settings", organization: str, down: list[dict[str, Any]
     return [channel for channel in down if channel["channel"] in concerned]
 
 
-def _is_down(channel: dict[str, Any]) -> str:
+def _is_down(channel: dict[str, Any], show: Show) -> str:
     stands_in = f"{channel['stand_in']} stands in" if channel["stand_in"] else "nobody stands in"
-    return (
-        f"channel {channel['channel']}: DOWN since {channel['since']:%Y-%m-%d %H:%M}Z: {channel['reason']}; {stands_in}"
-    )
+    return f"channel {channel['channel']}: DOWN since {show(channel['since'])}: {channel['reason']}; {stands_in}"
 
 
 UNTRIED_AFTER: Final = timedelta(minutes=2)  # a daemon looks every second
 
 
-def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime) -> Iterator[str]:
+def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime, show: Show) -> Iterator[str]:
     """What did not reach its receivers, and what waits."""
     for queue in queues:
         channel, tried = f"channel {queue.channel}", queue.pending - queue.held
@@ -210,7 +219,7 @@ def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime) -
         elif queue.retrying:
             yield f"{channel}: {tried} waiting, last error: {queue.last_error}"
         if queue.untried_since and now - queue.untried_since > UNTRIED_AFTER and queue.channel not in down:
-            since = format_instant(queue.untried_since)
+            since = show(queue.untried_since)
             yield (
                 f"{channel}: {queue.untried} waiting since {since}, no attempt recorded: no daemon runs, or it cannot "
                 "write what becomes of a message (its log says so)"
@@ -223,27 +232,27 @@ def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime) -
         if queue.given_up:
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:
-            yield f"{channel}: {queue.held} held until quiet hours end at {format_instant(queue.held_until)}"
+            yield f"{channel}: {queue.held} held until quiet hours end at {show(queue.held_until)}"
 
 
-def _leader(daemons: "Sequence[DaemonRow] | None") -> Iterator[str]:
+def _leader(daemons: "Sequence[DaemonRow] | None", show: Show) -> Iterator[str]:
     """Who leads and who stands by, where several daemons can."""
     if daemons is None:
         return
     leader = next((one for one in daemons if one.leads_since), None)
     if leader and leader.leads_since:
-        yield f"leader: {leader.host} (process {leader.pid}) since {leader.leads_since:%Y-%m-%d %H:%M}Z"
-    else:
+        yield f"leader: {leader.host} (process {leader.pid}) since {show(leader.leads_since)}"
+    elif daemons:
         yield "NOBODY LEADS: no daemon polls and delivers now"
     if standbys := ", ".join(f"{one.host} (process {one.pid})" for one in daemons if one is not leader):
         yield f"standing by: {standbys}"
 
 
-def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]") -> Iterator[str]:
+def _kept_quiet(settings: "Settings", silences: "Sequence[SilenceRow]", show: Show) -> Iterator[str]:
     for row in silences:
         who = row.organization or f"account {row.account}"
         what = f" {row.rule.value}" if row.rule else ""
-        until = f"until {row.until:%Y-%m-%d %H:%M}Z" if row.until else "until resolved or worse"
+        until = f"until {show(row.until)}" if row.until else "until resolved or worse"
         yield mask(f"silence {row.id}: {who}{what}, up to {row.up_to.label}, {until}, by {row.author}: {row.reason}")
     for name, organization in settings.organizations.items():
         if organization.paused:

@@ -1,14 +1,15 @@
 """`credit-monitor usage`: what was used, when, and what it cost."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from monitor.cli.options import When, Zone, load, open_reader, require_period, row_options
-from monitor.cli.output import Percent, Row, print_rows
+from monitor.cli.options import When, Zone, in_zone, load, open_reader, require_period, row_options
+from monitor.cli.output import print_rows
+from monitor.cli.table import Percent, Row
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from monitor.query import By, Usage, UsageRow
 
 BY: Final = ("hour", "day", "week", "month")
-FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
-LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 SHARED_OUT: Final = "gap, shared out by time"
 UNKNOWN: Final = "gap, not known"
 
@@ -25,10 +24,8 @@ UNKNOWN: Final = "gap, not known"
 @click.command(short_help="Credits used, topped up, and their cost.")
 @click.argument("organization", required=False)
 @click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="One row for each of these.")
-@click.option("--since", type=When(local=True), help="From the bucket on that holds this instant, date or time ago.")
-@click.option(
-    "--until", type=When(local=True), help="Before this instant, date or time ago; its bucket is shown whole."
-)
+@click.option("--since", type=When(), help="From the bucket on that holds this instant, date or time ago.")
+@click.option("--until", type=When(), help="Before this instant, date or time ago; its bucket is shown whole.")
 @click.option("--tz", "zone", type=Zone(), metavar="ZONE", help="Whose days they are; default: `timezone`.")
 @row_options
 def usage(
@@ -50,28 +47,16 @@ def usage(
         zone=zone,
         price=settings.price_per_credit,
         now=datetime.now(UTC),
-        since=_in_zone(since, zone),
-        until=_in_zone(until, zone),
+        since=in_zone(since, zone),
+        until=in_zone(until, zone),
     )
     require_period(question.since, question.until)
     with open_reader(settings) as engine, query.usage(engine, question, organization) as answer:
         if style == "table":
-            columns = ("organization", by, "used", "topped_up", "cost", "share", "gap")
-            print_rows(_lines(answer, question.by, zone), columns, style=style)
+            columns = ("organization", _column(question.by, zone), "used", "topped_up", "cost", "share", "gap")
+            print_rows(_lines(answer, question.by, zone), columns, style=style, least=("share", "topped_up", "cost"))
         else:
             print_rows(map(_row, answer.rows), _KEYS, style=style)
-
-
-def _in_zone(at: datetime | None, zone: "ZoneInfo") -> datetime | None:
-    """What was written without an offset is local time there; a date begins when the day does."""
-    from monitor.query import begin  # noqa: PLC0415
-
-    if at is None or at.tzinfo is not None:
-        return at
-    try:
-        return begin(at.date(), zone) if at.time() == time() else at.replace(tzinfo=zone).astimezone(UTC)
-    except OverflowError:  # at the ends of the calendar a day may begin before, or end after it
-        return FIRST if at.year == 1 else LAST
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------
@@ -96,7 +81,7 @@ def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
         empty = False
         yield {
             "organization": row.organization,
-            by.value: _begin(row.starts_at, by, zone),
+            _column(by, zone): _begin(row.starts_at, by, zone),
             "used": row.used,
             "topped_up": row.topped_up,
             "cost": row.cost,
@@ -106,7 +91,12 @@ def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
     if not empty:
         whole = Percent(1) if answer.used else None
         total = {"used": answer.used, "topped_up": answer.topped_up, "cost": answer.cost, "share": whole, "gap": ""}
-        yield {"organization": "total", by.value: "", **total}
+        yield {"organization": "total", _column(by, zone): "", **total}
+
+
+def _column(by: "By", zone: "ZoneInfo") -> str:
+    """The head of the column that has the buckets: whose days they are stands in it."""
+    return f"{by.value} ({zone})"
 
 
 def _begin(at: datetime, by: "By", zone: "ZoneInfo") -> str:

@@ -6,7 +6,7 @@ No vendor is asked and no channel is told.
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -276,6 +276,28 @@ async def findings_in(settings: Settings, *, template: "Template | None" = None)
     return [*secret_mistakes(settings), *certificate_mistakes(settings), *mistakes], warnings
 
 
+async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple[list[Mistake], list[str]]:
+    """Return the mistakes found while the settings were loaded and those that only using them would show; warnings.
+
+    What follows from one that is known is left out.
+    """
+    mistakes = list(found)
+    if not any("." not in mistake.key or mistake.key.startswith("accounts.") for mistake in found):
+        mistakes += account_mistakes(settings)
+    of_channels, warnings = channel_findings(settings, await examine_channels(settings))
+    later = [*secret_mistakes(settings), *certificate_mistakes(settings), *of_channels]
+    mistakes += [mistake for mistake in later if not any(_may_follow(mistake, known) for known in found)]
+    return sorted(mistakes, key=lambda mistake: (mistake.file or "", mistake.line or 0)), warnings
+
+
+def _may_follow(mistake: Mistake, known: Mistake) -> bool:
+    """Return whether a mistake is of the same setting, of one inside it, or of one that may be misspelt beside it."""
+    if f"{mistake.key}.".startswith(f"{known.key}."):
+        return True
+    tables = {one.key.rpartition(".")[0] for one in (mistake, known)}
+    return known.problem.startswith("unknown setting") and len(tables) == 1
+
+
 async def replacement(reread: Callable[[], Settings], current: Settings, template: "Template") -> Settings:
     """Return what a daemon that runs with `current` is to go on with, its secrets read; raise `ConfigError`."""
     settings = await asyncio.to_thread(reread)
@@ -316,13 +338,19 @@ def _with_read(settings: Settings) -> Settings:
 
 def require_accounts(settings: Settings) -> None:
     """Raise `ConfigError` when there is nobody to ask."""
+    if mistakes := account_mistakes(settings):
+        raise ConfigError(mistakes)
+
+
+def account_mistakes(settings: Settings) -> list[Mistake]:
+    """Return a mistake that says how to begin when there is nobody to ask."""
     if settings.accounts:
-        return
+        return []
     if settings.file is None:
         hint = "set STABILITY_API_KEY, or begin a file with `credit-monitor config init`"
-        raise ConfigError([Mistake("accounts", f"there is none: {hint}")])
-    hint = "add [accounts.NAME] with api_key_file, or set STABILITY_API_KEY"
-    raise ConfigError([Mistake("accounts", f"there is none: {hint}", str(settings.file))])
+        return [Mistake("accounts", f"there is none: {hint}")]
+    hint = 'begin with [accounts.NAME], api_key_file = "…" and organizations = "all", or set STABILITY_API_KEY'
+    return [Mistake("accounts", f"there is none: {hint}", str(settings.file))]
 
 
 def secret_mistakes(settings: Settings) -> list[Mistake]:

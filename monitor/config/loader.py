@@ -15,6 +15,7 @@ from monitor.config.problems import Mistakes
 from monitor.config.rules import default_rules, rules_over
 from monitor.config.schema import BY_NAME, NO_RULES, Account, Channel, FileSettings, Key, Organization, Settings
 from monitor.config.secrets import Secret
+from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
 from monitor.errors import Mistake
 from monitor.model import Rules
@@ -49,6 +50,9 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> "_Loader":
     """Read every layer, and check the shape of each setting."""
     file = sources.find_file(path, environ)
     mistakes = Mistakes(sources.read_layers(file, environ))
+    for layer in mistakes.layers:
+        for key in layer.quoted:
+            mistakes.add(key, sources.QUOTED)
     return _Loader(file, environ, mistakes, _validate(sources.merged(mistakes.layers), mistakes))
 
 
@@ -145,6 +149,7 @@ class _Loader:
             place=place,
             line=line,
             variable=sources.variable(key),
+            elsewhere=credentials_hint(self.file, self.environ),
             value=value if way == key else None,
             path=self._path(way, value) if way == in_file and value else None,
         )

@@ -322,6 +322,11 @@ class Settings(FileSettings):
         """The page on which credits are bought, by account; without those that have none."""
         return {name: account.top_up_url for name, account in self.accounts.items() if account.top_up_url}
 
+    @property
+    def rate_limits(self) -> Mapping[str, RateLimit | None]:
+        """The rate limit of each account."""
+        return {name: account.rate_limit for name, account in self.accounts.items()}
+
     def fallbacks(self, channel: str) -> Iterator[str]:
         """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
         seen = {channel}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from monitor.errors import ConfigError, Mistake
+from monitor.store.file_access import remedy
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 LARGEST_SECRET: Final = 64 * 1024  # bytes
@@ -26,6 +27,7 @@ class Secret:
     variable: str  # that would give it, too
     value: str | None = field(default=None, repr=False)
     path: Path | None = None
+    elsewhere: str | None = None  # how a person gets at it, where the service alone has it
     proven: bool = False  # read before: what is odd about it was logged
 
     @property
@@ -40,10 +42,12 @@ class Secret:
         if self.path is None:
             setting = self.key.rpartition(".")[2]
             hint = f"set {setting}_file, or give it as the environment variable or credential {self.variable}"
-            raise self.wrong(f"is missing; {hint}")
+            raise self.wrong(f"is missing; {self.elsewhere or hint}")
         content = self._from_file(self.path).strip()
         if not content:
             raise self.wrong(f"{self.path}: is empty")
+        if is_quoted(content):
+            raise self.wrong(f"{self.path}: is in quotes; write the secret without them")
         if not content.isprintable():
             raise self.wrong(f"{self.path}: is not one line of text")
         return content
@@ -60,9 +64,14 @@ class Secret:
                     log.warning("%s: %s %s", self.key, path, problem)
                 return source.read(LARGEST_SECRET).decode("utf-8-sig")
         except OSError as error:
-            raise self.wrong(f"{path}: {unreadable(error)}") from None
+            raise self.wrong(f"{path}: {unreadable(error, path)}") from None
         except UnicodeDecodeError:
             raise self.wrong(f"{path}: is not one line of text") from None
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether a value is in quotes, as files of variables have it that a shell does not read."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
 
 
 def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | None:
@@ -76,6 +85,8 @@ def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | Non
     return None
 
 
-def unreadable(error: OSError) -> str:
-    """Return why a file cannot be read."""
-    return f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+def unreadable(error: OSError, path: Path) -> str:
+    """Return why a file cannot be read, and who may."""
+    why = f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+    who = remedy(path) if isinstance(error, PermissionError) else None
+    return f"{why}; {who}" if who else why

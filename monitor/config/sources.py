@@ -3,7 +3,7 @@
 The file is read once.  Secrets among the credentials stay unread until somebody needs them.
 """
 
-import os
+import logging
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +13,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from monitor.config.schema import BY_NAME, SECRETS, Key
-from monitor.config.secrets import CREDENTIALS, unreadable
+from monitor.config.secrets import CREDENTIALS, is_quoted, unreadable
 from monitor.errors import ConfigError, Mistake
 
 DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing known lies deeper
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"
+QUOTED: Final = "is in quotes, which are part of a value here; write it without them"
+# What Kubernetes sets in every container for a service whose name begins with credit-monitor.
+SERVICE_LINK: Final = re.compile(
+    r"CREDIT_MONITOR_(?:(?:(?!__)\w)+_)?"
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_(?:(?!__)\w)+)?|PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
 NOT_TOML: Final = (ValueError, ArithmeticError, RecursionError)  # what tomllib and Decimal raise
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Layer:
     file: str | None = None
     lines: Mapping[Key, int] = field(default_factory=dict)
     folder: Path | None = None  # of `file`
+    quoted: list[Key] = field(default_factory=list)  # those whose value is in quotes that do not belong there
 
     def origin(self, key: Key) -> Origin | None:
         """Return where a setting or a table was given in this layer; None when it was not."""
@@ -69,6 +78,13 @@ class Layer:
                 return False
             here = here[part]
         return True
+
+    def put_text(self, key: Key, written: str, variable: str) -> None:
+        """Add what a variable or a credential holds."""
+        text = written.strip()
+        if is_quoted(text):
+            self.quoted.append(key)
+        self.put(key, _value(text), variable)
 
     def put(self, key: Key, value: Any, variable: str) -> None:
         """Add one value."""
@@ -106,7 +122,7 @@ def read_layers(file: Path | None, environ: Mapping[str, str]) -> list[Layer]:
     layers = [file_layer(file)] if file else []
     layers.insert(0, credentials_layer(environ, layers))
     layers.insert(0, environment_layer(environ, layers))
-    if (key := environ.get(KEY_VARIABLE)) and _is_without_account(layers):
+    if (key := environ.get(KEY_VARIABLE, "").strip()) and _is_without_account(layers):
         layers.append(key_alone(key))
     return layers
 
@@ -124,12 +140,23 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the configuration file: the one named, else the first of the usual places that is there."""
     if path is not None:
         return path
-    if named := environ.get(CONFIG_VARIABLE):
+    if named := environ.get(CONFIG_VARIABLE, "").strip():
         return Path(named)
     usual = [Path("/etc/credit-monitor/config.toml")]
     if base := base_directory(environ, "XDG_CONFIG_HOME", ".config"):
         usual.insert(0, base / "credit-monitor/config.toml")
-    return next((path for path in usual if os.path.lexists(path)), None)
+    return next((path for path in usual if _may_be_there(path)), None)
+
+
+def _may_be_there(path: Path) -> bool:
+    """Return whether there is a file, also where this user may not look."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def base_directory(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
@@ -144,7 +171,7 @@ def file_layer(path: Path) -> Layer:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError([Mistake("", unreadable(error), str(path))]) from None
+        raise ConfigError([Mistake("", unreadable(error, path), str(path))]) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -205,9 +232,13 @@ def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     """Return the values of `CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY` and the like, in any case."""
     layer = Layer(3)
     taken = _names(lower)
-    for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE:
-            layer.put(_path(name, taken), _value(environ[name]), f"environment {name}")
+    names = [name for name in sorted(environ) if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE]
+    links = [name for name in names if SERVICE_LINK.fullmatch(name.upper())]
+    if links:
+        log.info("ignored, as Kubernetes sets them for a service and they are no settings: %s", ", ".join(links))
+    for name in names:
+        if name not in links:
+            layer.put_text(_path(name, taken), environ[name], f"environment {name}")
     return layer
 
 
@@ -221,7 +252,7 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     try:
         files = sorted(Path(folder).iterdir())
     except OSError as error:
-        raise ConfigError([Mistake("", unreadable(error), f"${CREDENTIALS}")]) from None
+        raise ConfigError([Mistake("", unreadable(error, Path(folder)), f"${CREDENTIALS}")]) from None
     for path in files:
         if path.name.upper().startswith(PREFIX):
             _put_credential(layer, _path(path.name, taken), path)
@@ -234,9 +265,9 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
         layer.put((*key[:-1], f"{key[-1]}_file"), str(path), place)
         return
     try:
-        layer.put(key, _value(path.read_text(encoding="utf-8").strip()), place)
+        layer.put_text(key, path.read_text(encoding="utf-8-sig"), place)
     except OSError as error:
-        raise ConfigError([Mistake(".".join(key), unreadable(error), place)]) from None
+        raise ConfigError([Mistake(".".join(key), unreadable(error, path), place)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake(".".join(key), "is not UTF-8 text", place)]) from None
 
@@ -244,7 +275,7 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
 def key_alone(key: str) -> Layer:
     """Return the working configuration that is nothing but a key."""
     layer = Layer(0)
-    layer.put(("accounts", "default", "api_key"), key, f"environment {KEY_VARIABLE}")
+    layer.put_text(("accounts", "default", "api_key"), key, f"environment {KEY_VARIABLE}")
     layer.put(("accounts", "default", "organizations"), "all", f"environment {KEY_VARIABLE}")
     return layer
 
@@ -279,7 +310,7 @@ def _path(name: str, taken: Mapping[tuple[str, str], str]) -> Key:
 
 def _value(written: str) -> Any:
     """Return the value of a variable: tables and lists as TOML writes them, everything else as it stands."""
-    if written.strip()[:1] in {"{", "["}:
+    if written[:1] in {"{", "["}:
         try:
             return tomllib.loads(f"value = {_decodable(written)}", parse_float=Decimal)["value"]
         except NOT_TOML:

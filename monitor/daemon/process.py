@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import termios
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -51,18 +52,22 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def run(settings: Settings, *, reread: Callable[[], Settings]) -> None:
-    """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` returns."""
+def run(settings: Settings, *, reread: Callable[[], Settings], terminal: "Terminal | None") -> None:
+    """Be the daemon of this configuration until SIGTERM or SIGINT; on SIGHUP go on with what `reread` returns.
+
+    With a `terminal` the SIGHUP of its end is the end of the daemon, too.
+    """
     allow_descriptors()
     require_accounts(settings)
     settings = with_secrets(settings)
     manager = ServiceManager(os.environ)
     with manager.more_time("starting: the database's schema is being brought up to date"):
         opened = open_database(settings)
-    daemon = Daemon(settings, opened, reread=reread, manager=manager)
+    daemon = Daemon(settings, opened, reread=reread, manager=manager, terminal=terminal)
     lock = daemon.state.leader_lock
     if not daemon.state.can_stand_by and not lock.acquire():
-        raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor runs on this database")
+        who = leader_lock.describe_holder(settings.database.url)
+        raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor{who} runs on this database")
     try:
         _warn_of_new_host(opened)
         asyncio.run(daemon.run())
@@ -95,7 +100,13 @@ class Daemon:
     """One process of the service; on PostgreSQL one of several may lead, and the others stand by."""
 
     def __init__(
-        self, settings: Settings, opened: Store, *, reread: Callable[[], Settings], manager: ServiceManager
+        self,
+        settings: Settings,
+        opened: Store,
+        *,
+        reread: Callable[[], Settings],
+        manager: ServiceManager,
+        terminal: "Terminal | None" = None,
     ) -> None:
         self.state = ProcessState(
             settings=settings,
@@ -111,6 +122,7 @@ class Daemon:
         self._alert = DatabaseAlert(self.state)
         self._reload_asked = asyncio.Event()
         self._serving = AsyncExitStack()
+        self._terminal = terminal
 
     async def run(self) -> None:
         """Lead or stand by until told to stop; serve HTTP meanwhile, where that is switched on."""
@@ -311,7 +323,17 @@ class Daemon:
             loop.add_signal_handler(number, self._stop)
 
         # Not the loop's own way, which leaves the signal deadly between the end of the loop and that of the process.
-        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._reload_asked.set))
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._hang_up))
+        if self._terminal is not None and not self._terminal.is_there:  # gone while nobody listened yet
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Reload; but stop where the terminal that this process was started in has gone."""
+        if self._terminal is not None and not self._terminal.is_there:
+            log.warning("the terminal has gone")
+            self._stop()
+        else:
+            self._reload_asked.set()
 
     def _stop(self) -> None:
         if self.state.stopping.is_set():
@@ -416,6 +438,32 @@ class Daemon:
             return []
         self._stop()
         return mistakes
+
+
+class Terminal:
+    """The terminal that controls this process: its end is a SIGHUP, as is a person's request to reload."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def of_this_process(cls) -> "Terminal | None":
+        """Return the terminal; None for a service, after `setsid`, and where its end is to be ignored (`nohup`)."""
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            return None
+        try:
+            return cls(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+        except OSError:
+            return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether somebody may still be at it."""
+        try:
+            termios.tcgetattr(self._descriptor)
+        except (OSError, termios.error):
+            return False
+        return True
 
 
 class LoopErrors:

@@ -19,6 +19,7 @@ from monitor.store.pruning import Cutoffs, Portion
 from monitor.store.writer import Store
 
 EVERY: Final = timedelta(hours=1)
+TELL_EVERY: Final = timedelta(days=1)
 TICK_TIMEOUT: Final = 3.0  # seconds
 PAUSE: Final = 0.005  # seconds between two transactions, for others who write
 
@@ -62,6 +63,8 @@ class Pruner:
         self._settings = settings
         self._due_at: datetime | None = None  # None: now
         self._failing = False
+        self._removed = 0  # rows that the log has not told of yet
+        self._told_at: datetime | None = None
 
     async def tick(self, now: datetime) -> None:
         """Delete expired rows for a few seconds, when it is time."""
@@ -89,6 +92,12 @@ class Pruner:
                 if clock() > ends:
                     return False
                 await asyncio.sleep(PAUSE)
-        if total:
-            log.info("%d old row(s) removed", total)
+        self._tell(total, now)
         return not portions
+
+    def _tell(self, removed: int, now: datetime) -> None:
+        """Log what was removed, once a day: every hour something is a day too old."""
+        self._removed += removed
+        if self._removed and (self._told_at is None or not timedelta(0) <= now - self._told_at < TELL_EVERY):
+            log.info("%d old row(s) removed", self._removed)
+            self._removed, self._told_at = 0, now

@@ -4,8 +4,7 @@ Makes no database, and upgrades none.
 """
 
 import os
-import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,32 +15,36 @@ from monitor.doctor.findings import Finding, State, in_thread, ok, problem, warn
 from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import engines, integrity, migrate
+from monitor.store.file_access import remedy, user_name
+from monitor.store.leader_lock import look_at_file_lock
 from monitor.store.tables import SCHEMA
 from monitor.store.writer import Engine
 
+Clock = Callable[[], datetime]
 INTEGRITY_TIMEOUT: Final = 10.0  # seconds
+STANDSTILL_TODO: Final = "systemctl restart credit-monitor, or credit-monitor run; why it ended or hangs is in its log"
 UPGRADE: Final = "credit-monitor db upgrade"
 UNTRIED_AFTER: Final = timedelta(minutes=2)  # a daemon looks every second
 LOG: Final = "its log says why (journalctl -u credit-monitor)"
 NO_DAEMON: Final = "none runs on this database now"
 
 
-async def look_at_database(settings: Settings) -> list[Finding]:
+async def look_at_database(settings: Settings, clock: Clock) -> list[Finding]:
     """Return findings on the schema, the integrity, and the daemon that runs on it."""
     path = engines.sqlite_file(settings.database.url)
     if path and not await in_thread(lambda: os.path.lexists(path)):
-        return [await in_thread(lambda: _missing_file(path))]
-    return await in_thread(lambda: list(_look(settings)))
+        return [await in_thread(lambda: _absent_file(path))]
+    return await in_thread(lambda: list(_look(settings, clock)))
 
 
-def _missing_file(path: Path) -> Finding:
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-    if os.access(folder, os.W_OK | os.X_OK):
-        return ok("database", f"SQLite file {path}: there is none yet; `credit-monitor check` or `run` makes it")
-    return problem("database", f"SQLite file {path}: cannot be made in {folder} by this user", f"chown {folder}")
+def _absent_file(path: Path) -> Finding:
+    if who := remedy(path, write=True):
+        whose, _, todo = who.partition(": ")
+        return problem("database", f"SQLite file {path}: cannot be seen or made by this user; {whose}", todo)
+    return ok("database", f"SQLite file {path}: there is none yet; `credit-monitor check` or `run` makes it")
 
 
-def _look(settings: Settings) -> Iterator[Finding]:
+def _look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     engine = engines.open_reader(settings.database.url)
     try:
         schema = _schema(engine, settings)
@@ -54,12 +57,17 @@ def _look(settings: Settings) -> Iterator[Finding]:
         path = engines.sqlite_file(settings.database.url)
         if path or schema.state is State.OK:
             daemon, runs = _daemon(engine, path)
-            yield daemon
+            standstill = (
+                query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=clock())
+                if schema.state is State.OK
+                else None
+            )
+            yield problem("daemon", standstill, STANDSTILL_TODO) if standstill else daemon
             if schema.state is State.OK:
-                yield from _outbox(engine, datetime.now(UTC))
+                yield from _outbox(engine, clock())
                 yield from _recipients(engine)
-                if runs:
-                    yield from _recorded(engine, settings, datetime.now(UTC))
+                if runs and not standstill:
+                    yield from _recorded(engine, settings, clock())
     except DatabaseError as error:
         found, _, todo = str(error).rpartition("; ")  # what is wrong; what helps, where the error knows it
         yield problem(
@@ -128,10 +136,10 @@ def _daemon(engine: Engine, path: Path | None) -> tuple[Finding, bool]:
     """Return what is known of a daemon, and whether one runs."""
     if path:
         try:
-            is_running = integrity.is_locked(path)
+            holder = look_at_file_lock(path).holder
         except OSError:
             return warning("daemon", "this user may not see whether one runs", OTHER_USER), False
-        return ok("daemon", "one runs on this database" if is_running else NO_DAEMON), is_running
+        return ok("daemon", f"one runs on this database{holder}" if holder else NO_DAEMON), holder is not None
     daemons = query.daemons(engine) or []
     leader = next((daemon for daemon in daemons if daemon.leads_since), None)
     if leader:
@@ -149,7 +157,7 @@ def _daemon(engine: Engine, path: Path | None) -> tuple[Finding, bool]:
 def look_at_files(settings: Settings) -> Iterator[Finding]:
     """Yield findings on the permissions and the owner of the files of a SQLite database."""
     what, path = "database files", engines.sqlite_file(settings.database.url)
-    if path is None:
+    if path is None or remedy(path, write=True):  # then `look_at_database` says whose it is
         return
     warnings = [warning(what, *_split(lax)) for lax in integrity.lax_modes(settings.database.url)]
     if path.exists():
@@ -168,15 +176,8 @@ def _split(lax: str) -> tuple[str, str]:
 def _owner(path: Path) -> Iterator[Finding]:
     owner, user = path.stat().st_uid, os.geteuid()
     if user not in {0, owner}:
-        state = f"{path} belongs to {_user_name(owner)}, and you are {_user_name(user)}"
-        yield warning("database files", state, f"run credit-monitor as {_user_name(owner)}, or as root")
+        state = f"{path} belongs to {user_name(owner)}, and you are {user_name(user)}"
+        yield warning("database files", state, f"run credit-monitor as {user_name(owner)}, or as root")
     elif (other := path.parent.stat().st_uid) not in {0, owner}:
-        state = f"{path} belongs to {_user_name(owner)}, its directory to {_user_name(other)}"
-        yield warning("database files", state, f"chown {_user_name(other)} {path}")
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+        state = f"{path} belongs to {user_name(owner)}, its directory to {user_name(other)}"
+        yield warning("database files", state, f"chown {user_name(other)} {path}")

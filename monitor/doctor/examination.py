@@ -10,8 +10,9 @@ from pathlib import Path
 
 from monitor import config
 from monitor.config import Settings
+from monitor.config.service import service_environ
 from monitor.doctor import channels, database, machine, secrets, service, vendor
-from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
+from monitor.doctor.findings import Finding, State, in_thread, look, ok, problem, warning
 from monitor.errors import ConfigError, Mistake
 
 Clock = Callable[[], datetime]
@@ -23,7 +24,7 @@ async def examine(path: Path | None, environ: Mapping[str, str], *, clock: Clock
 
     `environ` is that of the caller; where it lacks what systemd gives the service, that is added.
     """
-    used = service.service_environ(path, environ)
+    used = service_environ(path, environ)
     try:
         settings, mistakes = config.load_sound(path, used)
     except ConfigError as error:
@@ -35,7 +36,12 @@ async def examine(path: Path | None, environ: Mapping[str, str], *, clock: Clock
             *_account_findings(settings),
             *await _look_at_settings(sound, mistakes, clock=clock, send=send),
         ]
-    return [*service.look_at_environ(environ, used), *findings]
+    return sorted([*service.look_at_environ(environ, used), *findings], key=_is_later)
+
+
+def _is_later(finding: Finding) -> bool:
+    """Return False for what makes all the rest worthless: nobody polls."""
+    return (finding.what, finding.state) != ("daemon", State.PROBLEM)
 
 
 def _configuration_findings(settings: Settings, mistakes: tuple[Mistake, ...]) -> list[Finding]:
@@ -88,7 +94,7 @@ async def _look_at_settings(
     has_database = not any(mistake.key.startswith("database") for mistake in mistakes)
     looks = [
         look("secrets", in_thread(lambda: list(secrets.look_at_secrets(settings)))),
-        *(_look_at_database(settings) if has_database else ()),
+        *(_look_at_database(settings, clock) if has_database else ()),
         vendor.look_at_vendor(settings, clock=clock),
         channels.look_at_channels(settings, clock=clock, send=send, complete=not mistakes),
         _look_at_machine(settings),
@@ -96,11 +102,11 @@ async def _look_at_settings(
     return [finding for findings in await asyncio.gather(*looks) for finding in findings]
 
 
-def _look_at_database(settings: Settings) -> tuple[Awaitable[list[Finding]], ...]:
+def _look_at_database(settings: Settings, clock: Clock) -> tuple[Awaitable[list[Finding]], ...]:
     files = in_thread(lambda: list(database.look_at_files(settings)))
     disk = in_thread(lambda: list(machine.look_at_disk(settings)))
     return (
-        look("database", database.look_at_database(settings)),
+        look("database", database.look_at_database(settings, clock)),
         look("database files", files),
         look("disk", disk),
     )

@@ -8,7 +8,7 @@ from monitor.config.secrets import Secret, exposure
 from monitor.doctor.findings import Finding, ok, problem, warning
 from monitor.errors import ConfigError
 
-OTHER_USER = "run the doctor as root or as the service's user"
+OTHER_USER = "run the doctor as root (sudo credit-monitor doctor) or as the service's user"
 
 
 def look_at_secrets(settings: Settings) -> Iterator[Finding]:

@@ -8,33 +8,13 @@ import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
-from monitor.config import find_file
+from monitor.config.service import UNIT
 from monitor.doctor.findings import Finding, ok, problem, warning
 
-UNIT: Final = "credit-monitor.service"
-FILE: Final = Path("/etc/credit-monitor/config.toml")
-CREDENTIALS: Final = Path("/run/credentials") / UNIT
-STATE: Final = Path("/var/lib/credit-monitor")
 SYSTEMD: Final = "/run/systemd/system"  # exists when systemd runs the machine
 PROPERTIES: Final = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "WatchdogUSec", "StatusText")
-
-
-def service_environ(path: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment, with the service's credentials and state directory when its file is the one in use.
-
-    Root can read them while the service runs; without them every key would seem to be missing.
-    """
-    if find_file(path, environ) != FILE or "CREDENTIALS_DIRECTORY" in environ:
-        return environ
-    added = {}
-    if CREDENTIALS.is_dir() and os.access(CREDENTIALS, os.R_OK | os.X_OK):
-        added["CREDENTIALS_DIRECTORY"] = str(CREDENTIALS)
-    if STATE.is_dir() and "STATE_DIRECTORY" not in environ:
-        added["STATE_DIRECTORY"] = str(STATE)
-    return {**environ, **added}
 
 
 def look_at_environ(environ: Mapping[str, str], used: Mapping[str, str]) -> Iterator[Finding]:

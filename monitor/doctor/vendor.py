@@ -30,6 +30,8 @@ TODO: Final = {
     FailureKind.NO_CREDITS: "buy credits at the vendor",
     FailureKind.UNEXPECTED_ANSWER: "see that base_url is the vendor's, and generation the right one",
 }
+NOTHING_TODO: Final = "see at the vendor to which organization the key belongs"
+UNUSABLE_TODO: Final = "ask the vendor about this id; the other organizations are watched"
 
 
 async def look_at_vendor(settings: Settings, *, clock: Clock) -> list[Finding]:
@@ -54,15 +56,17 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
         todo = OTHER_USER if is_closed_to_us(settings.keys[name]) else "mend that first"
         return [problem(what, f"was not asked: {error.mistakes[0].key} cannot be used", todo)]
     try:
-        organizations = await provider.fetch_organizations()
+        organizations, unusable = await provider.fetch_organizations(), provider.unusable()
     except FetchError as error:
         return [_failure(what, error)]
     finally:
         skews += _skew(provider, clock)
         await provider.aclose()
+    seen = f"{access.base_url} takes the key; it sees {_count(organizations)}"
     return [
-        ok(what, f"{access.base_url} takes the key; it sees {_count(organizations)}"),
+        ok(what, seen) if organizations else warning(what, f"{seen}: nothing of it is watched", NOTHING_TODO),
         *_unseen(settings, name, organizations),
+        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in unusable),
     ]
 
 

@@ -16,7 +16,14 @@ from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Link, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
-from monitor.message.status_line import away_line, leads_line, refused_line, stands_by_line, wedged_line
+from monitor.message.status_line import (
+    away_line,
+    leads_line,
+    refused_line,
+    stands_by_line,
+    standstill_line,
+    wedged_line,
+)
 from monitor.message.top_up import render_top_ups
 from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
@@ -32,12 +39,14 @@ __all__ = [
     "format_instant",
     "format_runway",
     "leads_line",
+    "log_line",
     "refused_line",
     "render",
     "render_digest",
     "render_group",
     "render_top_ups",
     "stands_by_line",
+    "standstill_line",
     "test_message",
     "wedged_line",
     "worst_first",
@@ -45,6 +54,17 @@ __all__ = [
 
 TEST_ENDS: Final = "It opens an incident of its own, which is resolved at once."
 TWICE: Final = "the same id twice is the same message twice"
+
+
+def log_line(notification: Notification) -> str:
+    """Return the figures and the reason of a notification, for a log."""
+    facts, template = notification.facts, headline(notification, timezone=ZoneInfo("UTC")).partition(": ")[2]
+    balance = f"{format_credits(facts.credits)} credits" if facts.credits is not None else ""
+    if balance not in template:
+        template += f" (last known: {balance})"
+    if facts.cause and "{cause}" not in template:
+        template += "; {cause}"
+    return template.format_map(figures.foreign(facts))
 
 
 def render(

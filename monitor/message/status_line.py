@@ -18,7 +18,8 @@ def leads_line(
     counts = [f"{troubled[severity]} {severity.label}" for severity in sorted(troubled, reverse=True)]
     if failing:
         counts.append(f"{failing} failing")
-    parts = [f"{organizations} organization{'s' * (organizations != 1)}", *(counts or ["all ok"])]
+    well = "all ok" if organizations else "nothing is watched yet"
+    parts = [f"{organizations} organization{'s' * (organizations != 1)}", *(counts or [well])]
     if next_poll is not None:
         parts.append(f"next poll in {_rounded(next_poll)}" if next_poll > timedelta(0) else "polling")
     return ", ".join(parts)
@@ -27,6 +28,15 @@ def leads_line(
 def stands_by_line(leader: str | None) -> str:
     """Return the line of a standby."""
     return "standing by: another credit-monitor leads" + (f" on {harmless(leader)}" if leader else "")
+
+
+def standstill_line(lasting: timedelta | None, *, pid: int | None, host: str | None, is_running: bool) -> str:
+    """Return the line for a monitor that does not poll; `lasting` None: it never did."""
+    for_how_long = f"for {_in_words(lasting)}" if lasting is not None else None
+    if not is_running:
+        return f"no daemon: nothing has polled {for_how_long or 'yet'}"
+    who = f" (pid {pid}{f' on {harmless(host)}' if host else ''})" if pid else ""
+    return f"the daemon{who} has not polled {for_how_long or 'yet'}"
 
 
 def away_line(since: datetime, cause: str, *, what: str = "") -> str:
@@ -43,6 +53,14 @@ def refused_line(problem: str) -> str:
 def wedged_line(part: str) -> str:
     """Return the line for a part that hangs, so that the service manager restarts this process."""
     return f"{part} hangs; waiting for the service manager to restart this process"
+
+
+def _in_words(duration: timedelta) -> str:
+    """Return the duration in the largest unit of which there are two: `3 days`, `36 hours`, `90 minutes`."""
+    seconds = max(int(duration.total_seconds()), 0)
+    lengths = {"days": 86400, "hours": 3600, "minutes": 60}
+    unit, length = next(((unit, length) for unit, length in lengths.items() if seconds >= 2 * length), ("seconds", 1))
+    return f"{seconds // length} {unit}"
 
 
 def _rounded(duration: timedelta) -> str:

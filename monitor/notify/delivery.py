@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from monitor import channels
+from monitor import channels, durations
 from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
@@ -255,8 +255,9 @@ class Deliverer:
         return fallback.is_overdue(state, at=self._clock(), fallback_after=configured.fallback_after)
 
     async def _go_down(self, name: str) -> None:
-        at = self._clock()
-        _log_down(name, await self._store.write(lambda tx: fallback.go_down(tx, self._settings, name, at=at)))
+        at, within = self._clock(), durations.write(self._settings.channels[name].fallback_after)
+        outcome = await self._store.write(lambda tx: fallback.go_down(tx, self._settings, name, at=at))
+        _log_down(name, f"nothing was taken within {within}", outcome)
 
     def _finished(self, name: str, task: asyncio.Task[bool]) -> None:
         del self._busy[name]
@@ -516,7 +517,7 @@ class Deliverer:
             if attempt.reached or group[0].reached:
                 what = "not delivered to all of the channel, and tried again for the rest"
             log.warning("%s: %s %s: %s", channel, _named(*group), what, error, extra=_fields(group[0]))
-        _log_down(channel, outcome)
+        _log_down(channel, error, outcome)
 
 
 async def _next(attempts: AsyncGenerator[Attempt, None]) -> Attempt | None:
@@ -545,10 +546,10 @@ def _without_told(delivery: Delivery, told: set[str]) -> Delivery:
     return replace(delivery, folded=tuple(older for older in delivery.folded if older.id not in told))
 
 
-def _log_down(channel: str, outcome: Outcome) -> None:
+def _log_down(channel: str, error: str, outcome: Outcome) -> None:
     if outcome.went_down:
         stands_in = f"{outcome.stand_in} stands in" if outcome.stand_in else "nobody stands in"
-        log.warning("%s: down, %s", channel, stands_in, extra={"channel": channel})
+        log.warning("%s: down, %s: %s", channel, stands_in, error, extra={"channel": channel})
 
 
 def _outcome(state: DeliveryState) -> str:
@@ -562,7 +563,9 @@ def _named(first: Delivery, *others: Delivery) -> str:
     if not isinstance(said, Notification):
         return "digest"
     more = f" and {len(others)} more" if others else ""
-    return f"{said.facts.name} {said.rule.value} {said.why} ({said.id}){more}"
+    credits_ = said.facts.credits
+    figure = f", {credits_:,.2f} credits" if credits_ is not None else ""
+    return f"{said.facts.name} {said.rule.value} {said.why}{figure} ({said.id}){more}"
 
 
 def _fields(delivery: Delivery) -> dict[str, str]:

@@ -16,7 +16,7 @@ from monitor.errors import DatabaseError, FetchError, LeaseLost
 from monitor.model import Check, Notification, Snapshot, VendorOrganization
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
-from monitor.poll.failure_log import FailureLog
+from monitor.poll.failure_log import NAMED_AT_MOST, FailureLog
 from monitor.providers import Provider
 from monitor.store import organizations
 from monitor.store.accounts import AccountRow
@@ -82,6 +82,7 @@ class Poller:
         self._failure_log = FailureLog(row.name)
         self._complained: set[str] = set()  # organizations that could not be kept, and were named
         self._resolved = False
+        self._unusable: frozenset[str] = frozenset()  # of the last listing, said already
         self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
 
@@ -169,6 +170,7 @@ class Poller:
             self._failed += 1
             self._batch.add(Check(self._id, None, self._clock(), error.failure, poll_at=self._began))
             return []
+        self._tell_unusable()
         try:
             # Two accounts may list the same organization at the same moment; only one of them is to watch it.
             async with self._assignment.turn:
@@ -178,6 +180,15 @@ class Poller:
             return []
         self._resolved = True
         return rows
+
+    def _tell_unusable(self) -> None:
+        """Log once what the key sees and nobody can watch."""
+        unusable = self._provider.unusable()
+        for line in [line for line in unusable if line not in self._unusable][:NAMED_AT_MOST]:
+            log.warning("account %s: not watched: %s", self.name, line, extra={"account": self.name})
+        if (more := len(frozenset(unusable) - self._unusable) - NAMED_AT_MOST) > 0:
+            log.warning("account %s: not watched: %d more; `credit-monitor organizations` names them", self.name, more)
+        self._unusable = frozenset(unusable)
 
     async def _take_in(self, news: News) -> list[OrganizationRow]:
         kept = await self._keep_news(news) if news else []

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
 from monitor import amounts
 from monitor.errors import (
@@ -38,29 +38,36 @@ def read_credits(answer: Answer) -> Decimal:
     return balance or abs(balance)  # no negative zero
 
 
-def read_organizations(answer: Answer, *, secret: str) -> tuple[VendorOrganization, ...]:
+class Listing(NamedTuple):
+    """What the account endpoint lists; `unusable` has a line for each entry that cannot be watched."""
+
+    organizations: tuple[VendorOrganization, ...]
+    unusable: tuple[str, ...]
+
+
+def read_organizations(answer: Answer, *, secret: str) -> Listing:
     """Return the organizations a key sees, each once; raise `FetchError` when none of the entries is usable."""
     listed = _json_object(answer).get("organizations")
     if not isinstance(listed, list):
         raise UnexpectedAnswer("the answer has no list of organizations", status=answer.status)
     organizations: dict[str, VendorOrganization] = {}
-    first_error: UnexpectedAnswer | None = None
+    unusable: list[str] = []
     for entry in listed:
         try:
             organization = _read_organization(entry, secret=secret)
         except UnexpectedAnswer as error:
-            first_error = error.with_traceback(None)  # one bad entry leaves the others watched
+            unusable.append(str(error))  # one bad entry leaves the others watched
             continue
         organizations.setdefault(organization.id, organization)
-    if first_error and not organizations:
-        raise first_error
-    return tuple(organizations.values())
+    if unusable and not organizations:
+        raise UnexpectedAnswer(f"of what the key sees nothing can be watched: {unusable[0]}", status=answer.status)
+    return Listing(tuple(organizations.values()), tuple(unusable))
 
 
 def parse(body: bytes) -> object:
-    """Return the JSON of a body with numbers as decimals; None when it is not strict JSON in UTF-8."""
+    """Return the JSON of a body with numbers as decimals; None when it is not strict JSON in UTF-8 (a BOM is taken)."""
     try:
-        return _JSON.decode(body.decode("utf-8"))
+        return _JSON.decode(body.decode("utf-8-sig"))
     except (ValueError, ArithmeticError, RecursionError):
         return None
 
@@ -84,11 +91,22 @@ def _json_object(answer: Answer) -> dict[str, Any]:
 def _read_organization(entry: object, *, secret: str) -> VendorOrganization:
     fields = entry if isinstance(entry, dict) else {}
     id_, name = fields.get("id"), fields.get("name")
-    if not isinstance(id_, str) or not fits_header(id_) or redact(id_, secret) != id_:
-        raise UnexpectedAnswer("the answer lists an organization without a usable id")
+    if not isinstance(id_, str) or not id_:
+        raise UnexpectedAnswer(f"an organization{_called(name, secret)} has no id")
+    if not fits_header(id_) or redact(id_, secret) != id_:
+        shown = sanitize(id_, secret) or "?"
+        raise UnexpectedAnswer(
+            f"the organization {shown}{_called(name, secret)} has an id that no request can name:"
+            " expected up to 200 letters, digits and signs without spaces"
+        )
     if name is not None and not isinstance(name, str):
-        raise UnexpectedAnswer("the answer lists an organization whose name is not a text")
+        raise UnexpectedAnswer(f"the organization {id_} has a name that is no text")
     return VendorOrganization(id_, sanitize(name or "", secret) or None, fields.get("is_default") is True)
+
+
+def _called(name: object, secret: str) -> str:
+    called = sanitize(name, secret) if isinstance(name, str) else ""
+    return f" called {called}" if called else ""
 
 
 def _reject_constant(text: str) -> Never:

@@ -34,6 +34,9 @@ class Provider(Protocol):
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Return every organization the key sees, in the vendor's order."""
 
+    def unusable(self) -> tuple[str, ...]:
+        """Return a line for each organization of the last listing that cannot be watched; its id, for example."""
+
     def vendor_time(self) -> datetime | None:
         """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
 

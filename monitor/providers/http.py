@@ -44,7 +44,9 @@ class HttpClient:
     """The connection pool of one account."""
 
     def __init__(self, access: Access) -> None:
-        self.base_url = str(_base_url(access.base_url)).rstrip("/")
+        url = _base_url(access.base_url)
+        self.base_url = str(url).rstrip("/")
+        self.host = host_of(url)
         proxy = _proxy(access.proxy)
         # A CONNECT request has the proxy's own headers; a request without TLS must carry them itself.
         self._for_proxy = proxy.headers if proxy and self.base_url.startswith("http:") else None
@@ -64,7 +66,7 @@ class HttpClient:
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 -- the libraries raise anything over malformed bytes
-            return explain(error)
+            return explain(error, where=self.host)
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if body is None:
             return Answer(response.status_code, response.headers, b"", f"the answer is longer than {max_bytes} bytes")
@@ -84,6 +86,11 @@ def open_client(ca_file: Path | None = None, proxy: httpx.Proxy | None = None) -
     transport = AiohttpTransport(verify=context, proxy=proxy, client=lambda: _session(context))
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None, trust_env=False)  # noqa: S113 -- callers set a deadline
+
+
+def host_of(url: httpx.URL) -> str:
+    """Return the host of an address, with its port where that is not the usual one: all that an error tells of it."""
+    return f"{url.host}:{url.port}" if url.port else url.host
 
 
 async def _read(response: httpx.Response, *, max_bytes: int) -> bytes | None:
@@ -242,19 +249,19 @@ _ROOT_CAUSES: tuple[tuple[type[Exception], tuple[type[FetchError], str]], ...] =
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 
-def explain(error: Exception) -> FetchError:
-    """Return the `FetchError` for an exception of a library, without a reference to it."""
+def explain(error: Exception, *, where: str) -> FetchError:
+    """Return the `FetchError` for an exception of a library, without a reference to it; it names the host asked."""
     chain = tuple(_chain(error))
     if any(isinstance(link, OSError) and link.errno in _NO_DESCRIPTORS for link in chain):
         return ProviderUnavailable("this process has too many open files to connect to the vendor (LimitNOFILE)")
     for root_cause, (kind, sentence) in _ROOT_CAUSES:
         if any(isinstance(link, root_cause) for link in chain):
-            return kind(sentence)
+            return kind(f"{sentence} ({where})")
     for ancestor in type(error).__mro__:
         if ancestor in HTTPX:
             kind, sentence = HTTPX[ancestor]
-            return kind(sentence)
-    return ProviderUnavailable(f"the request to the vendor failed ({type(error).__name__})")
+            return kind(f"{sentence} ({where})")
+    return ProviderUnavailable(f"the request to the vendor failed ({where}, {type(error).__name__})")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -278,9 +285,18 @@ async def ping(url: str) -> str | None:
             response = await client.send(request, stream=True, follow_redirects=False)
             await response.aclose()
     except TimeoutError:
-        return f"no answer within {DEADLINE:.0f} s"
+        return f"no answer within {DEADLINE:.0f} s ({_shown_host(url)})"
     except Exception as error:  # noqa: BLE001 -- the libraries raise anything over malformed bytes
-        return str(explain(error)).replace("the vendor", "its server")
+        return str(explain(error, where=_shown_host(url))).replace("the vendor", "its server")
+    where = _shown_host(url)
     if response.is_redirect:
-        return "its server redirects elsewhere, which is not followed"
-    return None if response.is_success else f"its server answered {response.status_code}"
+        return f"its server redirects elsewhere, which is not followed ({where})"
+    return None if response.is_success else f"its server answered {response.status_code} ({where})"
+
+
+def _shown_host(url: str) -> str:
+    """Return the host of the heartbeat's URL, whose path is a secret."""
+    try:
+        return host_of(httpx.URL(url))
+    except (httpx.InvalidURL, UnicodeError):
+        return "no host"

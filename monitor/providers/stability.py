@@ -17,7 +17,7 @@ import stamina
 from monitor import __version__
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited, UnexpectedAnswer
 from monitor.model import Generation, VendorOrganization
-from monitor.providers.answers import read_credits, read_date, read_error, read_organizations
+from monitor.providers.answers import Listing, read_credits, read_date, read_error, read_organizations
 from monitor.providers.base import Access
 from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
 from monitor.providers.rate_limit import shared_limiter
@@ -65,7 +65,7 @@ class Stability:
         self._balance_url = httpx.URL(f"{self._client.base_url}{dialect.path}/balance")
         self._account_url = httpx.URL(f"{self._client.base_url}{dialect.path}/account")
         self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
-        self._last_listing: tuple[bytes, tuple[VendorOrganization, ...]] = (b"", ())
+        self._last_listing = (b"", Listing((), ()))
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
@@ -96,7 +96,11 @@ class Stability:
         """Return what the account endpoint lists; the same bytes as last time are not parsed again."""
         if answer.defect is not None or answer.body != self._last_listing[0]:
             self._last_listing = (answer.body, read_organizations(answer, secret=self._secret))
-        return self._last_listing[1]
+        return self._last_listing[1].organizations
+
+    def unusable(self) -> tuple[str, ...]:
+        """Return a line for each organization of the last listing that cannot be watched."""
+        return self._last_listing[1].unusable
 
     def vendor_time(self) -> datetime | None:
         """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
@@ -108,7 +112,9 @@ class Stability:
 
     async def _check(self, attempt: Attempt[Result]) -> Result:
         """Attempt until an outcome is final or the deadline has passed, which counts from the first request."""
-        outcome: Result | FetchError = ProviderUnavailable(f"the vendor did not answer within {self._deadline:g} s")
+        outcome: Result | FetchError = ProviderUnavailable(
+            f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
+        )
         async with self._in_flight:
             await self._limiter.turn()
             try:

@@ -19,6 +19,7 @@ from monitor.query.incidents import IncidentRow, incidents
 from monitor.query.organizations import find_organizations, organizations
 from monitor.query.runways import Used, runways, used_within
 from monitor.query.silences import SilenceRow, silences
+from monitor.query.standstill import Standstill, find_standstill, standstill_line
 from monitor.query.status import (
     AccountIncident,
     Backlog,
@@ -48,6 +49,7 @@ __all__ = [
     "OrganizationStatus",
     "Removed",
     "SilenceRow",
+    "Standstill",
     "Usage",
     "UsageQuestion",
     "UsageRow",
@@ -59,6 +61,7 @@ __all__ = [
     "down_channels",
     "expected_rows",
     "find_organizations",
+    "find_standstill",
     "history",
     "history_buckets",
     "history_with_runway",
@@ -71,6 +74,7 @@ __all__ = [
     "removed",
     "runways",
     "silences",
+    "standstill_line",
     "status",
     "usage",
     "used_within",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, UsageError
 from monitor.store.engines import explain
+from monitor.store.file_access import create_empty_file
 from monitor.store.writer import Transaction
 
 PAGES_AT_ONCE: Final = 1000
@@ -26,7 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise _exists(path)
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        create_empty_file(part)
         try:
             yield part
             _sync(part)

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError, MonitorError, SchemaOutdated
 from monitor.store import sessions
+from monitor.store.file_access import create_directory, create_empty_file, remedy
 from monitor.store.sqlite_file import file_id
 from monitor.store.tables import SCHEMA
 from monitor.text import mask
@@ -151,14 +152,21 @@ def _parse(url: str) -> sa.URL:
 
 def _make_file(path: Path) -> None:
     try:
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        create_directory(path.parent)
+        create_empty_file(path)
     except FileExistsError:
         return
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        raise DatabaseError(f"SQLite file {path}: cannot be created in {path.parent}: {reason}") from None
+        raise DatabaseError(
+            f"SQLite file {path}: cannot be created in {path.parent}: {reason}{_who_may(path)}"
+        ) from None
+
+
+def _who_may(path: Path) -> str:
+    """Return who may use a file that this user may not, to stand behind what went wrong."""
+    who = remedy(path, write=True)
+    return f"; {who}" if who else ""
 
 
 def _open_sqlite(url: sa.URL, *, connect: Callable[[], sqlite3.Connection], begin: str, connections: int) -> sa.Engine:
@@ -361,14 +369,18 @@ def _cannot_hold(cause: Exception, url: sa.URL) -> DatabaseError:
 
 def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
     code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    path = Path(url.database or "")
     if code == sqlite3.SQLITE_CANTOPEN:
-        if Path(url.database or "").exists():
+        if who := remedy(path, write=True):
+            return DatabaseError(f"{location(url)}: may not be used by this user; {who}")
+        if path.exists():
             return DatabaseError(f"{location(url)}: cannot be opened (a file this user may read and write is expected)")
         return DatabaseError(f"{location(url)}: there is none yet; `credit-monitor check` or `run` makes it")
     if str(cause).startswith(("no such table", "no such column")):
         return outdated(url)
+    who = _who_may(path) if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM} else ""
     problem = _SQLITE_PROBLEMS.get(code, str(cause))
-    return DatabaseError(f"{location(url)}: {problem}", concerns_all=code in _SQLITE_OF_ALL)
+    return DatabaseError(f"{location(url)}: {problem}{who}", concerns_all=code in _SQLITE_OF_ALL)
 
 
 def _explain_postgres(cause: Any, url: sa.URL) -> DatabaseError:

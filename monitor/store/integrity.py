@@ -1,7 +1,5 @@
 """Check a database without changing it: damage, whether a daemon holds it, and who may read its files."""
 
-import fcntl
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -69,24 +67,6 @@ def write_obstacles(engine: sa.Engine) -> Iterator[tuple[str, str]]:
         )
     if missing:
         yield f"{where}: this user lacks {', '.join(missing)}", "GRANT that (docs/database.md, Migrations)"
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a daemon holds a SQLite file: its lock cannot be shared.
-
-    `PermissionError` where the lock may not be opened.
-    """
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 # --- the files of a SQLite database -----------------------------------------------------------------------------------

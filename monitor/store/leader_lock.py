@@ -2,12 +2,17 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from monitor.errors import DatabaseError
-from monitor.store.engines import open_writer, sqlite_path
+from monitor.store.engines import open_writer, sqlite_file, sqlite_path
+from monitor.store.file_access import create_file, remedy
 from monitor.store.lease import Lease
 from monitor.store.writer import Transaction
 
@@ -55,8 +60,31 @@ class LeaderLock(Protocol):
         """Release the lock and close the database; idempotent."""
 
 
+DAEMON: Final = "daemon"
+COMMAND: Final = "command"
+HAS_RUN: Final = "a daemon has run"
+BUSY_TIMEOUT: Final = 0.5  # seconds: who only looks whether the lock is held holds it for a moment
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the lock of a SQLite file, as far as it is known."""
+
+    pid: int | None
+    since: datetime | None
+    is_daemon: bool
+
+    def __str__(self) -> str:
+        """Return ` (process 412, since 2026-11-27 07:40 UTC)`, or nothing."""
+        since = f", since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
+        return f" (process {self.pid}{since})" if self.pid else ""
+
+
 class FileLock:
-    """`flock` on a file beside the database: released when the process ends, however it ends."""
+    """`flock` on a file beside the database: released when the process ends, however it ends.
+
+    The file says who has it, or had it last, and that a daemon has run: `412 daemon`, `a daemon has run`.
+    """
 
     until: float | None = None
     fence: Fence | None = None
@@ -64,8 +92,9 @@ class FileLock:
     leader: str | None = None
     loop_turned_at: float | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_daemon: bool = True) -> None:
         self._path = path
+        self._is_daemon = is_daemon
         self._descriptor: int | None = None
 
     @property
@@ -75,19 +104,45 @@ class FileLock:
     def acquire(self) -> bool:
         # Python's descriptors are not inherited, so no child keeps the lock after the daemon has died.
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open()
         except OSError as error:
-            raise DatabaseError(f"{self._path}: {error.strerror}") from None
+            who = remedy(self._path, write=True)
+            raise DatabaseError(f"{self._path}: {(error.strerror or '').lower()}{f'; {who}' if who else ''}") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+            if not self._lock(descriptor):
+                os.close(descriptor)
+                return False
         except OSError as error:
             os.close(descriptor)
             raise DatabaseError(f"{self._path}: cannot be locked: {error.strerror}") from None
+        self._sign(descriptor)
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> int:
+        try:
+            return create_file(self._path)
+        except FileExistsError:
+            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+
+    def _lock(self, descriptor: int) -> bool:
+        until = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(BUSY_TIMEOUT / 10)
+            else:
+                return True
+
+    def _sign(self, descriptor: int) -> None:
+        """Write who has the lock; on a full disk nobody is named."""
+        with suppress(OSError):
+            has_run = self._is_daemon or HAS_RUN in _text(descriptor)
+            line = f"{os.getpid()} {DAEMON if self._is_daemon else COMMAND}\n"
+            os.pwrite(descriptor, (line + f"{HAS_RUN}\n" * has_run).ljust(LONGEST_TEXT - 1).encode() + b"\n", 0)
 
     def drop(self) -> None:
         self.release()
@@ -101,18 +156,78 @@ class FileLock:
             self._descriptor = None
 
 
-def open_leader_lock(url: str) -> LeaderLock:
+LONGEST_TEXT: Final = 64  # bytes; always as long, so that nobody reads half of it
+
+
+def _text(descriptor: int) -> str:
+    return os.pread(descriptor, LONGEST_TEXT, 0).decode(errors="replace")
+
+
+def open_leader_lock(url: str, *, is_daemon: bool = True) -> LeaderLock:
     """Return the leader lock of a database, not yet taken."""
     if url.startswith("sqlite"):
         engine = open_writer(url)
-        return FileLock(Path(f"{sqlite_path(engine.url)}.lock"))
-    return Lease(url)
+        return FileLock(lock_path(sqlite_path(engine.url)), is_daemon=is_daemon)
+    return Lease(url, is_daemon=is_daemon)
 
 
 def acquire(url: str) -> LeaderLock | None:
-    """Return the leader lock of a database that exists, taken; None when another process has it."""
-    lock = open_leader_lock(url)
+    """Return the leader lock of a database that exists, taken for a command; None when another process has it."""
+    lock = open_leader_lock(url, is_daemon=False)
     if lock.acquire():
         return lock
     lock.release()
     return None
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileLockState:
+    """What the lock of a SQLite file says: who has it (None: nobody), and whether a daemon ever had it."""
+
+    holder: Holder | None
+    has_run: bool
+
+
+def lock_path(path: Path) -> Path:
+    """Return the file that the leader of a SQLite file has locked."""
+    return Path(f"{path}.lock")
+
+
+def look_at_file_lock(path: Path) -> FileLockState:
+    """Return the state of a SQLite file's lock; raise `PermissionError` where it may not be opened."""
+    try:
+        descriptor = os.open(lock_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return FileLockState(None, has_run=False)
+    try:
+        text, since = _text(descriptor), datetime.fromtimestamp(int(os.fstat(descriptor).st_mtime), UTC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return FileLockState(_holder(text, since), has_run=True)
+    finally:
+        os.close(descriptor)
+    return FileLockState(None, has_run=HAS_RUN in text)
+
+
+def _holder(text: str, since: datetime) -> Holder:
+    """Return who signed; a version that did not sign was a daemon, as far as anybody knows."""
+    pid, _, kind = text.partition("\n")[0].strip().partition(" ")
+    if not pid.isdecimal():
+        return Holder(None, None, is_daemon=True)
+    return Holder(int(pid), since, is_daemon=kind == DAEMON)
+
+
+def describe_holder(url: str) -> str:
+    """Return ` (process 412, since …)` of who has a database's lock; nothing where that is not known."""
+    target = sqlite_file(url)
+    if target is None:
+        return ""
+    try:
+        state = look_at_file_lock(target)
+    except OSError:
+        return ""
+    return str(state.holder or "")

@@ -59,8 +59,10 @@ def boot_clock() -> float:
 class Lease:
     """One daemon's claim to lead; thread-safe."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_daemon: bool = True) -> None:
+        """`is_daemon` False: a command that works alone for a moment, and is not recorded as a daemon."""
         self._engine = open_writer(url)
+        self._is_daemon = is_daemon
         self.id = own_id()
         self._term: int | None = None
         self._dropped: int | None = None  # a term that may still be ours in the database
@@ -134,8 +136,9 @@ class Lease:
                 if self._dropped is not None:
                     given_back = {"daemon": "", "expires_at": _NOW}
                     tx.execute(leases.update().where(self._ours(self._dropped)).values(given_back))
-                if for_good:
-                    tx.execute(daemons.delete().where(daemons.c.id == self.id))
+                if for_good:  # the row stays: that a daemon has run is known by it
+                    gone = daemons.update().where(daemons.c.id == self.id)
+                    tx.execute(gone.values(seen_at=_NOW - GONE_AFTER))
         except DatabaseError as error:
             log.debug("the lease runs out by itself: %s", error)
         self._dropped = None
@@ -175,12 +178,16 @@ class Lease:
         """Record that this daemon is alive, count the others, and end stalled sessions."""
         if tx.execute(_END_STALLED).first() is not None:
             log.warning("ended a connection that had stopped in the middle of a transaction")
+        if self._is_daemon:
+            self._record(tx)
+        others = sa.select(sa.func.count()).where(daemons.c.id != self.id, daemons.c.seen_at > _NOW - GONE_AFTER)
+        self.others = tx.execute(others.select_from(daemons)).scalar_one()
+
+    def _record(self, tx: sa.Connection) -> None:
         me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "version": __version__}
         row = insert("postgresql", daemons).values(id=self.id, started_at=_NOW, seen_at=_NOW, **me)
         tx.execute(row.on_conflict_do_update(index_elements=[daemons.c.id], set_={"seen_at": _NOW}))
         tx.execute(daemons.delete().where(daemons.c.seen_at < _NOW - FORGOTTEN_AFTER))
-        others = sa.select(sa.func.count()).where(daemons.c.id != self.id, daemons.c.seen_at > _NOW - GONE_AFTER)
-        self.others = tx.execute(others.select_from(daemons)).scalar_one()
 
 
 # --- identifying processes --------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import ownership
 from monitor.store.engines import location, open_writer, outdated, sqlite_path, transaction, translated
+from monitor.store.file_access import create_empty_file
 from monitor.store.ownership import revision as _revision
 from monitor.store.tables import SCHEMA, compatibility
 
@@ -219,7 +220,7 @@ def _copy(url: sa.URL, head: str) -> Path | None:
     part = copy.with_name(f"{copy.name}.part")
     try:
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        create_empty_file(part)
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
             source.backup(target)
         _sync(part)

@@ -174,7 +174,7 @@ def test_a_csv_may_have_any_order_more_columns_a_bom_and_crlf(tmp_path):
     path.write_bytes(
         b"\xef\xbb\xbfnote,credits, taken_at\r\n"
         b'"a, b",1.23456789,2026-11-02T09:00:00+01:00\r\n\r\n'
-        b"x,-5e-07,2026-11-02T07:00:00Z,more\r\n"
+        b"x,-5e-07,2026-11-02T07:00:00Z\r\n"
     )
     assert backtest.read_snapshots(path) == [
         Snapshot(START - 60 * MINUTE, Decimal(0)),
@@ -196,9 +196,13 @@ GOOD = b"taken_at,credits\n2026-11-02T07:00:00Z,1\n"
         (GOOD + b"2026-11-02T08:00:00Z,1_000\n", ":3: credits: '1_000' is not a number"),
         (GOOD + b"2026-11-02T08:00:00Z,NaN\n", ":3: credits: 'NaN' is not a number"),
         (GOOD + b"2026-11-02T08:00:00Z,1e12\n", ":3: credits: '1e12' is too much"),
-        (GOOD + b"2026-11-02T08:00:00Z\n", ":3: credits: is missing"),
+        (GOOD + b"2026-11-02T08:00:00Z,\n", ":3: credits: is missing"),
+        (GOOD + b"2026-11-02T08:00:00Z\n", ":3: has 1 cell and the first line has 2"),
+        (GOOD + b"2026-11-02T08:00:00Z,1,234.75\n", ":3: has 3 cells and the first line has 2; write a decimal point"),
+        (GOOD + b'2026-11-02T08:00:00Z,"5\n2026-11-02T09:00:00Z,4\n', ':3: a quote (") is opened and not closed'),
+        (GOOD + b"2026-11-02T08:00:00+01:00,2\n", ": has two balances of 2026-11-02T07:00:00Z; remove one"),
         (GOOD + b"\n,5\n", ":4: taken_at: is missing"),
-        (GOOD + b"\xff,5\n", ": is not UTF-8 text"),
+        (GOOD + b"\xff,5\n", ":3: is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_with_a_csv_is_said_with_its_line(tmp_path, content, said):

@@ -14,7 +14,7 @@ from command import DEAD, FILE, Answer, Shell
 from filled import fill, snapshot
 from story import key_of
 
-from monitor.sandbox import Fault, Receiver, SandboxOrganization, Vendor
+from monitor.sandbox import Fault, Receiver, Reply, SandboxOrganization, Vendor
 from monitor.store.engines import transaction
 from monitor.store.tables import deliveries, notifications, organizations, snapshots
 
@@ -39,6 +39,18 @@ def filled(shell, engine, database_url) -> Shell:
     fill(engine)
     shell.write(FILE, url=database_url, vendor=DEAD)
     return shell
+
+
+def test_dates_and_instants_without_an_offset_are_of_the_configured_zone_in_every_command(filled, tmp_path):
+    """Noon in UTC, where the history ends, is one o'clock in Berlin."""
+    listed = tmp_path / "h.csv"
+    listed.write_text("taken_at,credits\n2026-11-23T12:00:00Z,1\n")
+    offline = ("--input", str(listed), "--organization", "video", "--format", "json")
+    for zone, since in (("UTC", "2026-11-23T12:00:00"), ("Europe/Berlin", "2026-11-23T13:00:00")):
+        for words in (("history", "render-farm", "--format", "json"), ("backtest", *offline)):
+            for at, count in ((since, 1), (since.replace(":00:00", ":00:01"), 0)):
+                done = filled(*words, "--since", at, CREDIT_MONITOR_TIMEZONE=zone)
+                assert (done.code, len(parsed(done))) == (0, count), (zone, words, at, done)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -226,6 +238,13 @@ def engine_of(sqlite_url):
     engine = sa.create_engine(sqlite_url)
     yield lambda of: engine.connect().execute(sa.select(sa.func.count()).select_from(of)).scalar_one()
     engine.dispose()
+
+
+async def test_organizations_names_ids_that_cannot_be_used(asking, vendor):
+    vendor.account_fault = Reply(body=b'{"organizations": [{"id": "org-1"}, {"id": "org 7", "name": "Video"}]}')
+    done = await asking("organizations", "--format", "json")
+    assert (done.code, [row["id"] for row in parsed(done)]) == (0, ["org-1"])
+    assert "account studio: cannot be watched: the organization org 7 called Video has an id" in done.err
 
 
 async def test_organizations_lists_what_each_key_sees(asking):

@@ -1,6 +1,7 @@
 """Every mistake is one clear line and the right exit code; never a traceback, and nothing is lost or left behind."""
 
 import asyncio
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from filled import fill
 from story import key_of
 from wait import LONG, STOP, until
 
+from monitor.config import example
 from monitor.sandbox import Fault, Vendor
 from monitor.store import leader_lock
 from monitor.store.engines import open_writer, transaction
@@ -200,7 +202,9 @@ def test_a_sqlite_file_that_another_daemon_holds(ready, sqlite_url):
     ready.write(FILE, url=sqlite_url, vendor=DEAD)
     hold = leader_lock.acquire(sqlite_url)
     assert hold is not None
-    assert "another credit-monitor runs" in said(ready("run"), 75)
+    message = said(ready("run"), 75)
+    assert f"another credit-monitor (process {os.getpid()}, since 20" in message
+    assert "runs on this database" in message
     hold.release()
 
 
@@ -254,6 +258,47 @@ def test_a_channel_url_that_no_service_knows(ready):
     assert "canary-path" not in answer.err
 
 
+EVERY_STAGE = """\
+timezone = "Mars/Olympus"
+[accounts.studio]
+base_url = "ftp://x"
+api_key_file = "/nonexistent/key"
+ca_file = "/nonexistent/ca"
+[accounts.lab]
+organisations = "all"
+[organizations.video]
+account = "stduio"
+[channels.ops]
+url = "smoke-signal://canary-path"
+min_severity = "awful"
+"""
+
+
+def test_the_mistakes_of_every_stage_are_told_at_once_and_nothing_that_follows_from_them(shell):
+    shell.write(EVERY_STAGE)
+    answer = shell("config", "validate")
+    assert answer.code == 78
+    file = f"{shell.home / 'config.toml'}:"
+    lines = [line.removeprefix(file) for line in answer.err.splitlines() if not line.startswith("warning: ")]
+    assert [": ".join(line.strip().split(": ")[:2]) for line in lines] == [
+        "accounts.studio.ca_file: /nonexistent/ca",
+        "1: timezone",
+        "3: accounts.studio.base_url",
+        "4: accounts.studio.api_key_file",
+        "7: accounts.lab.organisations",
+        "9: organizations.video.account",
+        "11: channels.ops.url",
+        "12: channels.ops.min_severity",
+    ]
+    assert "canary-path" not in answer.err
+
+
+def test_a_file_without_an_account_says_how_to_begin(shell):
+    shell.write('[poll]\nevery = "1m"\n')
+    for arguments in [("check",), ("run",), ("config", "validate")]:
+        assert 'begin with [accounts.NAME], api_key_file = "…" and organizations = "all"' in said(shell(*arguments), 78)
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +325,12 @@ def test_what_a_command_makes_only_its_user_may_read(shell, tmp_path):
     assert answer.code == 0
     assert stat.S_IMODE((tmp_path / "new.toml").stat().st_mode) == 0o600
     assert "exists already" in said(shell("config", "init", str(tmp_path / "new.toml")), 64)
+
+
+def test_a_configuration_may_begin_on_standard_output(shell, tmp_path):
+    shown = shell("config", "init", "-")
+    assert (shown.code, shown.out, shown.err) == (0, example(), "")
+    assert not (tmp_path / "home" / "-").exists()
 
 
 async def test_a_check_that_is_interrupted_leaves_quietly(ready, sqlite_url):

@@ -165,7 +165,7 @@ def test_history_gives_what_is_left_and_says_so_once(hourly, engine):
     answer = hourly("history", "--format", "json")
     assert len(parsed(answer)) == 2 * 72 + 1
     assert answer.err == (
-        "farm: balances before 2026-11-21 00:00Z are no longer kept one by one; --every 1h has them\n"
+        "farm: balances before 2026-11-21 00:00 UTC are no longer kept one by one; --every 1h has them\n"
     )
     assert hourly("history", "--since", "2026-11-21", "--format", "json").err == ""
 

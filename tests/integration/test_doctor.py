@@ -15,12 +15,14 @@ from decimal import Decimal
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from command import Shell
 from receivers import silence
 from wait import LONG
 
+from monitor.config import service as of_service
 from monitor.doctor import Finding, State, examine, service
 from monitor.doctor.findings import in_thread, look, ok
 from monitor.model import Message
@@ -165,8 +167,8 @@ async def test_a_database_on_postgresql_is_looked_at(ward: Ward, postgres_url: s
     found = await ward.examine()
     assert bad(found) == {}
     assert "PostgreSQL server" in of(found, "disk").found
-    hold = leader_lock.acquire(postgres_url)
-    assert hold
+    hold = leader_lock.open_leader_lock(postgres_url)
+    assert hold.acquire()
     assert " leads (process " in of(await ward.examine(), "daemon").found
     hold.release()
 
@@ -184,7 +186,9 @@ async def test_a_rejected_key_is_a_problem_in_our_words(ward: Ward) -> None:
 async def test_a_vendor_that_is_not_there_is_a_problem_and_the_rest_is_looked_at(ward: Ward) -> None:
     await ward.vendor.stop()
     found = await ward.examine()
-    assert bad(found) == {"account studio": "the connection to the vendor was refused"}
+    assert bad(found) == {
+        "account studio": f"the connection to the vendor was refused ({urlsplit(ward.vendor.url).netloc})"
+    }
     assert len(found) >= 12
 
 
@@ -195,7 +199,7 @@ async def test_everything_that_hangs_is_given_up_at_the_same_time(ward: Ward) ->
         ward.give("ops.url", f"json://127.0.0.1:{port}/")
         async with asyncio.timeout(LONG):
             wrong = bad(await ward.examine())
-    assert wrong["account studio"] == "the vendor did not answer within 2 s"
+    assert wrong["account studio"] == f"the vendor did not answer within 2 s (127.0.0.1:{port})"
     assert "PostgreSQL database x" in wrong["database"]
 
 
@@ -210,6 +214,18 @@ async def test_a_clock_that_is_a_minute_off_is_warned_about(ward: Ward, seconds:
 async def test_a_refusal_tells_the_time_too(ward: Ward) -> None:
     ward.vendor.account_fault = dated(NOW, 401, {"name": "unauthorized", "message": f"no: {KEY}"})
     assert of(await ward.examine(now=NOW + timedelta(hours=1)), "clock").state is State.WARNING
+
+
+async def test_a_key_that_sees_nothing_is_warned_about(ward: Ward) -> None:
+    ward.vendor.account_fault = Reply(body=b'{"organizations": []}')
+    finding = of(await ward.examine(), "account studio")
+    assert (finding.state, finding.found.rpartition(": ")[2]) == (State.WARNING, "nothing of it is watched")
+
+
+async def test_an_id_that_cannot_be_used_is_named(ward: Ward) -> None:
+    ward.vendor.account_fault = Reply(body=b'{"organizations": [{"id": "org-1"}, {"id": "org 7"}]}')
+    states = [(finding.state.value, finding.found[:36]) for finding in by_what(await ward.examine(), "account studio")]
+    assert states[1:] == [("warning", "cannot be watched: the organization ")]
 
 
 async def test_an_organization_that_the_key_does_not_see_is_warned_about(ward: Ward) -> None:
@@ -275,9 +291,9 @@ async def test_a_missing_key_is_a_problem_and_a_secret_of_others_says_who_may_lo
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", closed)  # root, as whom tests may run, reads everything
-    monkeypatch.setattr(os, "access", lambda path, _: path != key)
+    monkeypatch.setattr(os, "access", lambda path, _, **__: path != key)
     todo = {finding.todo for finding in await ward.examine() if finding.state is State.PROBLEM}
-    assert todo == {"run the doctor as root or as the service's user"}
+    assert todo == {"run the doctor as root (sudo credit-monitor doctor) or as the service's user"}
 
 
 async def test_a_key_file_that_never_ends_holds_up_nothing_else(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +334,9 @@ async def test_an_empty_database_says_what_brings_it_up_to_date(ward: Ward) -> N
 async def test_a_daemon_on_the_database_is_seen_and_not_disturbed(ward: Ward) -> None:
     hold = leader_lock.acquire(ward.url)
     assert hold
-    assert of(await ward.examine(), "daemon").found == "one runs on this database"
+    assert of(await ward.examine(), "daemon").found.startswith(
+        f"one runs on this database (process {os.getpid()}, since "
+    )
     assert leader_lock.acquire(ward.url) is None
     hold.release()
 
@@ -408,11 +426,11 @@ async def test_root_looks_with_the_services_credentials_at_the_services_file(
     credentials = ward.folder / "credentials"
     credentials.mkdir()
     (credentials / "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY").write_text(KEY)
-    monkeypatch.setattr(service, "CREDENTIALS", credentials)
-    monkeypatch.setattr(service, "STATE", ward.folder / "state")
+    monkeypatch.setattr(of_service, "CREDENTIALS_OF_UNIT", credentials)
+    monkeypatch.setattr(of_service, "STATE", ward.folder / "state")
     ward.text = ward.text.replace('api_key_file = "studio.key"\n', "").replace('url = "{url}"\n', "")
     assert "is missing" in str(bad(await ward.examine()))
-    monkeypatch.setattr(service, "FILE", ward.file)
+    monkeypatch.setattr(of_service, "FILE", ward.file)
     found = await ward.examine()
     assert of(found, "account studio").state is State.OK
     assert str(ward.folder / "state") in of(found, "database").found

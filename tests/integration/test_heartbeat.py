@@ -134,11 +134,11 @@ async def test_what_goes_wrong_is_told_without_the_address(
     if error.startswith("no answer"):
         monkeypatch.setattr("monitor.providers.http.DEADLINE", 0.4)
     switch.answer = answer
-    assert await ping(switch.url) == error
+    assert await ping(switch.url) == f"{error} ({urlsplit(switch.url).netloc})"
 
 
 async def test_a_server_that_is_not_there_is_told_of() -> None:
-    assert await ping(f"http://127.0.0.1:9/{CANARY}") == "the connection to its server was refused"
+    assert await ping(f"http://127.0.0.1:9/{CANARY}") == "the connection to its server was refused (127.0.0.1:9)"
 
 
 # --- after polls ------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ async def test_a_call_that_is_not_taken_is_tried_again_a_few_times_and_logged_on
     await switch.heard(ATTEMPTS + 2)
     await until(lambda: "taken again" in caplog.text)
     assert [record.message for record in caplog.records if record.name == "monitor.daemon.heartbeat"] == [
-        "heartbeat: its server answered 500",
+        f"heartbeat: its server answered 500 ({urlsplit(switch.url).netloc})",
         "heartbeat: taken again",
     ]
     assert CANARY not in caplog.text

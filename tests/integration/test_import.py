@@ -5,7 +5,7 @@ import io
 import json
 import random
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +22,7 @@ from video import days, expected, remove_all
 from monitor.config import load
 from monitor.errors import DatabaseError
 from monitor.importer import load as importer
-from monitor.importer.csv import read_rows
+from monitor.importer.csv import Row, read_rows
 from monitor.importer.load import Problems
 from monitor.model import Rules, Snapshot
 from monitor.poll.forecast_cache import ForecastCache
@@ -136,6 +136,22 @@ SOON = "2999-01-01T00:00:00+00:00"
         ),
         (HEAD + ",2026-11-20T10:00:00Z,5", "2: organization: is missing"),
         (HEAD + "video,2026-11-20T10:00:00Z,", "2: credits: is missing"),
+        (
+            HEAD + "video,2026-11-20T10:00:00Z,1,234.75",
+            "2: has 4 cells and the first line has 3; write a decimal point and nothing between thousands",
+        ),
+        (HEAD + 'video,2026-11-20T10:00:00Z,"1,23"', "2: credits: '1,23' is not a number such as 1234.5; write a "),
+        (HEAD + "video,2026-11-20T10:00:00Z", "2: has 2 cells and the first line has 3"),
+        (HEAD + "video;2026-11-20T10:00:00Z;5", "2: between cells there are semicolons; write commas"),
+        (
+            "organization;taken_at;credits\nvideo;2026-11-20T10:00:00Z;5",
+            "1: there is no column taken_at in the first line; it has organization;taken_at;credits; between cells ",
+        ),
+        (
+            HEAD + 'video,"2026-11-20T10:00:00Z,5\nvideo,2026-11-20T11:00:00Z,6\nvideo,2026-11-20T12:00:00Z",7',
+            '2: a quote (") is opened and not closed in this line; close it, and write a balance on one line',
+        ),
+        (HEAD + "video,2026-11-20T10:00:00Z,5\n" + HEAD, "3: is the first line again; remove it"),
         (HEAD + "video,2026-11-20T10:00:00Z,1e12", "2: credits: '1e12' is too much to be a balance"),
         (
             HEAD + "video,2026-11-20T10:00:00Z,999999999999.9999999",
@@ -177,7 +193,12 @@ def test_all_mistakes_are_told_up_to_twenty(filled, engine):
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"taken_at,credits\n\xff"])
 def test_what_is_no_text(filled, content):
-    assert imports(filled, content, "--organization", "video").err.endswith("is not UTF-8 text\n")
+    line = content.count(b"\n") + 1
+    done = imports(filled, content, "--organization", "video")
+    assert (
+        done.err == f"{filled.home / 'h.csv'}:{line}: is not UTF-8 text; save the file as CSV in UTF-8\n"
+        "nothing was imported\n"
+    )
 
 
 def test_names_that_two_organizations_share_need_more_columns(filled, engine):
@@ -275,6 +296,52 @@ def test_any_text_gives_rows_or_mistakes(text, naive):
     head = "taken_at,credits\n"
     for row in read_rows(io.StringIO(head + text, newline=""), naive_is_utc=naive):
         assert row.line >= 2
+
+
+balances = st.lists(
+    st.tuples(
+        st.sampled_from(["video", "a, b", 'the "farm"', "-5", "Ü"]),
+        st.integers(10**9, 10**9 * 9 // 5).map(lambda at: datetime.fromtimestamp(at, UTC)),
+        st.decimals(-(10**11), 10**11, places=6),
+    ),
+    max_size=5,
+)
+
+
+def written(rows: Any, quoting: Any, end: str) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=quoting, lineterminator=end)
+    writer.writerow(HEAD.strip().split(","))
+    writer.writerows((name, at.isoformat(), f"{credits_:f}") for name, at, credits_ in rows)
+    return text.getvalue()
+
+
+def found_in(text: str) -> list[Any] | None:
+    """The balances of a CSV file; None when anything in it is refused."""
+    rows = list(read_rows(io.StringIO(text, newline="")))
+    if not all(isinstance(row, Row) for row in rows):
+        return None
+    return [(row.names[0], row.taken_at, row.credits) for row in rows]
+
+
+styles = st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+ends = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+@given(balances, styles, ends)
+def test_what_is_read_is_what_was_written(rows, quoting, end):
+    assert found_in(written(rows, quoting, end)) == rows
+
+
+@given(balances, styles, ends, st.randoms(), st.sampled_from(["", *'",;\n\r\t |']))
+def test_a_sign_too_few_or_too_many_between_cells_changes_no_balance(rows, quoting, end, chance, sign):
+    """It is refused, here or for an organization that nobody knows; or it means the same."""
+    text = written(rows, quoting, end)
+    places = [at for at, character in enumerate(text) if sign or character in '",\n\r']
+    at = chance.choice(places)
+    found = found_in(text[:at] + sign + text[at + (not sign) :])
+    if found is not None and {name for name, _, _ in found} <= {name for name, _, _ in rows}:
+        assert found == rows
 
 
 def test_a_field_without_end_is_one_mistake_and_the_rest_is_read():

@@ -11,7 +11,7 @@ import pytest
 from story import Story, key_of
 from wait import until
 
-from monitor.sandbox import Fault, SandboxOrganization, Vendor
+from monitor.sandbox import Fault, Reply, SandboxOrganization, Vendor
 from monitor.store.tables import accounts, checks, incidents, organizations, snapshots
 
 FAST = '[rules]\nrunway = "off"\n[poll]\ndeadline = "2s"\n[channels.ops]\n'
@@ -76,6 +76,25 @@ async def scene(tmp_path, sqlite_url) -> AsyncIterator[Scene]:
         one = Scene(Story(tmp_path, sqlite_url), vendor)
         yield one
         await one.story.end()
+
+
+UNUSABLE = Reply(
+    body=b'{"organizations": [{"id": "org-1"}, {"id": "org 7", "name": "Video"},'
+    b' {"id": "org-2"}, {"id": "\\u00fc", "name": "Lab"}]}'
+)
+
+
+async def test_ids_that_cannot_be_used_are_named_once_and_the_others_are_watched(scene, caplog):
+    scene.vendor.account_fault = UNUSABLE
+    scene.story.begin(scene.watch_all("studio"))
+    await scene.poll()
+    await scene.poll()
+    assert set(scene.watched()) == {"org-1", "org-2"}
+    lines = [record.getMessage() for record in caplog.records if "not watched" in record.getMessage()]
+    assert [line.partition(" has ")[0] for line in lines] == [
+        "account studio: not watched: the organization org 7 called Video",
+        "account studio: not watched: the organization ü called Lab",
+    ]
 
 
 # --- who is watched ---------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ async def test_a_daemon_in_which_something_hangs_gives_no_sign_of_life_and_says_
         (12, 0, {Severity.CRITICAL: 1}, 3 * MINUTE, "12 organizations, 1 critical, next poll in 3 min"),
         (1, 0, {}, 4 * MINUTE, "1 organization, all ok, next poll in 4 min"),
         (3, 2, {Severity.WARNING: 1, Severity.CRITICAL: 2}, None, "3 organizations, 2 critical, 1 warning, 2 failing"),
-        (0, 0, {}, timedelta(seconds=41), "0 organizations, all ok, next poll in 40 s"),
+        (0, 0, {}, timedelta(seconds=41), "0 organizations, nothing is watched yet, next poll in 40 s"),
         (2, 0, {}, timedelta(seconds=-1), "2 organizations, all ok, polling"),
         (2, 0, {}, timedelta(seconds=1), "2 organizations, all ok, next poll in 10 s"),
         (2, 0, {}, timedelta(hours=6), "2 organizations, all ok, next poll in 6 h"),

@@ -43,6 +43,84 @@ def test_what_is_not_toml_is_told_with_its_line_and_without_its_text(
     assert in_file(tmp_path, content) == [expected]
 
 
+LINKS = {
+    "CREDIT_MONITOR_PORT": "tcp://10.0.0.1:9100",
+    "CREDIT_MONITOR_SERVICE_HOST": "10.0.0.1",
+    "CREDIT_MONITOR_SERVICE_PORT": "9100",
+    "CREDIT_MONITOR_SERVICE_PORT_HTTP": "9100",
+    "CREDIT_MONITOR_PORT_9100_TCP": "tcp://10.0.0.1:9100",
+    "CREDIT_MONITOR_PORT_9100_TCP_PROTO": "tcp",
+    "CREDIT_MONITOR_PORT_9100_TCP_PORT": "9100",
+    "CREDIT_MONITOR_PORT_9100_TCP_ADDR": "10.0.0.1",
+    "CREDIT_MONITOR_WEB_SERVICE_HOST": "10.0.0.2",
+    "CREDIT_MONITOR_WEB_PORT": "tcp://10.0.0.2:80",
+    "CREDIT_MONITOR_WEB_PORT_80_UDP_ADDR": "10.0.0.2",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_is_ignored_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    settings = load(None, HOME | LINKS | {"STABILITY_API_KEY": KEY})
+    assert list(settings.accounts) == ["default"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("ignored, as Kubernetes sets them for a service and they are no settings: ")
+    assert sorted(line.partition("settings: ")[2].split(", ")) == sorted(LINKS)
+
+
+@pytest.mark.parametrize("name", ["ACCOUNTS__STUDIO__PORT", "WEB__PORT", "POLL__SERVICE_PORT"])
+def test_a_setting_that_does_not_exist_is_no_service_link(name: str) -> None:
+    (error,) = mistakes(None, {f"CREDIT_MONITOR_{name}": "1", "STABILITY_API_KEY": KEY})
+    assert "unknown setting" in error
+
+
+def test_values_of_the_environment_are_trimmed(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[accounts.studio]\n")
+    given = {
+        "CREDIT_MONITOR_CONFIG": f" {tmp_path / 'c.toml'}\r\n",
+        "CREDIT_MONITOR_TIMEZONE": " Europe/Berlin\r\n",
+        "CREDIT_MONITOR_POLL__EVERY": "\t90s ",
+        "CREDIT_MONITOR_DATABASE__MIGRATE": " manual ",
+        "CREDIT_MONITOR_RULES__CONFIRM_CHECKS": " 3\n",
+        "CREDIT_MONITOR_RULES__CREDITS": " { warning = 7 }\n",
+        "CREDIT_MONITOR_ACCOUNTS__STUDIO__GENERATION": "v1alpha\n",
+        "CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY": f" {KEY}\n",
+    }
+    settings = load(None, HOME | given)
+    assert (settings.timezone.key, settings.poll.every.total_seconds()) == ("Europe/Berlin", 90)
+    assert (settings.database.migrate, settings.rules.confirm_checks) == ("manual", 3)
+    assert [rung.below for rung in settings.rules.credits] == [7]
+    assert settings.accounts["studio"].generation == "v1alpha"
+    assert settings.api_key("studio") == KEY
+    assert load(None, HOME | {"STABILITY_API_KEY": f"\t{KEY}\n"}).api_key("default") == KEY
+
+
+QUOTED = "is in quotes, which are part of a value here; write it without them"
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("CREDIT_MONITOR_POLL__EVERY", "5m", "poll.every"),
+        ("CREDIT_MONITOR_ACCOUNTS__DEFAULT__BASE_URL", "https://api.stability.ai", "accounts.default.base_url"),
+        ("CREDIT_MONITOR_CHANNELS__OPS__URL", f"json://{CANARY}", "channels.ops.url"),
+        ("CREDIT_MONITOR_RULES__CREDITS", "off", "rules.credits"),
+        ("STABILITY_API_KEY", CANARY, "accounts.default.api_key"),
+    ],
+)
+def test_quotes_that_belong_to_a_shell_are_named(variable: str, value: str, key: str, quote: str) -> None:
+    errors = mistakes(None, {"STABILITY_API_KEY": KEY} | {variable: f"{quote}{value}{quote} "})
+    assert errors == [f"environment {variable}: {key}: {QUOTED}"]
+
+
+def test_quotes_in_a_file_with_a_secret_are_named(tmp_path: Path) -> None:
+    (tmp_path / "studio.key").write_text(f'"{CANARY}"\n')
+    (tmp_path / "c.toml").write_text('[accounts.studio]\napi_key_file = "studio.key"\n')
+    with pytest.raises(ConfigError, match=r"studio\.key: is in quotes; write the secret without them") as error:
+        load(tmp_path / "c.toml", HOME).api_key("studio")
+    assert CANARY not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -108,7 +186,8 @@ def test_a_file_nobody_may_read_is_told_by_its_path(tmp_path: Path) -> None:
     user = os.geteuid()
     os.seteuid(user or 65534)  # root may read everything
     try:
-        assert mistakes(path, {}) == [f"{path}: cannot be read: permission denied"]
+        (line,) = mistakes(path, {})
+        assert line.startswith(f"{path}: cannot be read: permission denied; /")
     finally:
         os.seteuid(user)
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitor import durations
 from monitor.backtest import read_snapshots
-from monitor.cli.options import Duration, When
+from monitor.cli.options import Duration, When, in_zone
 from monitor.config import fields
 from monitor.errors import FetchError, UsageError
 from monitor.model import FailureKind
@@ -88,7 +89,9 @@ def test_any_answer_is_a_balance_or_an_error_of_ours(body: bytes, head: dict[str
 @given(bodies, headers)
 def test_any_list_is_organizations_or_an_error_of_ours(body: bytes, head: dict[str, str]) -> None:
     with suppress(FetchError):
-        for organization in read_organizations(Answer(200, head, body), secret=SECRET):
+        listing = read_organizations(Answer(200, head, body), secret=SECRET)
+        assert all(line.isprintable() and SECRET not in line for line in listing.unusable)
+        for organization in listing.organizations:
             assert organization.id.isascii()
             assert organization.id.isprintable()
             assert organization.name is None or organization.name.isprintable()
@@ -131,7 +134,8 @@ typed = st.one_of(
 @example("٣d")
 def test_any_instant_is_taken_or_refused(text: str) -> None:
     with suppress(click.BadParameter):
-        at = When().convert(text, None, None)
+        at = in_zone(When().convert(text, None, None), ZoneInfo("Europe/Berlin"))
+        assert at is not None
         assert at.tzinfo is UTC
 
 

@@ -56,10 +56,14 @@ def test_anything_else_is_no_figure(text: str) -> None:
         read_credits(answer(f'{{"credits": {text}}}'))
 
 
-@pytest.mark.parametrize("prefix", [b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"//comment\n"])
+@pytest.mark.parametrize("prefix", [b"\xff\xfe", b"\x00", b"//comment\n"])
 def test_only_plain_utf8_json_is_read(prefix: bytes) -> None:
     with pytest.raises(UnexpectedAnswer):
         read_credits(Answer(200, {}, prefix + b'{"credits": 1}'))
+
+
+def test_a_byte_order_mark_before_the_json_is_no_part_of_it() -> None:
+    assert read_credits(Answer(200, {}, b'\xef\xbb\xbf{"credits": 12.5}')) == Decimal("12.5")
 
 
 @given(st.decimals(min_value="-999999999999", max_value="999999999999", allow_nan=False))
@@ -90,16 +94,31 @@ async def test_the_organizations_of_a_key_are_listed(open_: Open, generation: Ge
 )
 def test_a_bad_entry_is_left_out_and_a_list_of_nothing_else_is_refused(entry: str) -> None:
     listed = read_organizations(answer(f'{{"organizations": [{{"id": "good"}}, {entry}]}}'), secret=KEY)
-    assert [organization.id for organization in listed] == ["good"]
+    assert [organization.id for organization in listed.organizations] == ["good"]
+    (line,) = listed.unusable
+    assert line.isprintable()
+    assert KEY not in line
     with pytest.raises(UnexpectedAnswer):
         read_organizations(answer(f'{{"organizations": [{entry}]}}'), secret=KEY)
 
 
 def test_names_are_made_fit_to_show_and_doubles_dropped() -> None:
     body = rf'{{"organizations": [{{"id": "a", "name": " x\n\ud800\u202e{KEY} "}}, {{"id": "a"}}, {{"id": "b"}}]}}'
-    assert read_organizations(answer(body), secret=KEY) == (
+    assert read_organizations(answer(body), secret=KEY).organizations == (
         VendorOrganization("a", "x [redacted]", is_default=False),
         VendorOrganization("b", None, is_default=False),
+    )
+
+
+EXPECTED = "expected up to 200 letters, digits and signs without spaces"
+
+
+def test_an_id_that_cannot_be_used_is_named_with_its_organization() -> None:
+    entries = '{"id": "a"}, {"id": "org 7", "name": "Video"}, {"id": "b"}, {"name": "Lab"}, {}'
+    assert read_organizations(answer(f'{{"organizations": [{entries}]}}'), secret=KEY).unusable == (
+        f"the organization org 7 called Video has an id that no request can name: {EXPECTED}",
+        "an organization called Lab has no id",
+        "an organization has no id",
     )
 
 

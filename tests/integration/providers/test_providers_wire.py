@@ -41,7 +41,7 @@ BY_NAME = sorted(LIBRARY_ERRORS | set(tree(aiohttp.ClientError)), key=lambda kin
 def test_a_process_without_descriptors_says_so() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
-    assert "too many open files" in str(explain(error))
+    assert "too many open files" in str(explain(error, where="vendor.example"))
 
 
 def test_every_error_that_httpx_has_is_mapped() -> None:
@@ -52,7 +52,7 @@ def test_every_error_that_httpx_has_is_mapped() -> None:
 def test_every_library_error_becomes_a_sentence_without_the_key(kind: type[Exception]) -> None:
     error = kind.__new__(kind)
     error.args = (f"went wrong with {KEY}",)
-    explained = explain(error)
+    explained = explain(error, where="vendor.example")
     assert isinstance(explained, FetchError)
     assert KEY not in str(explained)
     assert explained.__context__ is explained.__cause__ is None
@@ -63,7 +63,7 @@ def test_every_library_error_becomes_a_sentence_without_the_key(kind: type[Excep
     [OSError(KEY), ValueError(KEY), UnicodeEncodeError("ascii", KEY, 0, 1, "no"), RuntimeError(KEY), KeyError(KEY)],
 )
 def test_even_an_unforeseen_error_is_one_of_ours(error: Exception) -> None:
-    assert KEY not in str(explain(error))
+    assert KEY not in str(explain(error, where="vendor.example"))
 
 
 async def test_a_refused_connection_says_so(open_: Open, vendor: Vendor, caplog: pytest.LogCaptureFixture) -> None:

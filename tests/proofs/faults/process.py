@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import re
 import resource
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -29,13 +32,24 @@ async def stepped(world: World, *, hours: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def suspended(world: World) -> AsyncIterator[None]:
+    """The daemon stands still; whoever looks has to see that first."""
     pid = await world.living()
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
+        await _require_seen(world)
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+async def _require_seen(world: World) -> None:
+    """Raise `AssertionError` unless `status` begins with it that nobody polls."""
+    command = (sys.executable, "-m", "monitor", "status", "--config", str(world.folder / "config.toml"))
+    process = await asyncio.create_subprocess_exec(*command, env=world.environment(0), stdout=PIPE)
+    first, _, _ = (await process.communicate())[0].decode().partition("\n")
+    if not re.fullmatch(r"(no daemon: nothing has|the daemon \(pid .*\) has not) polled for \d+ seconds", first):
+        raise AssertionError(f"status begins with {first!r}")
 
 
 @asynccontextmanager
