@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -303,7 +304,8 @@ async def test_a_key_file_that_never_ends_holds_up_nothing_else(ward: Ward, monk
     wrong = bad(await ward.examine())
     assert wrong == {"secrets": "no answer within 1 s", "account studio": "no answer within 1 s"}
     for _ in range(2):  # let the threads go
-        os.close(os.open(ward.folder / "studio.key", os.O_WRONLY | os.O_NONBLOCK))
+        with suppress(OSError):  # on a busy machine the first lets both go
+            os.close(os.open(ward.folder / "studio.key", os.O_WRONLY | os.O_NONBLOCK))
 
 
 def damage_pages(path: Path) -> None:
