@@ -149,9 +149,10 @@ def _daemon_runs(settings: "Settings", daemons: "Sequence[DaemonRow] | None") ->
     if path is None:
         return any(daemon.leads_since for daemon in daemons or ())
     try:
-        return leader_lock.look_at_file_lock(path).holder is not None
+        holder = leader_lock.look_at_file_lock(path).holder
     except OSError:
         return False
+    return holder is not None and holder.is_daemon
 
 
 def _accounts(incidents: "Sequence[AccountIncident]", show: Show) -> Iterator[str]:

@@ -139,7 +139,8 @@ def _daemon(engine: Engine, path: Path | None) -> tuple[Finding, bool]:
             holder = look_at_file_lock(path).holder
         except OSError:
             return warning("daemon", "this user may not see whether one runs", OTHER_USER), False
-        return ok("daemon", f"one runs on this database{holder}" if holder else NO_DAEMON), holder is not None
+        found = f"one runs on this database{holder}" if holder else NO_DAEMON
+        return ok("daemon", found), holder is not None and holder.is_daemon
     daemons = query.daemons(engine) or []
     leader = next((daemon for daemon in daemons if daemon.leads_since), None)
     if leader:

@@ -123,7 +123,7 @@ async def test_another_programs_database_is_a_problem_with_its_remedy(ward: Ward
 
 
 async def test_what_waits_and_was_never_tried_is_a_problem(ward: Ward) -> None:
-    before = datetime.now(UTC) - timedelta(hours=1)
+    before = NOW - timedelta(hours=1)
     opened = Store(ward.url)
     opened.write_now(lambda tx: outbox.enqueue_message(tx, "a" * 16, Message("", "", "", ""), "ops", at=before))
     opened.close()

@@ -296,8 +296,8 @@ def test_a_daemon_that_records_nothing_is_said_first(desk, command):
     desk.now = datetime.now(UTC) - HOUR
     desk.settle(a=5000)
     assert "NOTHING HAS BEEN RECORDED" not in command("status")  # `check` from cron, perhaps
-    lock = leader_lock.acquire(desk.url)
-    assert lock
+    lock = leader_lock.open_leader_lock(desk.url, is_daemon=True)
+    assert lock.acquire()
     try:
         assert re.match(r"NOTHING HAS BEEN RECORDED since .*, though a daemon runs", command("status"))
         desk.now = datetime.now(UTC)
