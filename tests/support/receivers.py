@@ -60,7 +60,9 @@ class Web:
                 await asyncio.sleep(0.2)
         else:
             place = f"Location: http://127.0.0.1:{self.port}/elsewhere\r\n" if action == "302" else ""
-            writer.write(f"HTTP/1.1 {STATUSES[action]}\r\n{place}Content-Length: 2\r\n\r\nok".encode())
+            body = '{"success": true}' if action == "success" else "ok"
+            head = f"HTTP/1.1 {STATUSES.get(action, STATUSES['ok'])}\r\n{place}Content-Length: {len(body)}"
+            writer.write(f"{head}\r\n\r\n{body}".encode())
             await writer.drain()
 
 
