@@ -12,7 +12,18 @@ from monitor.counters import Counters
 from monitor.errors import ConfigError
 from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer
-from monitor.poll import Assignment, Batch, ForecastCache, Poller, catch_up, reconcile, settle
+from monitor.poll import (
+    Ages,
+    AgeWatch,
+    Assignment,
+    Batch,
+    ForecastCache,
+    Poller,
+    catch_up,
+    reconcile,
+    settle,
+    settle_unasked,
+)
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, integrity, migrate, organizations
 from monitor.store.leader_lock import LeaderLock
@@ -32,6 +43,7 @@ class Parts:
     polls: tuple[Poller, ...]
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
+    age_watch: AgeWatch
 
     async def leave(self) -> list[Check]:
         """Close the connections to the vendors; return what was fetched and could not be settled."""
@@ -71,14 +83,15 @@ def open_parts(
     counters: Counters | None = None,
     mended: Collection[str] = (),
     template: Template | None = None,
+    ages: Ages | None = None,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
     first.  What waits for the `mended` channels is due at once.  `template`: of the
-    processes that send.
+    processes that send.  `ages`: what this process knows of who was asked when.
     """
-    counters = counters or Counters()
+    counters, ages = counters or Counters(), ages or Ages()
     opened.fence = leader_lock.fence if leader_lock else None
     providers = {name: open_account(settings, name) for name in settings.accounts}
     forecasts = ForecastCache()
@@ -106,9 +119,25 @@ def open_parts(
     batch = Batch(opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake)
     rows = opened.write_now(accounts.account_rows)
     assignment = Assignment(settings, opened.write_now(organizations.organization_rows))
-    polls = _pollers(rows, providers, assignment, store=opened, batch=batch, clock=clock, counters=counters)
+    ages.load(opened.write_now(organizations.last_known), at=clock())
+    polls = _pollers(
+        rows,
+        providers,
+        assignment,
+        store=opened,
+        batch=batch,
+        clock=clock,
+        counters=counters,
+        ages=ages,
+        every=settings.poll.every,
+    )
+
+    def judge_unasked(tx: Transaction, ids: Sequence[int]) -> list[Notification]:
+        return settle_unasked(tx, ids, settings, forecasts, at=clock())
+
+    age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch)
 
 
 def _pollers(
@@ -120,6 +149,8 @@ def _pollers(
     batch: Batch,
     clock: Clock,
     counters: Counters,
+    ages: Ages,
+    every: timedelta,
 ) -> tuple[Poller, ...]:
     """Return a poller for each account that has a provider."""
     balances = store.write_now(organizations.balances)
@@ -133,6 +164,8 @@ def _pollers(
             clock=clock,
             balances=balances,
             counters=counters,
+            ages=ages,
+            every=every,
         )
         for row in rows
         if row.name in providers

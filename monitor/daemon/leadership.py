@@ -23,7 +23,7 @@ from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.digest import Digests
-from monitor.poll import Poller
+from monitor.poll import Ages, Poller
 from monitor.store.engines import LONGEST_STEP
 from monitor.store.incidents import count_subjects
 from monitor.store.leader_lock import LeaderLock
@@ -86,6 +86,7 @@ class Leadership:
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
     mended: frozenset[str] = frozenset()  # channels whose URL has changed
     template: Template | None = None  # of the processes that send; None: one of its own
+    ages: Ages | None = None  # what the process knows of who was asked when
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
@@ -152,6 +153,7 @@ class Leadership:
             counters=self.counters,
             mended=self.mended,
             template=self.template,
+            ages=self.ages,
         )
 
     def _plan(self, parts: Parts) -> Schedule:
@@ -163,6 +165,8 @@ class Leadership:
         if any(channel.digest for channel in self.settings.channels.values()):
             digests = Digests(parts.store, self.settings, started_at=now)
             schedule.every(DIGEST_CHECK, digests.tick, name="digests", first_at=now)
+        watch = parts.age_watch
+        schedule.every(watch.every, watch.look, name="ages", first_at=now + watch.every)
         pruner, later = Pruner(parts.store, self.settings), now + RETENTION_CHECK
         schedule.every(RETENTION_CHECK, pruner.tick, name="retention", first_at=later)
         return schedule

@@ -219,6 +219,7 @@ class Daemon:
             stopping=state.stopping,
             mended=state.mended,
             template=state.template,
+            ages=state.ages,
         )
         try:
             await leadership.begin(state.carried_over)
@@ -238,6 +239,7 @@ class Daemon:
             await self._step_down()
         elif not leadership.ending.is_set():
             log.warning("no longer leading")
+            state.ages.forget()
             await self._step_down()
 
     def _ready(self) -> None:
@@ -364,7 +366,8 @@ class Daemon:
         while True:
             now = time.monotonic()
             self.state.leader_lock.loop_turned_at = now
-            self.state.store.sever_if_silent(now)
+            if not self.state.ages.clock.just_woke:  # else the database may have answered while we were stopped
+                self.state.store.sever_if_silent(now)
             await asyncio.sleep(TURN_EVERY)
 
     async def _verify_channels(self) -> list[Mistake]:

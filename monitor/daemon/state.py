@@ -15,10 +15,12 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import Leadership
 from monitor.errors import DatabaseError
 from monitor.model import Check
+from monitor.poll import Ages, RunningClock
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble
 
 ALERT_AFTER: Final = timedelta(minutes=5)  # without a database until the channels are told
+LONGEST_TURN: Final = 5.0  # seconds between turns of the event loop beyond which this process was stopped
 STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # by then the daemon that leads would have told them
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class ProcessState:
     clock: Callable[[], datetime]
     counters: Counters = field(default_factory=Counters)
     template: Template = field(default_factory=Template)  # of every process that sends
+    ages: Ages = field(default_factory=lambda: Ages(RunningClock(LONGEST_TURN)))
     leadership: Leadership | None = None
     proven: Settings | None = None  # those of the last leadership that could begin
     refused: str | None = None  # why the configuration that was read last is not in force
@@ -50,7 +53,12 @@ class ProcessState:
         return self.leader_lock.fence is not None
 
     def hanging(self) -> str | None:
-        """Return the part of the leader that hangs; None while all turn, and while another one leads."""
+        """Return the part of the leader that hangs; None while all turn, and while another one leads.
+
+        What was stopped with the whole process has to have its turn first.
+        """
+        if self.ages.clock.just_woke:
+            return None
         return self.leadership.hanging(time.monotonic()) if self.leadership else None
 
     # --- a database that cannot be used -------------------------------------------------------------------------------

@@ -1,19 +1,24 @@
 """One pass over one account's organizations: fetch each, hand the result to the batch.
 
-It records and judges nothing.  A failed fetch is a result like any other.
+It records and judges nothing.  A failed fetch is a result like any other.  Who was asked longest ago comes first, so
+that polls which are ended early, or take long, reach everybody.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
+from monitor import durations
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError
 from monitor.model import Check, Snapshot, VendorOrganization
+from monitor.poll.ages import Ages
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.failure_log import FailureLog
@@ -24,8 +29,10 @@ from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Store, Transaction
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
+MINUTE: Final = 60.0
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -60,8 +67,13 @@ class Poller:
         clock: Callable[[], datetime],
         balances: dict[int, Decimal],
         counters: Counters,
+        ages: Ages | None = None,
+        every: timedelta | None = None,
     ) -> None:
-        """`balances` has the last known one of each organization, and is kept up."""
+        """`balances` has the last known one of each organization, and is kept up.
+
+        `every`: the time until the next poll, into which one should fit; None: there is no next one.
+        """
         self.name = row.name
         self._id = row.id
         self._provider = provider
@@ -71,21 +83,28 @@ class Poller:
         self._clock = clock
         self._balances = balances
         self._counters = counters
+        self._ages = ages or Ages()
+        self._every = every
         self._failure_log = FailureLog(row.name)
         self._resolved = False
         self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
 
+    @property
+    def organizations(self) -> list[OrganizationRow]:
+        """The organizations that it polls."""
+        return self._assignment.of(self.name)
+
     async def run(self, only: Collection[str] | None = None) -> PollResult:
         """Check every organization of the account (or only those of these names) and settle the results."""
-        with self._batch.polling():
+        with self._batch.polling(), self._timed():
             return await self._run(only)
 
     async def _run(self, only: Collection[str] | None) -> PollResult:
         began, started = self._clock(), asyncio.get_running_loop().time()
         self._began = began
         self._fetched = self._failed = 0
-        known = self._wanted(self._assignment.of(self.name), only)
+        known = self._wanted(self.organizations, only)
         async with asyncio.TaskGroup() as group:
             # The account endpoint may hang or fail: what is known already is checked meanwhile.
             discovery = group.create_task(self._discover())
@@ -101,7 +120,9 @@ class Poller:
         return PollResult(self._fetched, self._failed, not self._batch.failing, seconds)
 
     def _wanted(self, rows: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
-        return [row for row in rows if only is None or row.name in only or row.vendor_id in only]
+        """Return what is to be asked for, what was not for longest first."""
+        wanted = [row for row in rows if only is None or row.name in only or row.vendor_id in only]
+        return sorted(wanted, key=lambda row: self._ages.asked(row.id))
 
     async def _check_all(self, rows: Iterable[OrganizationRow]) -> None:
         wanted = list(rows)
@@ -117,15 +138,29 @@ class Poller:
 
     async def _check(self, organization: OrganizationRow) -> None:
         try:
-            balance = await self._fetch(organization)
+            balance = await self._while_running(lambda: self._fetch(organization))
         except FetchError as error:
+            now = self._clock()
             self._failure_log.add(organization.name, error)
             self._failed += 1
-            self._keep(Check(self._id, organization.id, self._clock(), error.failure, poll_at=self._began))
+            age = self._ages.failed(organization.id, now)
+            self._keep(Check(self._id, organization.id, now, error.failure, poll_at=self._began, age=age))
             return
         now = self._clock()
         self._fetched += 1
+        self._ages.answered(organization.id, now)
         self._keep(Check(self._id, organization.id, now, Snapshot(now, balance), poll_at=self._began))
+
+    async def _while_running(self, fetch: Callable[[], Awaitable[T]]) -> T:
+        """Return what a fetch gives; one that failed because this process was stopped meanwhile is begun again."""
+        while True:
+            stops = self._ages.clock.stops
+            try:
+                return await fetch()
+            except FetchError:
+                if self._ages.clock.stops == stops:
+                    raise
+                log.info("account %s: a check in which this process was stopped is begun again", self.name)
 
     def _keep(self, check: Check) -> None:
         self._counters.checked(self.name, check.outcome)
@@ -146,11 +181,13 @@ class Poller:
         if not self._assignment.asks_account(self.name, resolved=self._resolved):
             return []
         try:
-            listed = await self._provider.fetch_organizations()
+            listed = await self._while_running(self._provider.fetch_organizations)
         except FetchError as error:
+            now = self._clock()
             self._failure_log.add(f"account {self.name}", error)
             self._failed += 1
-            self._batch.add(Check(self._id, None, self._clock(), error.failure, poll_at=self._began))
+            age = self._ages.failed(-self._id, now)  # of the account's list
+            self._batch.add(Check(self._id, None, now, error.failure, poll_at=self._began, age=age))
             return []
         try:
             # Two accounts may list the same organization at the same moment; only one of them is to watch it.
@@ -186,3 +223,46 @@ class Poller:
         for name in self._assignment.unresolved(self.name):
             log.warning("%s: account %s names no default organization; set `id`", name, self.name)
         return rows
+
+    # --- polls that take too long -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Say it when the poll under way takes longer than until the next one; once, until one fits again."""
+        if self._every is None:
+            yield
+            return
+        every, began = self._every.total_seconds(), self._ages.clock.now()
+        timing = asyncio.create_task(self._say_when_slow(began, self._every), name=f"time {self.name}")
+        try:
+            yield
+        finally:
+            timing.cancel()
+        if self.name in self._ages.slow and self._ages.clock.now() - began < every:
+            self._ages.slow.discard(self.name)
+            log.info("account %s: a poll fits into poll.every again", self.name)
+
+    async def _say_when_slow(self, began: float, every: timedelta) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            ran = self._ages.clock.now() - began
+            if ran >= every.total_seconds():
+                self._say_slow(ran, every)
+
+    def _say_slow(self, ran: float, every: timedelta) -> None:
+        """Say that a poll does not fit, and what would; where the vendor gives no answers, that is the trouble."""
+        done, total = self._fetched + self._failed, len(self.organizations)
+        if self.name in self._ages.slow or self._failed >= max(self._fetched, 1):
+            return
+        self._ages.slow.add(self.name)
+        needed = ran * total / done if done else math.inf
+        step = MINUTE if every.total_seconds() >= MINUTE else 1.0
+        fits = timedelta(seconds=(needed // step + 1) * step) if math.isfinite(needed) else None
+        log.warning(
+            "account %s: a poll of its %d organization(s) takes longer than poll.every (%s), so balances are older than"
+            " that; %s would fit",
+            self.name,
+            total,
+            durations.write(every),
+            f'poll.every = "{durations.write(fits)}"' if fits else "a longer poll.every",
+        )

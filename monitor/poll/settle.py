@@ -20,6 +20,7 @@ from monitor.judge import (
     is_firing,
     judge,
     judge_account,
+    judge_age,
     judge_outage,
     may_begin,
     never_listed,
@@ -69,6 +70,26 @@ def settle(
         settlement.settle(check)
     organizations.update_current_rows(tx, settlement.organizations.values())
     return settlement.notifier.enqueued
+
+
+def settle_unasked(
+    tx: Transaction, ids: Sequence[int], settings: Settings, forecasts: ForecastCache, *, at: datetime
+) -> list[Notification]:
+    """Judge organizations that nobody asked for within their `stale_after`; return what is to be sent."""
+    notifier = Notifier(tx, settings)
+    of_account = {row.name: row.id for row in accounts.account_rows(tx)}
+    account_incidents = standing_incidents(tx, Subject.ACCOUNT, list(of_account.values()), ended_since=at)
+    everywhere = standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=at).get(EVERYTHING, {})
+    standing = standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=at - LONGEST_WINDOW)
+    for organization in organizations.current_rows(tx, ids).values():
+        rules, incidents = rules_of(settings, organization.name), standing.get(organization.id, {})
+        above = (*account_incidents.get(of_account.get(organization.account, 0), {}).values(), *everywhere.values())
+        explained = any(incident.is_firing for incident in above)
+        verdicts = judge_age(incidents, at=at, rules=rules, explained=explained)
+        outlook = outlook_of(forecasts.at(tx, organization, rules)) if verdicts else Outlook()
+        for verdict in verdicts:
+            notifier.apply(verdict, incidents, OrganizationCase(tx, organization, at, rules, outlook))
+    return notifier.enqueued
 
 
 def is_rejection(outcome: Snapshot | Failure) -> bool:

@@ -215,6 +215,21 @@ def last_checks(tx: Transaction) -> dict[int, LastCheck]:
     }
 
 
+class LastKnown(NamedTuple):
+    """Since when an organization has given no balance (its last one, else its first failure), and its last check."""
+
+    id: int
+    since: datetime | None
+    checked_at: datetime | None
+
+
+def last_known(tx: Transaction) -> list[LastKnown]:
+    """Return the same of every watched organization."""
+    c = organizations.c
+    since = sa.func.coalesce(c.taken_at, c.failing_since)
+    return [LastKnown(*row) for row in tx.execute(sa.select(c.id, since, c.checked_at).where(c.watched))]
+
+
 def balances(tx: Transaction) -> dict[int, Decimal]:
     """Return the last known balance of every watched organization, by id."""
     c = organizations.c
