@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from monitor.channels.child_process import CHILDREN, ChildEnded, Template
+from monitor.errors import ChildError
 from monitor.model import Attempt, Message, Severity
 
 __all__ = ["CHILDREN", "PER_MESSAGE", "Outgoing", "Template", "send", "verify"]
@@ -75,20 +76,31 @@ async def send(
 
 
 async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
-    """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing."""
-    wrong: dict[str, str] = {}
+    """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing.
+
+    Raise `ChildError` when that cannot be found out.
+    """
     if not urls:
-        return wrong
-    waiting = iter(urls)
+        return {}
     try:
-        questions = [{"url": url} for url in urls.values()]
-        async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
-            async for answer in answers:
-                channel = next(waiting)
-                if answer["error"] is not None:
-                    wrong[channel] = str(answer["error"])
+        return await _verify(urls, template)
     except ChildEnded as ended:
-        wrong |= dict.fromkeys(waiting, f"could not be checked: {ended}")
+        log.debug("the URLs are checked once more: %s", ended)
+    try:
+        return await _verify(urls, template)
+    except ChildEnded as ended:
+        raise ChildError(f"the URLs of the channels could not be checked: {ended}") from None
+
+
+async def _verify(urls: Mapping[str, str], template: Template | None) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    waiting = iter(urls)
+    questions = [{"url": url} for url in urls.values()]
+    async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
+        async for answer in answers:
+            channel = next(waiting)
+            if answer["error"] is not None:
+                wrong[channel] = str(answer["error"])
     return wrong
 
 

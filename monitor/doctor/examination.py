@@ -10,8 +10,9 @@ from pathlib import Path
 
 from monitor import config
 from monitor.config import Settings
+from monitor.config.checks import in_thread
 from monitor.doctor import channels, database, machine, secrets, service, vendor
-from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
+from monitor.doctor.findings import Finding, look, ok, problem, warning
 from monitor.errors import ConfigError, Mistake
 
 Clock = Callable[[], datetime]
