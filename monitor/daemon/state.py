@@ -43,6 +43,7 @@ class ProcessState:
     refused: str | None = None  # why the configuration that was read last is not in force
     led_last: bool = False  # no other daemon was seen to lead since this one did
     mended: frozenset[str] = frozenset()  # channels whose URL a reload has changed
+    renamed: dict[str, str] = field(default_factory=dict)  # channels, by a reload: old name → new
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to
@@ -50,7 +51,7 @@ class ProcessState:
     @property
     def can_stand_by(self) -> bool:
         """Whether several daemons can share this database, one of which leads."""
-        return self.leader_lock.fence is not None
+        return self.leader_lock.can_stand_by
 
     def hanging(self) -> str | None:
         """Return the part of the leader that hangs; None while all turn, and while another one leads.

@@ -59,6 +59,8 @@ def boot_clock() -> float:
 class Lease:
     """One daemon's claim to lead; thread-safe."""
 
+    can_stand_by = True
+
     def __init__(self, url: str) -> None:
         self._engine = open_writer(url)
         self.id = own_id()
