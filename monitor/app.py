@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from monitor.channels import Template
 from monitor.config import Settings
@@ -18,6 +19,7 @@ from monitor.poll import (
     Assignment,
     Batch,
     ForecastCache,
+    Pickup,
     Poller,
     catch_up,
     reconcile,
@@ -44,6 +46,7 @@ class Parts:
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
     age_watch: AgeWatch
+    pickup: Pickup
 
     async def leave(self) -> list[Check]:
         """Close the connections to the vendors; return what was fetched and could not be settled."""
@@ -82,14 +85,17 @@ def open_parts(
     carried_over: Sequence[Check] = (),
     counters: Counters | None = None,
     mended: Collection[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
     template: Template | None = None,
     ages: Ages | None = None,
+    is_guest: bool = False,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first.  What waits for the `mended` channels is due at once.  `template`: of the
+    first.  What waits for the `mended` channels is due at once; `renamed` ones are the same.  `template`: of the
     processes that send.  `ages`: what this process knows of who was asked when.
+    `is_guest`: this is `check`, and a daemon with other settings may share the database, though none runs now.
     """
     counters, ages = counters or Counters(), ages or Ages()
     opened.fence = leader_lock.fence if leader_lock else None
@@ -105,11 +111,14 @@ def open_parts(
         is_polling=lambda: batch.is_polling,
         template=template,
     )
-    log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
+    begun = opened.write_now(
+        lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended, renamed=renamed, is_guest=is_guest)
+    )
+    log_notifications(begun)
     since = clock()
 
     def settle_batch(tx: Transaction, batch: Sequence[Check]) -> list[Notification]:
-        return settle(tx, batch, settings, forecasts, since=since)
+        return settle(tx, batch, settings, forecasts, since=since, is_guest=is_guest)
 
     def on_settled(notifications: list[Notification]) -> None:
         log_notifications(notifications)
@@ -136,8 +145,9 @@ def open_parts(
         return settle_unasked(tx, ids, settings, forecasts, at=clock())
 
     age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
+    pickup = Pickup(opened, batch, clock=clock)
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch)
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 
 def _pollers(

@@ -157,6 +157,7 @@ class Check:
     outcome: Snapshot | Failure
     carried_over: bool = False
     poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
+    by_another: bool = False  # process, with a key of its own: it tells the balance, and nothing of our key
     age: Age | None = None  # of what is known, where it failed; None: by the instants alone
 
     def age_since(self, since: datetime) -> timedelta:

@@ -115,7 +115,7 @@ def judge(
         Rule.CREDITS: read_credits(outcome, rules, top_up=_top_up(after)),
         Rule.RUNWAY: read_runway(outcome, rules, runway),
         Rule.SPEND: read_spend(outcome, rules.spend, spent),
-        Rule.ACCESS: read_access(outcome),
+        Rule.ACCESS: None if check.by_another else read_access(outcome),
     }
     verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
     # What explains that there is no balance has an incident of its own: one cause, one message.

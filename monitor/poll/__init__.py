@@ -6,6 +6,7 @@ from monitor.poll.ages import Ages, RunningClock
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.forecast_cache import ForecastCache
+from monitor.poll.pickup import Pickup
 from monitor.poll.poller import Poller, PollResult
 from monitor.poll.reconcile import catch_up, reconcile
 from monitor.poll.settle import settle, settle_unasked
@@ -16,6 +17,7 @@ __all__ = [
     "Assignment",
     "Batch",
     "ForecastCache",
+    "Pickup",
     "PollResult",
     "Poller",
     "RunningClock",

@@ -59,13 +59,15 @@ def settle(
     forecasts: ForecastCache,
     *,
     since: datetime | None = None,
+    is_guest: bool = False,
 ) -> list[Notification]:
     """Keep a batch of checks, judge each in order of arrival, enqueue and return what is to be sent.
 
     `since` is when checks began: an organization whose last check is older counts neither for an outage nor against it.
+    `is_guest`: other programs tell by the same database, too.
     """
     snapshots.record_checks(tx, batch)
-    settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
+    settlement = Settlement.begin(tx, batch, settings, forecasts, since=since, is_guest=is_guest)
     for check in batch:
         settlement.settle(check)
     organizations.update_current_rows(tx, settlement.organizations.values())
@@ -139,6 +141,7 @@ class Settlement:
         forecasts: ForecastCache,
         *,
         since: datetime | None,
+        is_guest: bool,
     ) -> "Settlement":
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
@@ -149,7 +152,7 @@ class Settlement:
             tx=tx,
             settings=settings,
             forecasts=forecasts,
-            notifier=Notifier(tx, settings),
+            notifier=Notifier(tx, settings, is_guest=is_guest),
             organizations=organizations.current_rows(tx, ids),
             incidents=standing(Subject.ORGANIZATION, ids),
             accounts=standing(Subject.ACCOUNT, account_ids),
@@ -165,8 +168,9 @@ class Settlement:
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
         if check.carried_over and _is_overtaken(check, before):
             return
-        self._judge_key(check)
-        self._judge_outage(check, before)
+        if not check.by_another:
+            self._judge_key(check)
+            self._judge_outage(check, before)
         if before is not None:
             self._judge_organization(check, before)
 
@@ -282,7 +286,7 @@ class Settlement:
 
     def _is_explained(self, check: Check) -> bool:
         """Return whether an incident of its account, or of all, explains that an organization gives no balance."""
-        of_account = self.accounts[check.account_id]
+        of_account = self.accounts.get(check.account_id, {})
         return any(incident.is_firing for incident in (*of_account.values(), *self.everything.values()))
 
     def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:
