@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from monitor import channels
 from monitor.channels import Template
@@ -15,7 +16,21 @@ from monitor.errors import ConfigError
 from monitor.message import log_line
 from monitor.model import Check, Notification
 from monitor.notify.delivery import Deliverer, Unwritten
-from monitor.poll import Assignment, Batch, Displace, ForecastCache, Poller, catch_up, displace, reconcile, settle
+from monitor.poll import (
+    Ages,
+    AgeWatch,
+    Assignment,
+    Batch,
+    Displace,
+    ForecastCache,
+    Pickup,
+    Poller,
+    catch_up,
+    displace,
+    reconcile,
+    settle,
+    settle_unasked,
+)
 from monitor.providers import Access, Provider, open_provider
 from monitor.store import accounts, installation, integrity, migrate, organizations, pages
 from monitor.store.leader_lock import LeaderLock
@@ -38,6 +53,8 @@ class Parts:
     polls: tuple[Poller, ...]
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
+    age_watch: AgeWatch
+    pickup: Pickup
 
     async def leave(self) -> list[Check]:
         """Close the connections to the vendors; return what was fetched and could not be settled."""
@@ -78,16 +95,21 @@ def open_parts(
     carried_over: Sequence[Check] = (),
     counters: Counters | None = None,
     mended: Collection[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
     template: Template | None = None,
     unwritten: Unwritten | None = None,
+    ages: Ages | None = None,
+    is_guest: bool = False,
 ) -> Parts:
     """Read the secrets, reconcile the database with the configuration, and return the parts, connected.
 
     With a `leader_lock` every write is fenced by it; results `carried_over` from an earlier leadership are settled
-    first, and so are outcomes of messages that are `unwritten`.  What waits for the `mended` channels is due at once.
-    `template`: of the processes that send.
+    first, and so are outcomes of messages that are `unwritten`.  What waits for the `mended` channels is due at once;
+    `renamed` ones are the same.  `template`: of the processes that send.  `ages`: what this process knows of who was
+    asked when.  `is_guest`: this is `check`, and a daemon with other settings may share the database, though none runs
+    now.
     """
-    counters = counters or Counters()
+    counters, ages = counters or Counters(), ages or Ages()
     opened.fence = leader_lock.fence if leader_lock else None
     providers = {name: open_account(settings, name) for name in settings.accounts}
     forecasts = ForecastCache()
@@ -104,13 +126,16 @@ def open_parts(
         template=template,
         unwritten=unwritten,
     )
-    if leader_lock:
+    if leader_lock and not is_guest:
         _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
-    log_notifications(opened.write_now(lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended)))
+    begun = opened.write_now(
+        lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended, renamed=renamed, is_guest=is_guest)
+    )
+    log_notifications(begun)
     since = clock()
 
     def settle_batch(tx: Transaction, batch: Sequence[Check]) -> list[Notification]:
-        return settle(tx, batch, settings, forecasts, since=since)
+        return settle(tx, batch, settings, forecasts, since=since, is_guest=is_guest)
 
     def on_settled(notifications: list[Notification]) -> None:
         log_notifications(notifications)
@@ -121,9 +146,26 @@ def open_parts(
         opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake, counters=counters
     )
     rows = opened.write_now(accounts.account_rows)
-    polls = _pollers(settings, rows, providers, forecasts, store=opened, batch=batch, clock=clock, counters=counters)
+    ages.load(opened.write_now(organizations.last_known), at=clock())
+    polls = _pollers(
+        settings,
+        rows,
+        providers,
+        forecasts,
+        store=opened,
+        batch=batch,
+        clock=clock,
+        counters=counters,
+        ages=ages,
+    )
+
+    def judge_unasked(tx: Transaction, ids: Sequence[int]) -> list[Notification]:
+        return settle_unasked(tx, ids, settings, forecasts, at=clock())
+
+    age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
+    pickup = Pickup(opened, batch, clock=clock)
     due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
-    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due)
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 
 def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock) -> Displace:
@@ -147,6 +189,7 @@ def _pollers(
     batch: Batch,
     clock: Clock,
     counters: Counters,
+    ages: Ages,
 ) -> tuple[Poller, ...]:
     """Return a poller for each account that has a provider."""
     assignment = Assignment(settings, store.write_now(organizations.organization_rows))
@@ -163,6 +206,8 @@ def _pollers(
             balances=balances,
             counters=counters,
             displace=displace_rows,
+            ages=ages,
+            every=settings.poll.every,
         )
         for row in rows
         if row.name in providers

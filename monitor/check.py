@@ -19,14 +19,26 @@ from monitor.app import Clock, on_call_channels, open_account, open_database, op
 from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
-from monitor.model import Attempt, Organization, Severity, Subject, VendorOrganization
+from monitor.model import Attempt, Check, Organization, Severity, Snapshot, Subject, VendorOrganization
 from monitor.notify import fallback
 from monitor.notify.routing import rules_of
 from monitor.poll import ForecastCache, catch_up
-from monitor.store import accounts, checks, copy, deliveries, engines, leader_lock, migrate, organizations, writer
+from monitor.store import (
+    accounts,
+    checks,
+    copy,
+    deliveries,
+    engines,
+    leader_lock,
+    migrate,
+    organizations,
+    snapshots,
+    writer,
+)
 from monitor.store import channels as stored_channels
 from monitor.store.incidents import open_incidents
 from monitor.store.leader_lock import LeaderLock
+from monitor.store.tables import metadata
 from monitor.store.writer import Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -58,24 +70,60 @@ class CheckReport:
 
 
 async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry_run: bool) -> CheckReport:
-    """Poll now, record and judge like the daemon, deliver unless a daemon does; `dry_run` stores and sends nothing."""
+    """Poll now, record, judge and deliver like the daemon; `dry_run` stores and sends nothing.
+
+    Beside a daemon it judges for its own report alone: what it fetched is recorded, and the daemon judges and tells by
+    its own settings.
+    """
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
-            opened = _open_rehearsal(settings, Path(folder))
-            return await _check(settings, opened, names, clock=clock, lock=None)
+        return await _rehearse(settings, names, clock=clock)
     opened = open_database(settings)
     lock = leader_lock.acquire(settings.database.url)
+    if lock is None:
+        try:
+            return await _rehearse(settings, names, clock=clock, keep_in=opened)
+        finally:
+            opened.close()
     try:
         return await _check(settings, opened, names, clock=clock, lock=lock)
     finally:
-        if lock:
-            lock.release()
+        lock.release()
 
 
-def _open_rehearsal(settings: Settings, folder: Path) -> Store:
-    """Return a temporary database for a dry run, with the current rows of the real one."""
-    opened = Store(engines.sqlite_url(folder / "rehearsal.db"))
-    migrate.upgrade(opened.engine)
+async def _rehearse(
+    settings: Settings, names: Collection[str], *, clock: Clock, keep_in: Store | None = None
+) -> CheckReport:
+    """Check on a temporary database; keep the balances in the real one, where it is given."""
+    with tempfile.TemporaryDirectory(prefix="credit-monitor-") as folder:
+        url = engines.sqlite_url(Path(folder) / "rehearsal.db")
+        report = await _check(settings, _open_rehearsal(settings, url), names, clock=clock, lock=None)
+        if keep_in is not None:
+            reader = engines.open_reader(url)
+            try:
+                taken = writer.read(reader, snapshots.by_identity)
+            finally:
+                reader.dispose()
+            await keep_in.write(lambda tx: _keep(tx, taken), fenced=False)
+        return report
+
+
+def _keep(tx: Transaction, taken: Collection[tuple[str, str, Snapshot]]) -> None:
+    """Record the balances of those organizations that the daemon watches."""
+    account_ids = {row.name: row.id for row in accounts.account_rows(tx)}
+    known = {(row.base_url, row.vendor_id): row for row in organizations.organization_rows(tx) if row.watched}
+    batch = [
+        Check(account_ids[row.account], row.id, snapshot.taken_at, snapshot)
+        for base_url, vendor_id, snapshot in taken
+        if (row := known.get((base_url, vendor_id))) and row.account in account_ids
+    ]
+    if batch:
+        snapshots.record_checks(tx, batch)
+
+
+def _open_rehearsal(settings: Settings, url: str) -> Store:
+    """Return a temporary database with the current rows of the real one."""
+    opened = Store(url)
+    metadata.create_all(opened.engine)
     reader = engines.open_reader(settings.database.url)
     try:
         if migrate.is_current(reader):
@@ -92,7 +140,7 @@ async def _check(
     settings: Settings, opened: Store, names: Collection[str], *, clock: Clock, lock: LeaderLock | None
 ) -> CheckReport:
     """Poll once; deliver only with the lock: without it a daemon does, or it is a dry run."""
-    parts = open_parts(settings, opened, clock=clock, leader_lock=lock)
+    parts = open_parts(settings, opened, clock=clock, leader_lock=lock, is_guest=True)
     try:
         began = clock()
         await asyncio.gather(*(poll.run(names or None) for poll in parts.polls))

@@ -7,6 +7,7 @@ MonitorError
 │   ├── SchemaOutdated    says which command to run
 │   └── LeaseLost         another daemon leads: what this one wanted to write as the leader is not written
 ├── ListenError           the address of [web] cannot be listened on
+├── ChildError            a process of ours could not be started or died: trouble of the machine, not of a setting
 ├── FetchError            .kind, .retryable
 │   ├── ProviderUnavailable   timeout, network, 5xx, a gateway's page        retryable
 │   ├── RateLimited           429, with how long                             retryable
@@ -78,6 +79,10 @@ class SchemaOutdated(DatabaseError):
 
 class LeaseLost(DatabaseError):
     """Another daemon leads now; nothing was written."""
+
+
+class ChildError(MonitorError):
+    """A process that was to do something for us could not be started, or died of it; it may work the next time."""
 
 
 class ListenError(MonitorError):

@@ -134,6 +134,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Age:
+    """For how long an organization has given no balance, since its last one or since its first failure.
+
+    `ran` is the time since then in which the process that asks was running; a clock that is set does not change it.
+    """
+
+    since: datetime
+    ran: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One fetch of one organization (None: of the account's list): a `Snapshot` or a `Failure`, and when it ended.
 
@@ -146,6 +157,14 @@ class Check:
     outcome: Snapshot | Failure
     carried_over: bool = False
     poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
+    by_another: bool = False  # process, with a key of its own: it tells the balance, and nothing of our key
+    age: Age | None = None  # of what is known, where it failed; None: by the instants alone
+
+    def age_since(self, since: datetime) -> timedelta:
+        """Return how old what was known at `since` is at this check."""
+        if self.age is not None and self.age.since == since:
+            return self.age.ran
+        return self.ended_at - since
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

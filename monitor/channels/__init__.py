@@ -16,6 +16,7 @@ from typing import Final
 from monitor.channels import receivers
 from monitor.channels.child_process import CHILDREN, ChildEnded, Template
 from monitor.channels.progress import Outgoing, Progress
+from monitor.errors import ChildError
 from monitor.model import Attempt
 
 __all__ = [
@@ -138,26 +139,40 @@ class Examined:
 
 
 async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
-    """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing."""
+    """Return what is wrong with each channel's URL, by channel; empty when Apprise accepts them all.  Send nothing.
+
+    Raise `ChildError` when that cannot be found out.
+    """
     examined = await examine(urls, template=template)
     return {channel: found.error for channel, found in examined.items() if found.error is not None}
 
 
 async def examine(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, Examined]:
-    """Return what Apprise says of each channel's URL, by channel.  Send nothing."""
-    examined: dict[str, Examined] = {}
+    """Return what Apprise says of each channel's URL, by channel.  Send nothing.
+
+    Raise `ChildError` when that cannot be found out.
+    """
     if not urls:
-        return examined
+        return {}
+    try:
+        return await _examine(urls, template)
+    except ChildEnded as ended:
+        log.debug("the URLs are checked once more: %s", ended)
+    try:
+        return await _examine(urls, template)
+    except ChildEnded as ended:
+        raise ChildError(f"the URLs of the channels could not be checked: {ended}") from None
+
+
+async def _examine(urls: Mapping[str, str], template: Template | None) -> dict[str, Examined]:
+    examined: dict[str, Examined] = {}
     waiting = iter(urls)
     pages = {channel: is_on_call(url) for channel, url in urls.items()}
-    try:
-        questions = [{"url": url} for url in urls.values()]
-        async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
-            async for answer in answers:
-                channel = next(waiting)
-                examined[channel] = Examined(answer["error"], tuple(answer["cautions"]), pages[channel])
-    except ChildEnded as ended:
-        examined |= {channel: Examined(f"could not be checked: {ended}") for channel in waiting}
+    questions = [{"url": url} for url in urls.values()]
+    async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
+        async for answer in answers:
+            channel = next(waiting)
+            examined[channel] = Examined(answer["error"], tuple(answer["cautions"]), pages[channel])
     return examined
 
 

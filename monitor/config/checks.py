@@ -6,6 +6,7 @@ No vendor is asked and no channel is told.
 import asyncio
 import logging
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from monitor import durations
 from monitor.config.fields import NAME, DigestTime, has_password, is_open_http
@@ -30,7 +31,7 @@ from monitor.config.schema import (
     RulesTable,
     Settings,
 )
-from monitor.config.secrets import Secret, exposure
+from monitor.config.secrets import Secret, exposure, open_regular
 from monitor.config.sources import Origin, variable_part
 from monitor.errors import ConfigError, Mistake
 from monitor.model import Rules
@@ -42,6 +43,7 @@ DAY: Final = timedelta(days=1)
 NOWHERE: Final = "sqlite:////nonexistent/credit-monitor.db"  # where no folder for the database is known
 LAYERS: Final = ("raw", "hourly", "daily")  # each is made of the one before it
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # --- settings as written ----------------------------------------------------------------------------------------------
@@ -273,7 +275,12 @@ async def findings_in(settings: Settings, *, template: "Template | None" = None)
     """Return everything that would keep a daemon of this configuration from working, and what should be known of it."""
     require_accounts(settings)
     mistakes, warnings = channel_findings(settings, await examine_channels(settings, template))
-    return [*secret_mistakes(settings), *certificate_mistakes(settings), *mistakes], warnings
+    return [*await in_thread(lambda: _mistakes_in_files(settings)), *mistakes], warnings
+
+
+def _mistakes_in_files(settings: Settings) -> list[Mistake]:
+    """Return what is wrong with the files that settings name; they may hang, and the event loop must not."""
+    return [*secret_mistakes(settings), *certificate_mistakes(settings)]
 
 
 async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple[list[Mistake], list[str]]:
@@ -285,7 +292,7 @@ async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple
     if not any("." not in mistake.key or mistake.key.startswith("accounts.") for mistake in found):
         mistakes += account_mistakes(settings)
     of_channels, warnings = channel_findings(settings, await examine_channels(settings))
-    later = [*secret_mistakes(settings), *certificate_mistakes(settings), *of_channels]
+    later = [*await in_thread(lambda: _mistakes_in_files(settings)), *of_channels]
     mistakes += [mistake for mistake in later if not any(_may_follow(mistake, known) for known in found)]
     return sorted(mistakes, key=lambda mistake: (mistake.file or "", mistake.line or 0)), warnings
 
@@ -300,12 +307,34 @@ def _may_follow(mistake: Mistake, known: Mistake) -> bool:
 
 async def replacement(reread: Callable[[], Settings], current: Settings, template: "Template") -> Settings:
     """Return what a daemon that runs with `current` is to go on with, its secrets read; raise `ConfigError`."""
-    settings = await asyncio.to_thread(reread)
+    settings = await in_thread(reread)
     if mistakes := [*_fixed(current, settings), *await mistakes_in(settings, template=template)]:
         raise ConfigError(mistakes)
     for warning in settings.warnings:
         log.warning("%s", warning)
-    return _with_read(settings)
+    return await in_thread(lambda: _with_read(settings))
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return the result of something that may block, from a daemon thread: when it hangs, no exit waits for it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def give(take: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(lambda: None if future.cancelled() else take())
+
+    def run() -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 -- it is raised where the result is waited for
+            raised = error
+            give(lambda: future.set_exception(raised))
+        else:
+            give(lambda: future.set_result(result))
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 def _fixed(current: Settings, settings: Settings) -> list[Mistake]:
@@ -372,6 +401,7 @@ def certificate_mistakes(settings: Settings) -> list[Mistake]:
     for name, account in settings.accounts.items():
         try:
             if account.ca_file:
+                open_regular(Path(account.ca_file)).close()
                 ssl.create_default_context(cafile=account.ca_file)
         except (OSError, ValueError):
             problem = f"{account.ca_file}: cannot be read as certificates in PEM form"
@@ -380,12 +410,15 @@ def certificate_mistakes(settings: Settings) -> list[Mistake]:
 
 
 async def channel_mistakes(settings: Settings, template: "Template | None" = None) -> list[Mistake]:
-    """Return a mistake for every URL that Apprise does not take; one that is unreadable is a secret's mistake."""
+    """Return a mistake for every URL that Apprise does not take; one that is unreadable is a secret's mistake.
+
+    Raise `ChildError` when the machine is in trouble, which is nobody's mistake.
+    """
     return channel_findings(settings, await examine_channels(settings, template))[0]
 
 
 async def examine_channels(settings: Settings, template: "Template | None" = None) -> "dict[str, Examined]":
-    """Return what Apprise says of every channel's URL that can be read."""
+    """Return what Apprise says of every channel's URL that can be read; raise `ChildError` as above."""
     from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
 
     urls: dict[str, str] = {}

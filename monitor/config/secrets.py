@@ -1,11 +1,12 @@
 """Secrets: where each comes from, and who else could read it; none is read before somebody needs it."""
 
+import errno
 import logging
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from monitor.errors import ConfigError, Mistake
 from monitor.store.file_access import remedy
@@ -58,7 +59,7 @@ class Secret:
 
     def _from_file(self, path: Path) -> str:
         try:
-            with path.open("rb") as source:
+            with open_regular(path) as source:
                 problem = exposure(path, os.fstat(source.fileno()).st_mode)
                 if problem and not (self.place or "").startswith(f"${CREDENTIALS}"):
                     log.warning("%s: %s %s", self.key, path, problem)
@@ -72,6 +73,18 @@ class Secret:
 def is_quoted(text: str) -> bool:
     """Return whether a value is in quotes, as files of variables have it that a shell does not read."""
     return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; raise `OSError` for what is none: a pipe without a writer would never answer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "it is no regular file (a pipe or a device)")
 
 
 def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from monitor.config.schema import BY_NAME, SECRETS, Key
-from monitor.config.secrets import CREDENTIALS, is_quoted, unreadable
+from monitor.config.secrets import CREDENTIALS, is_quoted, open_regular, unreadable
 from monitor.errors import ConfigError, Mistake
 
 DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing known lies deeper
@@ -169,7 +169,8 @@ def base_directory(environ: Mapping[str, str], variable: str, below_home: str) -
 def file_layer(path: Path) -> Layer:
     """Return the values of a TOML file; raise `ConfigError` when it cannot be read or is no TOML."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as source:
+            content = source.read()
     except OSError as error:
         raise ConfigError([Mistake("", unreadable(error, path), str(path))]) from None
     try:
@@ -265,7 +266,8 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
         layer.put((*key[:-1], f"{key[-1]}_file"), str(path), place)
         return
     try:
-        layer.put_text(key, path.read_text(encoding="utf-8-sig"), place)
+        with open_regular(path) as source:
+            layer.put_text(key, source.read().decode("utf-8-sig"), place)
     except OSError as error:
         raise ConfigError([Mistake(".".join(key), unreadable(error, path), place)]) from None
     except UnicodeDecodeError:

@@ -24,7 +24,7 @@ from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
 from monitor.notify.delivery import Unwritten
 from monitor.notify.digest import Digests
-from monitor.poll import Poller
+from monitor.poll import Ages, Poller, pickup
 from monitor.store.engines import LONGEST_STEP
 from monitor.store.incidents import count_subjects
 from monitor.store.leader_lock import LeaderLock
@@ -86,8 +86,10 @@ class Leadership:
     stopping: asyncio.Event  # the process is to end: then the leadership ends within STOP_TIMEOUT
     ending: asyncio.Event = field(default_factory=asyncio.Event)  # told to end, by a stop or a reload
     mended: frozenset[str] = frozenset()  # channels whose URL has changed
+    renamed: Mapping[str, str] = field(default_factory=dict)  # channels with another name and the same URL: old → new
     template: Template | None = None  # of the processes that send; None: one of its own
     unwritten: Unwritten = field(default_factory=Unwritten)  # outcomes that the database does not take
+    ages: Ages | None = None  # what the process knows of who was asked when
     counts: Counts | None = None  # as of the last poll
     _parts: Parts | None = None  # while its loops turn
     _schedule: Schedule | None = None
@@ -158,8 +160,10 @@ class Leadership:
             carried_over=carried_over,
             counters=self.counters,
             mended=self.mended,
+            renamed=self.renamed,
             template=self.template,
             unwritten=self.unwritten,
+            ages=self.ages,
         )
 
     def _plan(self, parts: Parts) -> Schedule:
@@ -171,12 +175,17 @@ class Leadership:
         if any(channel.digest for channel in self.settings.channels.values()):
             digests = Digests(parts.store, self.settings, started_at=now)
             schedule.every(DIGEST_CHECK, digests.tick, name="digests", first_at=now)
+        watch = parts.age_watch
+        schedule.every(watch.every, watch.look, name="ages", first_at=now + watch.every)
+        schedule.every(pickup.LOOK_EVERY, parts.pickup.look, name="balances of others", first_at=now)
         pruner, later = Pruner(parts.store, self.settings), now + RETENTION_CHECK
         schedule.every(RETENTION_CHECK, pruner.tick, name="retention", first_at=later)
         return schedule
 
     async def _poll(self, poll: Poller, _at: datetime) -> None:
         """Poll once; readiness waits for the first poll to end, with success or not."""
+        if self._is_lost():
+            return
         try:
             result = await poll.run()
             self.heartbeat.poll_ended(poll.name, result.problem, seconds=result.seconds)

@@ -29,7 +29,7 @@ from monitor.daemon.leadership import STOP_TIMEOUT, Leadership
 from monitor.daemon.state import ProcessState
 from monitor.daemon.systemd import ServiceManager
 from monitor.daemon.watchdog import Watchdog
-from monitor.errors import ConfigError, DatabaseError, ListenError, Mistake
+from monitor.errors import ChildError, ConfigError, DatabaseError, ListenError, Mistake
 from monitor.message import stands_by_line
 from monitor.model import Snapshot
 from monitor.store import installation, leader_lock, migrate, snapshots
@@ -37,8 +37,10 @@ from monitor.store.writer import Store
 from monitor.web import serving
 
 TRY_EVERY: Final = 2.0  # seconds between attempts to lead
+SLOW_RELOAD: Final = 10.0  # seconds after which a reload that hangs is said
 STEP_DOWN_TIMEOUT: Final = 2 * TRY_EVERY  # seconds that a daemon which could not lead leaves to the others
 STORED_AT_ONCE: Final = 200  # results carried over in one transaction: the leader waits for it
+VERIFY_AGAIN: Final = 5.0  # seconds until URLs are checked again that could not be
 TURN_EVERY: Final = 1.0  # seconds
 PROBE_EVERY: Final = 2.0  # seconds
 HOSTS_NAMED: Final = 3
@@ -66,8 +68,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings], terminal: "Termin
     daemon = Daemon(settings, opened, reread=reread, manager=manager, terminal=terminal)
     lock = daemon.state.leader_lock
     if not daemon.state.can_stand_by and not lock.acquire():
-        who = leader_lock.describe_holder(settings.database.url)
-        raise DatabaseError(f"{settings.database.shown_url}: another credit-monitor{who} runs on this database")
+        raise DatabaseError(_held(settings))
     try:
         _warn_of_new_host(opened)
         asyncio.run(daemon.run())
@@ -86,6 +87,11 @@ def _warn_of_new_host(opened: Store) -> None:
             name,
             ", ".join(others[:HOSTS_NAMED]),
         )
+
+
+def _held(settings: Settings) -> str:
+    who = leader_lock.describe_holder(settings.database.url)
+    return f"{settings.database.shown_url}: another credit-monitor{who} runs on this database"
 
 
 def allow_descriptors() -> None:
@@ -255,12 +261,15 @@ class Daemon:
             heartbeat=state.heartbeat,
             stopping=state.stopping,
             mended=state.mended,
+            renamed=dict(state.renamed),
             template=state.template,
             unwritten=state.unwritten,
+            ages=state.ages,
         )
         try:
             await leadership.begin(state.carried_over)
             state.mended -= leadership.mended
+            state.renamed = {old: new for old, new in state.renamed.items() if old not in leadership.renamed}
             self._ready()
             state.carried_over = await leadership.lead()
         except ConfigError as error:
@@ -276,7 +285,10 @@ class Daemon:
             await self._step_down()
         elif not leadership.ending.is_set():
             log.warning("no longer leading")
+            state.ages.forget()
             await self._step_down()
+            if not state.can_stand_by and not state.leader_lock.acquire():
+                raise DatabaseError(_held(state.settings))
 
     def _ready(self) -> None:
         self.state.proven = self.state.settings
@@ -290,6 +302,7 @@ class Daemon:
             raise error
         self._refuse(error)
         self.state.settings = self.state.proven
+        self.state.renamed.clear()
 
     async def _retry_later(self, error: DatabaseError) -> None:
         """Let another daemon try to lead, or, where there can be none, wait for the database."""
@@ -357,14 +370,37 @@ class Daemon:
             self._reload_asked.clear()
             self._manager.reloading()
             try:
-                settings = await replacement(self._reread, self.state.settings, self.state.template)
+                settings = await self._replacement()
+                if settings is None:
+                    continue
                 await self._wait_for_database()
                 await self._adopt(settings)
             except ConfigError as error:
                 self._refuse(error)
+            except ChildError as error:
+                log.error("the configuration was not reloaded: %s", error)  # noqa: TRY400 -- it is one line
+                self._manager.ready(refused=str(error))
             except Exception:
                 log.exception("the configuration could not be reloaded; the old one stays in force")
                 self._manager.ready(refused="it could not be read; the log says why")
+
+    async def _replacement(self) -> Settings | None:
+        """Return the configuration read anew; None when that hangs, and another reload is asked for."""
+        reading = asyncio.ensure_future(replacement(self._reread, self.state.settings, self.state.template))
+        try:
+            await asyncio.wait([reading], timeout=SLOW_RELOAD)
+            if not reading.done():
+                log.error(
+                    "reload: reading the configuration has taken %g s so far; until it is read the old one stays in"
+                    " force, and another SIGHUP begins again",
+                    SLOW_RELOAD,
+                )
+                asked = asyncio.create_task(self._reload_asked.wait())
+                await asyncio.wait([reading, asked], return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+            return reading.result() if reading.done() else None
+        finally:
+            reading.cancel()
 
     async def _wait_for_database(self) -> None:
         """Wait until the database takes a write, which a leadership begins with; the present one goes on fetching."""
@@ -388,6 +424,9 @@ class Daemon:
         """Go on with other settings: a leader begins a new leadership with them, and reports when it is ready."""
         await self._use_outside(settings)
         self.state.mended |= _changed_channels(self.state.settings, settings)
+        renamed = _renamed_channels(self.state.settings, settings)
+        before = {old: renamed.get(new, new) for old, new in self.state.renamed.items()}
+        self.state.renamed = renamed | before
         log.info("the configuration was reloaded")
         self.state.settings, self.state.refused = settings, None
         if self.state.leadership:
@@ -413,7 +452,8 @@ class Daemon:
         while True:
             now = time.monotonic()
             self.state.leader_lock.loop_turned_at = now
-            self.state.store.sever_if_silent(now)
+            if not self.state.ages.clock.just_woke:  # else the database may have answered while we were stopped
+                self.state.store.sever_if_silent(now)
             await asyncio.sleep(TURN_EVERY)
 
     async def _probe(self) -> None:
@@ -430,7 +470,7 @@ class Daemon:
         """
         checked = self.state.settings
         try:
-            mistakes = await channel_mistakes(checked, self.state.template)
+            mistakes = await self._channel_mistakes(checked)
         except Exception:
             log.exception("whether the channels' URLs can be used could not be found out; polling goes on")
             return []
@@ -438,6 +478,18 @@ class Daemon:
             return []
         self._stop()
         return mistakes
+
+    async def _channel_mistakes(self, checked: Settings) -> list[Mistake]:
+        """Return the mistakes in the channels' URLs; asked again while the machine is in trouble."""
+        is_said = False
+        while True:
+            try:
+                return await channel_mistakes(checked, self.state.template)
+            except ChildError as error:
+                if not is_said:
+                    log.error("%s; tried again until it works, and polling goes on", error)  # noqa: TRY400
+                is_said = True
+                await asyncio.sleep(VERIFY_AGAIN)
 
 
 class Terminal:
@@ -493,6 +545,13 @@ def _changed_channels(before: Settings, after: Settings) -> frozenset[str]:
     return frozenset(
         name for name in after.channels if name in before.channels and before.urls[name].value != after.urls[name].value
     )
+
+
+def _renamed_channels(before: Settings, after: Settings) -> dict[str, str]:
+    """Return the channels that have another name now and lead where they did: old name → new."""
+    gone = {before.urls[name].value: name for name in before.channels if name not in after.channels}
+    new = [name for name in after.channels if name not in before.channels]
+    return {gone[after.urls[name].value]: name for name in reversed(new) if after.urls[name].value in gone}
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -16,10 +16,12 @@ from monitor.daemon.leadership import Leadership
 from monitor.errors import DatabaseError
 from monitor.model import Check
 from monitor.notify.delivery import Unwritten
+from monitor.poll import Ages, RunningClock
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble
 
 ALERT_AFTER: Final = timedelta(minutes=5)  # without a database until the channels are told
+LONGEST_TURN: Final = 5.0  # seconds between turns of the event loop beyond which this process was stopped
 STANDBY_ALERTS_AFTER: Final = 3 * ALERT_AFTER  # by then the daemon that leads would have told them
 
 log = logging.getLogger(__name__)
@@ -37,11 +39,13 @@ class ProcessState:
     installation: str  # its id
     counters: Counters = field(default_factory=Counters)
     template: Template = field(default_factory=Template)  # of every process that sends
+    ages: Ages = field(default_factory=lambda: Ages(RunningClock(LONGEST_TURN)))
     leadership: Leadership | None = None
     proven: Settings | None = None  # those of the last leadership that could begin
     refused: str | None = None  # why the configuration that was read last is not in force
     led_last: bool = False  # no other daemon was seen to lead since this one did
     mended: frozenset[str] = frozenset()  # channels whose URL a reload has changed
+    renamed: dict[str, str] = field(default_factory=dict)  # channels, by a reload: old name → new
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
     unwritten: Unwritten = field(default_factory=Unwritten)  # outcomes of messages that were sent
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,10 +54,15 @@ class ProcessState:
     @property
     def can_stand_by(self) -> bool:
         """Whether several daemons can share this database, one of which leads."""
-        return self.leader_lock.fence is not None
+        return self.leader_lock.can_stand_by
 
     def hanging(self) -> str | None:
-        """Return the part of the leader that hangs; None while all turn, and while another one leads."""
+        """Return the part of the leader that hangs; None while all turn, and while another one leads.
+
+        What was stopped with the whole process has to have its turn first.
+        """
+        if self.ages.clock.just_woke:
+            return None
         return self.leadership.hanging(time.monotonic()) if self.leadership else None
 
     # --- a database that cannot be used -------------------------------------------------------------------------------

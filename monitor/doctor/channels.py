@@ -11,7 +11,8 @@ from typing import Final
 
 from monitor import channels, check
 from monitor.config import Settings
-from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
+from monitor.config.checks import in_thread
+from monitor.doctor.findings import Finding, look, ok, problem, warning
 from monitor.errors import ConfigError
 from monitor.model import Attempt
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from monitor import query
 from monitor.config import Settings
-from monitor.doctor.findings import Finding, State, in_thread, ok, problem, warning
+from monitor.config.checks import in_thread
+from monitor.doctor.findings import Finding, State, ok, problem, warning
 from monitor.doctor.secrets import OTHER_USER
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.store import engines, integrity, migrate

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from monitor import config
 from monitor.config import Settings
+from monitor.config.checks import in_thread
 from monitor.config.service import service_environ
 from monitor.doctor import channels, database, machine, secrets, service, vendor
-from monitor.doctor.findings import Finding, State, in_thread, look, ok, problem, warning
+from monitor.doctor.findings import Finding, State, look, ok, problem, warning
 from monitor.errors import ConfigError, Mistake
 
 Clock = Callable[[], datetime]

@@ -1,9 +1,7 @@
 """Findings, and how to look at something with a time limit and outside the event loop."""
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -56,30 +54,3 @@ async def look(
         return [problem(what, str(error), hint)]
     except Exception as error:  # noqa: BLE001 -- the other looks go on; its text may hold anything
         return [problem(what, f"could not be looked at ({type(error).__name__})", REPORT)]
-
-
-async def in_thread(looking: Callable[[], T]) -> T:
-    """Return the result of something that may block, from a daemon thread: when it hangs, no exit waits for it."""
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[T] = loop.create_future()
-
-    def resolve(set_result: Callable[[], None]) -> None:
-        if not result.done():
-            set_result()
-
-    def run() -> None:
-        try:
-            value = looking()
-        except Exception as error:  # noqa: BLE001 -- raised where it is awaited
-            failure = error
-            _call_in(loop, lambda: resolve(lambda: result.set_exception(failure)))
-        else:
-            _call_in(loop, lambda: resolve(lambda: result.set_result(value)))
-
-    threading.Thread(target=run, daemon=True).start()
-    return await result
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(call)

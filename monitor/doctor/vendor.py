@@ -12,7 +12,8 @@ from typing import Final
 
 from monitor import app
 from monitor.config import Settings
-from monitor.doctor.findings import Finding, in_thread, look, ok, problem, warning
+from monitor.config.checks import in_thread
+from monitor.doctor.findings import Finding, look, ok, problem, warning
 from monitor.doctor.secrets import OTHER_USER, is_closed_to_us
 from monitor.errors import ConfigError, CredentialRejected, FetchError, RateLimited
 from monitor.model import FailureKind, VendorOrganization

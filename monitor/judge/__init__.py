@@ -30,6 +30,8 @@ from monitor.judge.current import advance, apply, is_firing, last_outcome
 from monitor.judge.flapping import window as flapping_window
 from monitor.judge.outage import Extent, Incidents, Outage, Tally, extent, judge_outage, may_begin, never_listed
 from monitor.judge.readings import (
+    NOTICE,
+    Position,
     Reading,
     below,
     is_overdue,
@@ -70,6 +72,7 @@ __all__ = [
     "is_overdue",
     "judge",
     "judge_account",
+    "judge_age",
     "judge_outage",
     "level",
     "may_begin",
@@ -112,16 +115,25 @@ def judge(
         Rule.CREDITS: read_credits(outcome, rules, top_up=_top_up(after)),
         Rule.RUNWAY: read_runway(outcome, rules, runway),
         Rule.SPEND: read_spend(outcome, rules.spend, spent),
-        Rule.ACCESS: read_access(outcome),
+        Rule.ACCESS: None if check.by_another else read_access(outcome),
     }
     verdicts, counts = _verdicts(readings, incidents, after.confirmations, rules, check.ended_at)
     # What explains that there is no balance has an incident of its own: one cause, one message.
     explained |= is_firing(incidents, Rule.ACCESS) or any(verdict.rule is Rule.ACCESS for verdict in verdicts)
-    stale = {Rule.STALE: read_stale(after, rules, check.ended_at, explained=explained)}
+    stale = {Rule.STALE: read_stale(after, rules, check, explained=explained)}
     stale_verdicts, counts = _verdicts(stale, incidents, counts, rules, check.ended_at)
     if counts != after.confirmations:
         after = replace(after, confirmations=counts)
     return Judgement(after, (*verdicts, *stale_verdicts))
+
+
+def judge_age(incidents: Incidents, *, at: datetime, rules: Rules, explained: bool) -> tuple[Verdict, ...]:
+    """Judge an organization that nobody asked for within `stale_after`: its age alone opens *stale*."""
+    if rules.stale_after is None or explained or is_firing(incidents, Rule.ACCESS):
+        return ()
+    reading, reached = ((NOTICE, Position.BELOW),), frozenset({NOTICE.severity})
+    verdict = verdict_of(Rule.STALE, reading, incidents.get(Rule.STALE), reached=reached, rules=rules, at=at)
+    return (verdict,) if verdict else ()
 
 
 def judge_account(

@@ -63,7 +63,7 @@ def may_begin(
     """
     if is_firing(of_account, Rule.CREDENTIAL) or is_firing(incidents, Rule.STALE) or is_firing(incidents, Rule.ACCESS):
         return False
-    return is_overdue(advance(organization, check), rules, check.ended_at)
+    return is_overdue(advance(organization, check), rules, check)
 
 
 def never_listed(
@@ -75,7 +75,7 @@ def never_listed(
     """
     if known or rules.stale_after is None or first_failed_at is None or is_firing(of_account, Rule.CREDENTIAL):
         return False
-    return check.ended_at - first_failed_at > rules.stale_after
+    return check.age_since(first_failed_at) > rules.stale_after
 
 
 def extent(account: Tally, others: Iterable[Tally]) -> Extent:

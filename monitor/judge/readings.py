@@ -1,13 +1,12 @@
 """Read a check for each rule: where the figure stands to each rung, or that nothing is known."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 from typing import Final
 
 from monitor.forecast import Runway, Unknown
-from monitor.model import Failure, FailureKind, Organization, Rules, Rung, Severity, Snapshot, SpendLimit
+from monitor.model import Check, Failure, FailureKind, Organization, Rules, Rung, Severity, Snapshot, SpendLimit
 
 
 class Position(IntEnum):
@@ -87,23 +86,26 @@ def read_credential(outcome: Snapshot | Failure) -> Reading:
     return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.CREDENTIAL_REJECTED else None
 
 
-def read_stale(organization: Organization, rules: Rules, at: datetime, *, explained: bool) -> Reading:
+def read_stale(organization: Organization, rules: Rules, check: Check, *, explained: bool) -> Reading:
     """Return whether the last snapshot is too old; unknown while something else explains that there is none."""
     if organization.failure is None:
         return ((NOTICE, Position.CLEAR),)
     # Only a fresh snapshot clears: a clock stepped back does not make an old one young.
-    overdue = not explained and is_overdue(organization, rules, at)
+    overdue = not explained and is_overdue(organization, rules, check)
     return ((NOTICE, Position.BELOW),) if overdue else None
 
 
-def is_overdue(organization: Organization, rules: Rules, at: datetime) -> bool:
-    """Return whether there was no snapshot for longer than allowed, nor an answer of *no credits* that explains it."""
+def is_overdue(organization: Organization, rules: Rules, check: Check) -> bool:
+    """Return whether there was no snapshot for longer than allowed, nor an answer of *no credits* that explains it.
+
+    `organization` is the current row after the check.
+    """
     failure = organization.failure
     spent = failure is not None and failure.kind is FailureKind.NO_CREDITS and rules.credits
     since = organization.snapshot.taken_at if organization.snapshot else organization.failing_since
     if failure is None or spent or rules.stale_after is None or since is None:
         return False
-    return at - since > rules.stale_after
+    return check.age_since(since) > rules.stale_after
 
 
 def below(reading: Reading) -> frozenset[Severity]:

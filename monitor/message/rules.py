@@ -191,7 +191,10 @@ def _missing_for(facts: Facts) -> str:
 
 def _stale_lead(facts: Facts) -> str:
     known = "no balance was ever seen" if facts.credits is None else f"the last known figure, {_figure(facts)}, is old"
-    return f"The balance of {{name}} cannot be fetched; {known}. If credits run low meanwhile, nobody is told."
+    what = "cannot be fetched"
+    if facts.cause is None:  # its age alone is judged: no check of it failed
+        what = "has not been asked for: polls of account {account} take too long, or are ended before they get to it"
+    return f"The balance of {{name}} {what}; {known}. If credits run low meanwhile, nobody is told."
 
 
 def _stale_ended(facts: Facts) -> str:

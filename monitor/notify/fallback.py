@@ -230,14 +230,17 @@ def _come_up(tx: Transaction, settings: Settings, channel: str, *, at: datetime)
     return cover(tx, settings, at=at)  # it may stand in for others
 
 
-def begin(tx: Transaction, settings: Settings, *, at: datetime, mended: Collection[str] = ()) -> None:
+def begin(
+    tx: Transaction, settings: Settings, *, at: datetime, mended: Collection[str] = (), is_guest: bool = False
+) -> None:
     """Bring the channels in step with the configuration: what was refused, or waits for a `mended` one, is due at once.
 
-    Fallbacks may have changed, too.
+    Fallbacks may have changed, too.  A guest leaves alone what is not configured here.
     """
-    channels.forget(tx, list(settings.channels))
+    if not is_guest:
+        channels.forget(tx, list(settings.channels))
     outbox.fold_pending(tx, at=at)
-    deliveries.expedite_refused(tx, at=at)
+    deliveries.expedite_refused(tx, list(settings.channels), at=at)
     for name in mended:
         state = channels.load_one(tx, name)
         channels.save(tx, replace(state, paused_at=None, paused_until=None))

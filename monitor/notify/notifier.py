@@ -30,6 +30,7 @@ class Notifier:
 
     tx: Transaction
     settings: Settings
+    is_guest: bool = False  # other programs tell by the same database, too: their channels are theirs to tell
     enqueued: list[Notification] = field(default_factory=list)
     _silences: list[Silence] | None = None
     _down: set[str] | None = None  # channels
@@ -63,17 +64,26 @@ class Notifier:
             incidents[incident.rule] = stored_incidents.set_owed(self.tx, incident, owed=False, at=case.at)
 
     def catch_up(self, incidents: dict[Rule, OpenIncident], case: Case, *, only: str | None = None) -> None:
-        """Tell what is open to those channels (or `only` one) that it concerns and that did not hear of it.
+        """Tell what is open to those channels (or `only` one) that it concerns and that did not hear how bad it is.
 
-        Those are new, or what they were to hear last was given up.
+        Those are new, or were not there when it got worse, or what they were to hear last was given up.  What is owed
+        is told by the next check.
         """
-        for incident in [incident for incident in incidents.values() if incident.is_firing]:
+        for incident in [incident for incident in incidents.values() if incident.is_firing and not incident.owed]:
             verdict = still(incident, case.rules)
-            addressed = outbox.addressed_channels(self.tx, incident.id)
             concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), incident.severity)
-            missing = [channel for channel in concerned if channel not in addressed and only in (None, channel)]
+            heard = self._heard(incident)
+            missing = [channel for channel in concerned if channel not in heard and only in (None, channel)]
             if missing and not self._is_silenced(verdict, case):
                 self._enqueue(verdict, incident, case, missing)
+
+    def _heard(self, incident: OpenIncident) -> set[str]:
+        """Return the channels that heard of an open incident at the severity it has."""
+        last = outbox.heard_severities(self.tx, incident.id)
+        # While it flaps, no return is told but the first: what counts is the worst that was.
+        told = outbox.told_severities(self.tx, incident.id) if incident.returns else last
+        addressed = outbox.addressed_channels(self.tx, incident.id)
+        return {channel for channel in addressed if channel in told and told[channel] >= incident.severity}
 
     def tell_top_ups(self, top_ups: Sequence[TopUp], *, at: datetime) -> None:
         """Tell each channel that wants to hear of it, in one message, which organizations were topped up."""
@@ -114,7 +124,8 @@ class Notifier:
             secrets.token_hex(8), incident.id, case.subject, verdict.rule, verdict.reason, verdict.severity, facts
         )
         chosen = list(audience)
-        held = held_until(self.settings, chosen, verdict.severity, facts.at)
+        own = [channel for channel in chosen if channel in self.settings.channels]
+        held = held_until(self.settings, own, verdict.severity, facts.at)
         outbox.enqueue(self.tx, notification, chosen, at=facts.at, held=held)
         if chosen and self._down_channels():
             keys, down = [notification.id], self._down_channels()
@@ -133,6 +144,8 @@ class Notifier:
         told = outbox.told_severities(self.tx, incident.id)
         if verdict.reason is Reason.EASED:
             told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
+        if self.is_guest:  # who tells those channels finds it in the outbox
+            return list(told)
         return [channel for channel in self.settings.channels if channel in told]
 
     # --- silences -----------------------------------------------------------------------------------------------------

@@ -1,19 +1,24 @@
 """One pass over one account's organizations: fetch each, hand the result to the batch.
 
-It records and judges nothing.  A failed fetch is a result like any other.
+It records and judges nothing.  A failed fetch is a result like any other.  Who was asked longest ago comes first, so
+that polls which are ended early, or take long, reach everybody.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
+from monitor import durations
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, FetchError, LeaseLost
 from monitor.model import Check, Notification, Snapshot, VendorOrganization
+from monitor.poll.ages import Ages
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.failure_log import NAMED_AT_MOST, FailureLog
@@ -25,10 +30,12 @@ from monitor.store.writer import Store, Transaction
 from monitor.text import escape_beyond
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
+MINUTE: Final = 60.0
 Displace = Callable[[Transaction, Sequence[OrganizationRow], Sequence[OrganizationRow]], list[Notification]]
 News = list[tuple[str, VendorOrganization]]
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -64,10 +71,13 @@ class Poller:
         balances: dict[int, Decimal],
         counters: Counters,
         displace: Displace,
+        ages: Ages | None = None,
+        every: timedelta | None = None,
     ) -> None:
         """`balances` has the last known one of each organization, and is kept up.
 
         `displace` ends what stands of organizations that are watched no more (the first) or by another account.
+        `every`: the time until the next poll, into which one should fit; None: there is no next one.
         """
         self.name = row.name
         self._id = row.id
@@ -79,6 +89,8 @@ class Poller:
         self._balances = balances
         self._counters = counters
         self._displace = displace
+        self._ages = ages or Ages()
+        self._every = every
         self._failure_log = FailureLog(row.name)
         self._complained: set[str] = set()  # organizations that could not be kept, and were named
         self._resolved = False
@@ -86,16 +98,21 @@ class Poller:
         self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
 
+    @property
+    def organizations(self) -> list[OrganizationRow]:
+        """The organizations that it polls."""
+        return self._assignment.of(self.name)
+
     async def run(self, only: Collection[str] | None = None) -> PollResult:
         """Check every organization of the account (or only those of these names) and settle the results."""
-        with self._batch.polling():
+        with self._batch.polling(), self._timed():
             return await self._run(only)
 
     async def _run(self, only: Collection[str] | None) -> PollResult:
         began, started = self._clock(), asyncio.get_running_loop().time()
         self._began = began
         self._fetched = self._failed = 0
-        known = self._wanted(self._assignment.of(self.name), only)
+        known = self._wanted(self.organizations, only)
         doubtful = self._assignment.doubtful(self.name, resolved=self._resolved)
         sure = [row for row in known if row.id not in doubtful]
         async with asyncio.TaskGroup() as group:
@@ -119,7 +136,9 @@ class Poller:
         return PollResult(self._fetched, self._failed, recorded, seconds)
 
     def _wanted(self, rows: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
-        return [row for row in rows if only is None or row.name in only or row.vendor_id in only]
+        """Return what is to be asked for, what was not for longest first."""
+        wanted = [row for row in rows if only is None or row.name in only or row.vendor_id in only]
+        return sorted(wanted, key=lambda row: self._ages.asked(row.id))
 
     async def _check_all(self, rows: Iterable[OrganizationRow]) -> None:
         wanted = list(rows)
@@ -135,15 +154,29 @@ class Poller:
 
     async def _check(self, organization: OrganizationRow) -> None:
         try:
-            balance = await self._fetch(organization)
+            balance = await self._while_running(lambda: self._fetch(organization))
         except FetchError as error:
+            now = self._clock()
             self._failure_log.add(organization.name, error)
             self._failed += 1
-            self._keep(Check(self._id, organization.id, self._clock(), error.failure, poll_at=self._began))
+            age = self._ages.failed(organization.id, now)
+            self._keep(Check(self._id, organization.id, now, error.failure, poll_at=self._began, age=age))
             return
         now = self._clock()
         self._fetched += 1
+        self._ages.answered(organization.id, now)
         self._keep(Check(self._id, organization.id, now, Snapshot(now, balance), poll_at=self._began))
+
+    async def _while_running(self, fetch: Callable[[], Awaitable[T]]) -> T:
+        """Return what a fetch gives; one that failed because this process was stopped meanwhile is begun again."""
+        while True:
+            stops = self._ages.clock.stops
+            try:
+                return await fetch()
+            except FetchError:
+                if self._ages.clock.stops == stops:
+                    raise
+                log.info("account %s: a check in which this process was stopped is begun again", self.name)
 
     def _keep(self, check: Check) -> None:
         self._counters.checked(self.name, check.outcome)
@@ -164,11 +197,13 @@ class Poller:
         if not self._assignment.asks_account(self.name, resolved=self._resolved):
             return []
         try:
-            listed = await self._provider.fetch_organizations()
+            listed = await self._while_running(self._provider.fetch_organizations)
         except FetchError as error:
+            now = self._clock()
             self._failure_log.add(f"account {self.name}", error)
             self._failed += 1
-            self._batch.add(Check(self._id, None, self._clock(), error.failure, poll_at=self._began))
+            age = self._ages.failed(-self._id, now)  # of the account's list
+            self._batch.add(Check(self._id, None, now, error.failure, poll_at=self._began, age=age))
             return []
         self._tell_unusable()
         try:
@@ -265,3 +300,46 @@ class Poller:
         for row in orphans:
             self._assignment.release(row)
             log.warning("%s: account %s is gone, and no other sees it", row.name, row.account)
+
+    # --- polls that take too long -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Say it when the poll under way takes longer than until the next one; once, until one fits again."""
+        if self._every is None:
+            yield
+            return
+        every, began = self._every.total_seconds(), self._ages.clock.now()
+        timing = asyncio.create_task(self._say_when_slow(began, self._every), name=f"time {self.name}")
+        try:
+            yield
+        finally:
+            timing.cancel()
+        if self.name in self._ages.slow and self._ages.clock.now() - began < every:
+            self._ages.slow.discard(self.name)
+            log.info("account %s: a poll fits into poll.every again", self.name)
+
+    async def _say_when_slow(self, began: float, every: timedelta) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            ran = self._ages.clock.now() - began
+            if ran >= every.total_seconds():
+                self._say_slow(ran, every)
+
+    def _say_slow(self, ran: float, every: timedelta) -> None:
+        """Say that a poll does not fit, and what would; where the vendor gives no answers, that is the trouble."""
+        done, total = self._fetched + self._failed, len(self.organizations)
+        if self.name in self._ages.slow or self._failed >= max(self._fetched, 1):
+            return
+        self._ages.slow.add(self.name)
+        needed = ran * total / done if done else math.inf
+        step = MINUTE if every.total_seconds() >= MINUTE else 1.0
+        fits = timedelta(seconds=(needed // step + 1) * step) if math.isfinite(needed) else None
+        log.warning(
+            "account %s: a poll of its %d organization(s) takes longer than poll.every (%s), so balances are older than"
+            " that; %s would fit",
+            self.name,
+            total,
+            durations.write(every),
+            f'poll.every = "{durations.write(fits)}"' if fits else "a longer poll.every",
+        )

@@ -4,8 +4,10 @@ A rule switched off, a level lowered or an organization removed ends incidents a
 hears, once, of what is open.  With an unchanged configuration it changes nothing.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from monitor.config import Settings
 from monitor.judge import end
@@ -19,26 +21,41 @@ from monitor.poll.assignment import Placement
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.settle import outlook_of
 from monitor.store import accounts, organizations, outbox
+from monitor.store import channels as stored_channels
 from monitor.store.incidents import open_incidents
 from monitor.store.organizations import OrganizationRow
 from monitor.store.writer import Transaction
 
 Incidents = dict[Rule, OpenIncident]
+log = logging.getLogger(__name__)
 
 
 def reconcile(
-    tx: Transaction, settings: Settings, forecasts: ForecastCache, *, at: datetime, mended: Collection[str] = ()
+    tx: Transaction,
+    settings: Settings,
+    forecasts: ForecastCache,
+    *,
+    at: datetime,
+    mended: Collection[str] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
+    is_guest: bool = False,
 ) -> list[Notification]:
     """Place every organization where the configuration puts it, end what it ended, tell new channels.
 
-    What waits for the `mended` channels is due at once.  Return what was enqueued.
+    `renamed` are channels with another name and the same address (old → new).  What waits for the `mended` channels is
+    due at once.  A guest leaves what waits for channels that are not configured here to the program that has them.
+    Return what was enqueued.
     """
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     moved = _place(tx, settings)
-    outbox.give_up_unconfigured(tx, list(settings.channels), at=at)
-    fallback.begin(tx, settings, at=at, mended=mended)
-    notifier = Notifier(tx, settings)
+    outbox.rename_channels(tx, renamed)
+    stored_channels.rename(tx, renamed)
+    if not is_guest:
+        for name, count in outbox.give_up_unconfigured(tx, list(settings.channels), at=at).items():
+            log.warning("%s: no longer a channel: gave up %d message(s) that waited for it", name, count)
+    fallback.begin(tx, settings, at=at, mended=mended, is_guest=is_guest)
+    notifier = Notifier(tx, settings, is_guest=is_guest)
     _reconcile_accounts(notifier, at)
     _reconcile_organizations(notifier, forecasts, at, moved=moved)
     return notifier.enqueued

@@ -20,6 +20,7 @@ from monitor.judge import (
     is_firing,
     judge,
     judge_account,
+    judge_age,
     judge_outage,
     may_begin,
     never_listed,
@@ -59,18 +60,40 @@ def settle(
     forecasts: ForecastCache,
     *,
     since: datetime | None = None,
+    is_guest: bool = False,
 ) -> list[Notification]:
     """Keep a batch of checks, judge each in order of arrival, enqueue and return what is to be sent.
 
     `since` is when checks began: an organization whose last check is older counts neither for an outage nor against it.
+    `is_guest`: other programs tell by the same database, too.
     """
     snapshots.record_checks(tx, batch)
-    settlement = Settlement.begin(tx, batch, settings, forecasts, since=since)
+    settlement = Settlement.begin(tx, batch, settings, forecasts, since=since, is_guest=is_guest)
     for check in batch:
         settlement.settle(check)
     organizations.update_current_rows(tx, settlement.organizations.values())
     settlement.notifier.tell_top_ups(settlement.top_ups, at=batch[-1].ended_at)
     return settlement.notifier.enqueued
+
+
+def settle_unasked(
+    tx: Transaction, ids: Sequence[int], settings: Settings, forecasts: ForecastCache, *, at: datetime
+) -> list[Notification]:
+    """Judge organizations that nobody asked for within their `stale_after`; return what is to be sent."""
+    notifier = Notifier(tx, settings)
+    of_account = {row.name: row.id for row in accounts.account_rows(tx)}
+    account_incidents = standing_incidents(tx, Subject.ACCOUNT, list(of_account.values()), ended_since=at)
+    everywhere = standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=at).get(EVERYTHING, {})
+    standing = standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=at - LONGEST_WINDOW)
+    for organization in organizations.current_rows(tx, ids).values():
+        rules, incidents = rules_of(settings, organization.name), standing.get(organization.id, {})
+        above = (*account_incidents.get(of_account.get(organization.account, 0), {}).values(), *everywhere.values())
+        explained = any(incident.is_firing for incident in above)
+        verdicts = judge_age(incidents, at=at, rules=rules, explained=explained)
+        outlook = outlook_of(forecasts.at(tx, organization, rules)) if verdicts else Outlook()
+        for verdict in verdicts:
+            notifier.apply(verdict, incidents, OrganizationCase(tx, organization, at, rules, outlook))
+    return notifier.enqueued
 
 
 def is_rejection(outcome: Snapshot | Failure) -> bool:
@@ -121,6 +144,7 @@ class Settlement:
         forecasts: ForecastCache,
         *,
         since: datetime | None,
+        is_guest: bool,
     ) -> "Settlement":
         """Load what the batch concerns."""
         ids = {check.organization_id for check in batch if check.organization_id is not None}
@@ -131,7 +155,7 @@ class Settlement:
             tx=tx,
             settings=settings,
             forecasts=forecasts,
-            notifier=Notifier(tx, settings),
+            notifier=Notifier(tx, settings, is_guest=is_guest),
             organizations=organizations.current_rows(tx, ids),
             incidents=standing(Subject.ORGANIZATION, ids),
             accounts=standing(Subject.ACCOUNT, account_ids),
@@ -147,8 +171,9 @@ class Settlement:
         before = self.organizations.get(check.organization_id) if check.organization_id is not None else None
         if check.carried_over and _is_overtaken(check, before):
             return
-        self._judge_key(check)
-        self._judge_outage(check, before)
+        if not check.by_another:
+            self._judge_key(check)
+            self._judge_outage(check, before)
         if before is not None:
             self._judge_organization(check, before)
 
@@ -273,7 +298,7 @@ class Settlement:
 
     def _is_explained(self, check: Check) -> bool:
         """Return whether an incident of its account, or of all, explains that an organization gives no balance."""
-        of_account = self.accounts[check.account_id]
+        of_account = self.accounts.get(check.account_id, {})
         return any(incident.is_firing for incident in (*of_account.values(), *self.everything.values()))
 
     def _outlook(self, check: Check, before: Organization, rules: Rules) -> Outlook:

@@ -151,7 +151,9 @@ def _tls_context(ca_file: Path | None, _version: tuple[int, int] | None) -> ssl.
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        if not ca_file.exists() or ca_file.is_file():  # a pipe without a writer would never answer
+            return ssl.create_default_context(cafile=ca_file)
+        problem = f"{ca_file}: is no regular file"
     except (OSError, ValueError) as error:
         problem = f"cannot be read as a file of PEM certificates: {ca_file} ({type(error).__name__})"
     raise ConfigError([Mistake("ca_file", problem)])

@@ -3,7 +3,7 @@
 A channel that takes messages has no row.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -58,6 +58,13 @@ def save(tx: Transaction, state: ChannelState) -> None:
         return
     new = insert(tx.dialect.name, channels).values(asdict(state))
     tx.execute(new.on_conflict_do_update(index_elements=[channels.c.name], set_=asdict(state)))
+
+
+def rename(tx: Transaction, renamed: Mapping[str, str]) -> None:
+    """Keep the state of channels under their new names."""
+    for old, new in renamed.items():
+        tx.execute(channels.delete().where(channels.c.name == new))
+        tx.execute(channels.update().where(channels.c.name == old).values(name=new))
 
 
 def forget(tx: Transaction, configured: Collection[str]) -> None:

@@ -374,7 +374,7 @@ def expedite(tx: Transaction, channel: str, *, at: datetime, joined: bool = Fals
         tx.execute(deliveries.update().where(waits, fresh).values(group_id=None))
 
 
-def expedite_refused(tx: Transaction, *, at: datetime) -> None:
+def expedite_refused(tx: Transaction, channels: Collection[str], *, at: datetime) -> None:
     """Let what was refused for good be due at once: the configuration was read anew, and may have been mended."""
-    waits = _PENDING & deliveries.c.refused & ~_HELD
+    waits = _PENDING & deliveries.c.refused & ~_HELD & deliveries.c.channel.in_(channels)
     tx.execute(deliveries.update().where(waits).values(next_attempt_at=at, paused_at=at))

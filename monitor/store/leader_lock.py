@@ -1,7 +1,9 @@
 """The lock of the leader, the one daemon that works on a database: `flock` on SQLite, a lease on PostgreSQL."""
 
 import fcntl
+import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from monitor.errors import DatabaseError
+from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import open_writer, sqlite_file, sqlite_path
 from monitor.store.file_access import create_file, remedy
 from monitor.store.lease import Lease
+from monitor.store.sqlite_file import file_id
 from monitor.store.writer import Transaction
 
 Fence = Callable[[Transaction], None]
+log = logging.getLogger(__name__)
 
 
 class LeaderLock(Protocol):
@@ -36,8 +40,12 @@ class LeaderLock(Protocol):
         """Until when the lock is valid, on `lease.boot_clock`; None: it does not expire."""
 
     @property
-    def fence(self) -> Fence | None:
-        """What every write of the leader begins with; None where no other process can be the leader."""
+    def fence(self) -> Fence:
+        """What every write of the leader begins with: raises `LeaseLost` when another process is the leader."""
+
+    @property
+    def can_stand_by(self) -> bool:
+        """Whether several daemons can share the database, one of which leads."""
 
     @property
     def others(self) -> int:
@@ -84,10 +92,12 @@ class FileLock:
     """`flock` on a file beside the database: released when the process ends, however it ends.
 
     The file says who has it, or had it last, and that a daemon has run: `412 daemon`, `a daemon has run`.
+
+    A lock on a file that somebody removed keeps nobody out: the file at the path has to be the one that is locked.
+    The database itself is not locked so, because closing a descriptor of it would end SQLite's own locks.
     """
 
-    until: float | None = None
-    fence: Fence | None = None
+    can_stand_by = False
     others = 0
     leader: str | None = None
     loop_turned_at: float | None = None
@@ -96,12 +106,46 @@ class FileLock:
         self._path = path
         self._is_daemon = is_daemon
         self._descriptor: int | None = None
+        self._turn = threading.RLock()
 
     @property
     def leads(self) -> bool:
-        return self._descriptor is not None
+        """Whether the locked file is still the one at the path; one that was removed is made and locked anew."""
+        with self._turn:
+            if self._descriptor is None:
+                return False
+            there = file_id(self._path)
+            if there is None and self._path.parent.is_dir():
+                return self._restore()
+            return there is None or there == file_id(self._descriptor)
+
+    @property
+    def until(self) -> float | None:
+        return None if self.leads else 0.0
+
+    def fence(self, _tx: Transaction) -> None:
+        if not self.leads:
+            raise LeaseLost(f"{self._path}: another credit-monitor has locked this file, which was replaced")
+
+    def _restore(self) -> bool:
+        """Lock a new file in the place of one that was removed; False where another process was quicker."""
+        before = self._descriptor
+        try:
+            restored = self.acquire()
+        except DatabaseError as error:  # the file cannot be made: then nobody else can, either
+            log.debug("%s", error)
+            return True
+        if restored:
+            log.warning("%s: was removed, and is there again", self._path)
+            if before is not None:
+                os.close(before)
+        return restored
 
     def acquire(self) -> bool:
+        with self._turn:
+            return self._acquire()
+
+    def _acquire(self) -> bool:
         # Python's descriptors are not inherited, so no child keeps the lock after the daemon has died.
         try:
             descriptor = self._open()
@@ -115,6 +159,9 @@ class FileLock:
         except OSError as error:
             os.close(descriptor)
             raise DatabaseError(f"{self._path}: cannot be locked: {error.strerror}") from None
+        if file_id(self._path) != file_id(descriptor):  # removed between the two
+            os.close(descriptor)
+            return self._acquire()
         self._sign(descriptor)
         self._descriptor = descriptor
         return True
@@ -151,9 +198,10 @@ class FileLock:
         self.release()
 
     def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        with self._turn:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
 
 
 LONGEST_TEXT: Final = 64  # bytes; always as long, so that nobody reads half of it

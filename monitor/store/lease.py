@@ -59,6 +59,8 @@ def boot_clock() -> float:
 class Lease:
     """One daemon's claim to lead; thread-safe."""
 
+    can_stand_by = True
+
     def __init__(self, url: str, *, is_daemon: bool = True) -> None:
         """`is_daemon` False: a command that works alone for a moment, and is not recorded as a daemon."""
         self._engine = open_writer(url)

@@ -215,6 +215,38 @@ def last_checks(tx: Transaction) -> dict[int, LastCheck]:
     }
 
 
+class Unjudged(NamedTuple):
+    """An organization of which another process recorded a snapshot: the current one, and the newest."""
+
+    id: int
+    account: str
+    taken_at: datetime
+    newest_at: datetime
+
+
+def unjudged(tx: Transaction, *, since: datetime) -> list[Unjudged]:
+    """Return the watched organizations with a snapshot after `since` that is newer than the current one."""
+    c = organizations.c
+    columns = (c.id, c.account, c.taken_at, c.newest_at)
+    newer = c.watched & (c.newest_at > since) & (c.newest_at > c.taken_at)
+    return [Unjudged(*row) for row in tx.execute(sa.select(*columns).where(newer))]
+
+
+class LastKnown(NamedTuple):
+    """Since when an organization has given no balance (its last one, else its first failure), and its last check."""
+
+    id: int
+    since: datetime | None
+    checked_at: datetime | None
+
+
+def last_known(tx: Transaction) -> list[LastKnown]:
+    """Return the same of every watched organization."""
+    c = organizations.c
+    since = sa.func.coalesce(c.taken_at, c.failing_since)
+    return [LastKnown(*row) for row in tx.execute(sa.select(c.id, since, c.checked_at).where(c.watched))]
+
+
 def balances(tx: Transaction) -> dict[int, Decimal]:
     """Return the last known balance of every watched organization, by id."""
     c = organizations.c

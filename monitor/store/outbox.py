@@ -65,6 +65,30 @@ def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     return worst
 
 
+def heard_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
+    """Return the severity that each channel heard last of an incident.
+
+    Counted as in `told_severities`; an end that was told counts with the severity that ended.
+    """
+    rows = tx.execute(
+        sa.select(deliveries.c.channel, notifications.c.severity)
+        .select_from(_WITH_SUCCESSOR.join(notifications, notifications.c.id == deliveries.c.notification_id))
+        .where(deliveries.c.incident_id == incident_id, _COUNTS)
+        .order_by(deliveries.c.id)
+    )
+    return {channel: Severity.of(label) for channel, label in rows}
+
+
+def rename_channels(tx: Transaction, renamed: Mapping[str, str]) -> None:
+    """Move what channels were told, and what waits for them, to their new names."""
+    there = deliveries.alias()
+    for old, new in renamed.items():
+        taken = sa.exists().where(
+            there.c.notification_id == deliveries.c.notification_id, there.c.channel == new
+        )  # the name was another channel's before
+        tx.execute(deliveries.update().where(deliveries.c.channel == old, ~taken).values(channel=new))
+
+
 def addressed_channels(tx: Transaction, incident_id: int) -> set[str]:
     """Return the channels whose newest delivery of this incident was not given up."""
     rows = tx.execute(
@@ -408,10 +432,15 @@ def _heard(tx: Transaction, incident_id: int, channels: Collection[str]) -> set[
 # --- channels that are gone, digests ----------------------------------------------------------------------------------
 
 
-def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> None:
-    """Give up what waits for channels that are no longer configured."""
+def give_up_unconfigured(tx: Transaction, configured: Collection[str], *, at: datetime) -> dict[str, int]:
+    """Give up what waits for channels that are no longer configured; return how many messages of each that are."""
+    waiting = _PENDING & deliveries.c.channel.not_in(configured)
+    question = sa.select(deliveries.c.channel, sa.func.count()).where(waiting).group_by(deliveries.c.channel)
+    counts = {channel: count for channel, count in tx.execute(question)}  # noqa: C416 -- a row is no tuple for mypy
     gone = {"state": DeliveryState.GIVEN_UP.value, "ended_at": at, "last_error": "the channel is no longer configured"}
-    tx.execute(deliveries.update().where(_PENDING, deliveries.c.channel.not_in(configured)).values(gone))
+    if counts:
+        tx.execute(deliveries.update().where(waiting).values(gone))
+    return counts
 
 
 def last_digest_at(tx: Transaction, channel: str) -> datetime | None:

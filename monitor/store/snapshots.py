@@ -56,6 +56,15 @@ def snapshots_between(tx: Transaction, organization_id: int, first: datetime, la
         yield from (Snapshot(*row) for row in part)
 
 
+def by_identity(tx: Transaction) -> list[tuple[str, str, Snapshot]]:
+    """Return every snapshot with the base URL and the vendor's id of its organization, by time."""
+    of, c = organizations.c, snapshots.c
+    joined = snapshots.join(organizations, of.id == c.organization_id)
+    columns = (of.base_url, of.vendor_id, c.taken_at, c.credits)
+    question = sa.select(*columns).select_from(joined).order_by(c.taken_at)
+    return [(row.base_url, row.vendor_id, Snapshot(row.taken_at, row.credits)) for row in tx.execute(question)]
+
+
 _C: Final = snapshots.c
 
 

@@ -1,5 +1,6 @@
 """Detect that a SQLite file was removed or replaced since it was opened: what is written to it would be lost."""
 
+import os
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -9,10 +10,10 @@ from monitor.errors import DatabaseError
 FileId = tuple[int, int]  # device and inode
 
 
-def file_id(path: Path) -> FileId | None:
-    """Return what distinguishes a file from another one of the same name; None when there is none."""
+def file_id(file: Path | int) -> FileId | None:
+    """Return what distinguishes a file (or that of a descriptor) from others of its name; None when there is none."""
     try:
-        status = path.stat()
+        status = os.stat(file)  # noqa: PTH116 -- a descriptor has no path
     except OSError:
         return None
     return status.st_dev, status.st_ino

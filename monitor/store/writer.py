@@ -114,6 +114,11 @@ def probe(tx: Transaction) -> None:
     tx.execute(compatibility.update().values(oldest=compatibility.c.oldest))
 
 
+def data_version(tx: Transaction) -> int | None:
+    """Return a number that is another one when another process has written; None where there is none."""
+    return int(tx.exec_driver_sql("PRAGMA data_version").scalar_one()) if tx.dialect.name == "sqlite" else None
+
+
 def insert(dialect: str, table: sa.Table) -> Any:
     """Return an INSERT that supports ON CONFLICT, in the dialect of that name."""
     # Each dialect is loaded only where it is used: PostgreSQL's costs 2.7 MiB.

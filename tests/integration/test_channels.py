@@ -25,6 +25,7 @@ from monitor import channels
 from monitor.channels import Outgoing, Template, answers, child_process, progress, service
 from monitor.channels import template as forking
 from monitor.channels.limits import Limits
+from monitor.errors import ChildError
 from monitor.message import test_message as message_of
 from monitor.model import Attempt, Message, Severity
 
@@ -242,9 +243,8 @@ async def test_a_child_that_cannot_start_names_the_exception_and_nothing_of_its_
     monkeypatch.setattr(child_process, "PASSED_ON", ("PYTHONPATH",))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert await send("json://127.0.0.1/") == [Attempt(1, "the sending process ended early (LookupError)")]
-    assert await channels.verify({"ops": "json://127.0.0.1/"}) == {
-        "ops": "could not be checked: the sending process ended early (LookupError)"
-    }
+    with pytest.raises(ChildError, match=r"could not be checked: the sending process ended early \(LookupError\)"):
+        await channels.verify({"ops": "json://127.0.0.1/"})
 
 
 def test_a_child_whose_parent_died_before_it_was_ready_ends_without_loading_apprise():
