@@ -114,6 +114,8 @@ def open_parts(
     providers = {name: open_account(settings, name) for name in settings.accounts}
     forecasts = ForecastCache()
     identity = opened.write_now(installation.installation_id)
+    if unwritten:
+        unwritten.rename(renamed)
     deliverer = _deliverer(
         settings,
         opened,
@@ -126,11 +128,11 @@ def open_parts(
         template=template,
         unwritten=unwritten,
     )
-    if leader_lock and not is_guest:
-        _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
     begun = opened.write_now(
         lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended, renamed=renamed, is_guest=is_guest)
     )
+    if leader_lock and not is_guest:  # after the reconciliation, by which pages follow channels that were renamed
+        _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
     log_notifications(begun)
     since = clock()
 
@@ -157,6 +159,7 @@ def open_parts(
         clock=clock,
         counters=counters,
         ages=ages,
+        is_guest=is_guest,
     )
 
     def judge_unasked(tx: Transaction, ids: Sequence[int]) -> list[Notification]:
@@ -168,13 +171,13 @@ def open_parts(
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 
-def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock) -> Displace:
+def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock, *, is_guest: bool) -> Displace:
     """Return what ends incidents of organizations that are watched no more, or by another account."""
 
     def displace_rows(
         tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
     ) -> list[Notification]:
-        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved)
+        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved, is_guest=is_guest)
 
     return displace_rows
 
@@ -190,11 +193,12 @@ def _pollers(
     clock: Clock,
     counters: Counters,
     ages: Ages,
+    is_guest: bool,
 ) -> tuple[Poller, ...]:
     """Return a poller for each account that has a provider."""
     assignment = Assignment(settings, store.write_now(organizations.organization_rows))
     balances = store.write_now(organizations.balances)
-    displace_rows = _displace(settings, forecasts, clock)
+    displace_rows = _displace(settings, forecasts, clock, is_guest=is_guest)
     return tuple(
         Poller(
             row,

@@ -79,6 +79,13 @@ class Unwritten:
         taken = [one for one in self.of.get(channel, ()) if one.attempt.reached]
         return {key for one in taken for delivery in one.group for key in _keys(delivery)}
 
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Keep what channels have taken under their new names (old → new)."""
+        for old, new in renamed.items():
+            for one in self.of.pop(old, ()):
+                group = [replace(delivery, channel=new) for delivery in one.group]
+                self.of.setdefault(new, []).append(replace(one, group=group))
+
     @property
     def trouble(self) -> Trouble | None:
         """Return what cannot be written, since when, and why; None where nothing waits."""

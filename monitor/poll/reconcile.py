@@ -20,7 +20,7 @@ from monitor.notify.routing import rules_of
 from monitor.poll.assignment import Placement
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.settle import outlook_of
-from monitor.store import accounts, organizations, outbox
+from monitor.store import accounts, organizations, outbox, pages
 from monitor.store import channels as stored_channels
 from monitor.store.incidents import open_incidents
 from monitor.store.organizations import OrganizationRow
@@ -51,6 +51,7 @@ def reconcile(
     moved = _place(tx, settings)
     outbox.rename_channels(tx, renamed)
     stored_channels.rename(tx, renamed)
+    pages.rename(tx, renamed)
     if not is_guest:
         for name, count in outbox.give_up_unconfigured(tx, list(settings.channels), at=at).items():
             log.warning("%s: no longer a channel: gave up %d message(s) that waited for it", name, count)
@@ -69,13 +70,14 @@ def displace(
     at: datetime,
     gone: Sequence[OrganizationRow],
     moved: Sequence[OrganizationRow] = (),
+    is_guest: bool = False,
 ) -> list[Notification]:
     """End what stands of organizations that are watched no more, or now by another account; return what was enqueued.
 
     One that is `gone` (its key has another default organization) gets the vendor's id as its name, and all of it ends;
     of one that `moved` the refusal to the other account's key ends.
     """
-    notifier = Notifier(tx, settings)
+    notifier = Notifier(tx, settings, is_guest=is_guest)
     ended, left = {row.id for row in gone}, {row.id for row in moved}
     for case, incidents in _organization_cases(notifier, forecasts, at, only=[*ended, *left]):
         for verdict in end(incidents) if case.id in ended else _end_access(incidents):

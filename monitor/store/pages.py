@@ -3,7 +3,7 @@
 Only channels to such services have any.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,6 +56,13 @@ def revive_ends(tx: Transaction, channel: str, *, at: datetime) -> None:
     values = {"state": DeliveryState.PENDING.value, "ended_at": None}
     due = {"next_attempt_at": at, "paused_at": at, "give_up_at": at + GIVE_UP_AFTER}
     tx.execute(deliveries.update().where(given_up, there, deliveries.c.id.in_(newest), is_end).values(values | due))
+
+
+def rename(tx: Transaction, renamed: Mapping[str, str]) -> None:
+    """Keep what is open at channels under their new names (old → new)."""
+    for old, new in renamed.items():
+        tx.execute(pages.delete().where(pages.c.channel == new))
+        tx.execute(pages.update().where(pages.c.channel == old).values(channel=new))
 
 
 def take_abandoned(tx: Transaction, on_call: Collection[str]) -> list[Page]:

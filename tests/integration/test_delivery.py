@@ -495,6 +495,20 @@ async def test_what_cannot_be_written_outlives_a_reload_and_is_not_doubled_by_it
     assert len(post.titles("ops")) == 1
 
 
+async def test_what_cannot_be_written_follows_a_channel_that_is_renamed_and_is_not_doubled_by_it(post):
+    await post.story.restart(OWN)
+    post.story.write(refuse_attempts)
+    running = post.run()
+    await post.story.check("900")
+    await until(lambda: len(post.titles("ops")) == 1)
+    unwritten = post.story.parts.deliverer._unwritten
+    await until(lambda: unwritten.of)
+    await stopped(running)
+    unwritten.rename({"ops": "duty"})
+    assert [delivery.channel for one in unwritten.of["duty"] for delivery in one.group] == ["duty"]
+    assert "ops" not in unwritten.of
+
+
 async def test_a_failure_that_cannot_be_written_is_tried_again(post, monkeypatch):
     monkeypatch.setattr(delivery, "RETRY_UNWRITTEN", 0.5)
     await post.story.restart(OWN)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -302,13 +302,27 @@ async def test_a_channel_that_leaves_the_file_with_something_open_is_named_once(
     assert "somebody has to resolve" not in caplog.text
 
 
-def led(story: Story, toml: str) -> None:
+async def test_what_is_open_at_a_channel_that_a_reload_renames_is_ended_under_its_new_name(duty, caplog):
+    await duty.check(farm="900")
+    farm = duty.incident("farm")
+    await duty.story.end()
+    toml = PAGER.replace("channels.pager", "channels.duty")
+    led(duty.story, toml, renamed={"pager": "duty"}, duty=duty.story.urls["pager"])
+    assert "somebody has to resolve" not in caplog.text
+    question = sa.select(pages.c.channel)
+    kept = duty.story.parts.store.write_now(lambda tx: set(tx.execute(question).scalars()), fenced=False)
+    assert kept == {"duty", "second"}
+    assert farm in duty.open
+
+
+def led(story: Story, toml: str, *, renamed: Mapping[str, str] | None = None, **urls: str) -> None:
     """Begin as a leader, as `run` and `check` do."""
-    settings = configured(story.folder, toml, story.url, second=story.urls["second"])
+    settings = configured(story.folder, toml, story.url, second=story.urls["second"], **urls)
     lock = leader_lock.acquire(story.url)
     assert lock is not None
     story.settings = settings
-    story._parts = open_parts(settings, Store(story.url), clock=lambda: story.now, leader_lock=lock)
+    opened = Store(story.url)
+    story._parts = open_parts(settings, opened, clock=lambda: story.now, leader_lock=lock, renamed=renamed or {})
     lock.release()
 
 
