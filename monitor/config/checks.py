@@ -33,7 +33,7 @@ from monitor.config.schema import (
 )
 from monitor.config.secrets import Secret, exposure, open_regular
 from monitor.config.sources import Origin, variable_part
-from monitor.errors import ConfigError, Mistake
+from monitor.errors import ChildError, ConfigError, Mistake
 from monitor.model import Rules
 
 if TYPE_CHECKING:
@@ -291,8 +291,13 @@ async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple
     mistakes = list(found)
     if not any("." not in mistake.key or mistake.key.startswith("accounts.") for mistake in found):
         mistakes += account_mistakes(settings)
-    of_channels, warnings = channel_findings(settings, await examine_channels(settings))
-    later = [*await in_thread(lambda: _mistakes_in_files(settings)), *of_channels]
+    later, warnings = await in_thread(lambda: _mistakes_in_files(settings)), list[str]()
+    try:
+        of_channels, warnings = channel_findings(settings, await examine_channels(settings))
+        later += of_channels
+    except ChildError:
+        if not mistakes and not later:  # trouble of the machine hides no mistake
+            raise
     mistakes += [mistake for mistake in later if not any(_may_follow(mistake, known) for known in found)]
     return sorted(mistakes, key=lambda mistake: (mistake.file or "", mistake.line or 0)), warnings
 

@@ -224,6 +224,11 @@ async def test_a_child_that_dies_while_it_checks_urls_is_no_mistake_in_the_confi
         (tmp_path / "broken").touch()
         config = site.write(named(1) + channel("ops"))
         assert (await site.command("config", "validate", config=config))[0] == 70
+        text = config.read_text()
+        config.write_text(text.replace("[poll]", "[poll]\nevry = '1s'"))
+        code, out = await site.command("config", "validate", config=config)
+        assert (code, "evry" in out) == (78, True)
+        config.write_text(text)
         async with site.running() as process:
             await site.until(lambda: "could not be checked: the sending process ended early (signal 9)" in site.log)
             process.send_signal(signal.SIGHUP)
