@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from monitor.errors import DatabaseError
 from monitor.store.engines import open_reader, transaction
+from monitor.store.tables import accounts
 from monitor.store.writer import Store
 
 
@@ -34,7 +35,8 @@ def count(store: Store) -> int:
 
 
 def add(store: Store) -> None:
-    store.write_now(lambda tx: tx.execute(sa.text(AN_ACCOUNT)))
+    values = {"name": "studio", "base_url": "https://example.org", "generation": "v1"}
+    store.write_now(lambda tx: tx.execute(accounts.insert().values(values)))
 
 
 def backup(path: Path) -> Path:
