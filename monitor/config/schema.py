@@ -328,10 +328,13 @@ class Settings(FileSettings):
         return {name: account.rate_limit for name, account in self.accounts.items()}
 
     def fallbacks(self, channel: str) -> Iterator[str]:
-        """Yield the channels that may stand in for one, in order; a cycle ends where it began."""
+        """Yield the channels that may stand in for one, in order; a cycle ends where it began.
+
+        One that there is not is a mistake, and ends it.
+        """
         seen = {channel}
         name = self.channels[channel].fallback
-        while name is not None and name not in seen:
+        while name and name in self.channels and name not in seen:
             yield name
             seen.add(name)
             name = self.channels[name].fallback

@@ -452,7 +452,7 @@ async def test_an_outcome_that_cannot_be_written_is_said_and_neither_blocks_nor_
     assert said[0].startswith("ops: farm credits opened")
     post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
     await until(lambda: post.states("ops") == ["delivered"] * 2)
-    await until(lambda: post.story.parts.deliverer._unwritten.trouble is None)  # known once that was committed
+    await until(lambda: post.story.parts.deliverer._unwritten.trouble is None)
     await stopped(running)
     assert [title.split(":")[0] for title in post.titles("ops")] == ["WARNING", "CRITICAL"]
 

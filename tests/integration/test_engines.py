@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import stat
 import subprocess
@@ -124,8 +125,9 @@ def test_a_file_that_is_no_database(tmp_path):
 
 def test_a_damaged_file(sqlite_url):
     with path_of(sqlite_url).open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(4096)
-        file.write(b"\xff" * 4096 * 5)
+        file.write(b"\xff" * (size - 4096))
     assert "is damaged" in problem(open_writer(sqlite_url), "SELECT * FROM accounts, organizations, snapshots")
 
 

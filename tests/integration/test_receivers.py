@@ -24,6 +24,7 @@ from monitor.channels.outcomes import Wanted
 MESSAGE = {
     "kind": "failure",
     "subject": "Subject",
+    "mail_subject": "Subject of a mail",
     "text": "its text",
     "markdown": "its *text*",
     "html": "<p>its text</p>",

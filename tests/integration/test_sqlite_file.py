@@ -35,8 +35,8 @@ def count(store: Store) -> int:
 
 
 def add(store: Store) -> None:
-    row = {"name": "studio", "base_url": "https://example.org", "generation": "v1"}
-    store.write_now(lambda tx: tx.execute(accounts.insert().values(row)))
+    values = {"name": "studio", "base_url": "https://example.org", "generation": "v1"}
+    store.write_now(lambda tx: tx.execute(accounts.insert().values(values)))
 
 
 def backup(path: Path) -> Path:

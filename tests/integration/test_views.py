@@ -210,7 +210,7 @@ def test_the_examples_run_in_the_databases_own_shells_where_installed(sqlite_url
 
 
 def test_the_documented_role_reads_the_views_and_nothing_else(postgres, postgres_url):
-    (script,) = re.findall(r"psql -v ON_ERROR_STOP=1 -d credits <<'SQL'\n(.*?)\nSQL\n", DOCS.read_text(), re.DOTALL)
+    script, *_ = re.findall(r"psql -v ON_ERROR_STOP=1 -d credits <<'SQL'\n(.*?)\nSQL\n", DOCS.read_text(), re.DOTALL)
     owner = sa.create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
     fill(owner)
     with owner.connect() as connection:

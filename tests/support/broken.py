@@ -16,14 +16,14 @@ SECRET = "hunter2-tiger"  # a password, in every URL that `problem` is asked abo
 
 @dataclass
 class Break:
-    """Breaks the n-th statement, as a disk or a connection that fails would."""
+    """Breaks the n-th statement and all that follow, as a disk or a connection that fails would."""
 
     at: int
     seen: int = 0
 
     def __call__(self, *_: object) -> None:
         self.seen += 1
-        if self.seen == self.at:
+        if self.seen >= self.at:
             raise sqlite3.OperationalError("disk I/O error")
 
 
