@@ -167,7 +167,9 @@ def open_parts(
 
     age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
     pickup = Pickup(opened, batch, clock=clock)
-    due = {row.name: due_at(row.polled_at, settings.poll.every, now=clock()) for row in rows}
+    # A key that was rejected may have been replaced: nobody is to wait for its next turn.
+    polled = {row.name: None if row.is_rejected else row.polled_at for row in rows}
+    due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 

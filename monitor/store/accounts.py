@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -10,14 +11,17 @@ from monitor.model import Rejections
 from monitor.store.tables import accounts
 from monitor.store.writer import Transaction, insert
 
+_ROW: Final = sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at, accounts.c.rejections > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An account; `polled_at` is when its last completed poll began."""
+    """An account; `polled_at` is when its last completed poll began, in which its key may have been rejected."""
 
     id: int
     name: str
     polled_at: datetime | None
+    is_rejected: bool
 
 
 def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str) -> AccountRow:
@@ -25,14 +29,12 @@ def ensure_account(tx: Transaction, name: str, *, base_url: str, generation: str
     values = {"name": name, "base_url": base_url, "generation": generation}
     tx.execute(insert(tx.dialect.name, accounts).values(values).on_conflict_do_nothing())
     tx.execute(accounts.update().where(accounts.c.name == name).values(values))
-    row = tx.execute(sa.select(accounts.c.id, accounts.c.polled_at).where(accounts.c.name == name)).one()
-    return AccountRow(row.id, name, row.polled_at)
+    return AccountRow(*tx.execute(_ROW.where(accounts.c.name == name)).one())
 
 
 def account_rows(tx: Transaction) -> list[AccountRow]:
     """Return every account ever configured."""
-    rows = tx.execute(sa.select(accounts.c.id, accounts.c.name, accounts.c.polled_at))
-    return [AccountRow(*row) for row in rows]
+    return [AccountRow(*row) for row in tx.execute(_ROW)]
 
 
 def load_rejections(tx: Transaction, ids: Collection[int]) -> dict[int, Rejections]:

@@ -7,6 +7,7 @@ import pytest
 from story import DENIED, DOWN, NOON, REJECTED, SPENT, TOML, Story, of_credits
 
 from monitor.model import Failure, FailureKind
+from monitor.store.accounts import mark_polled
 from monitor.store.tables import accounts, checks, incidents, notifications, organizations, snapshots
 
 OPENED, ESCALATED, EASED, RESOLVED = "opened", "escalated", "eased", "resolved"
@@ -160,6 +161,18 @@ async def test_a_rejected_key_at_the_account_endpoint_is_told_too(story):
     await story.parts.batch.flush()
     assert [heard[1:] for heard in story.heard()] == [("credential", OPENED, "critical")] * 2
     assert story.rows(checks)[0]["organization_id"] is None
+
+
+async def test_a_key_that_was_rejected_is_tried_at_once_after_a_start(story):
+    async def due_after(outcome):
+        await story.check(outcome)
+        story.write(lambda tx: mark_polled(tx, 1, story.now))
+        await story.restart(TOML)
+        return story.parts.due["studio"] - story.now
+
+    assert await due_after("5000") > timedelta(0)
+    assert await due_after(REJECTED) == timedelta(0)
+    assert await due_after("5000") > timedelta(0)
 
 
 # --- answers without a balance ----------------------------------------------------------------------------------------
