@@ -24,6 +24,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, UnexpectedAnswer
 from monitor.providers.base import Access
+from monitor.text.redaction import remember
 
 IN_FLIGHT = 64
 _LAST_PORT = 65_535
@@ -179,6 +180,7 @@ def _proxy(text: str | None) -> httpx.Proxy | None:
     except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
     if url.scheme in {"http", "https"} and url.host:
+        remember(text)
         login = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
         headers = {"Proxy-Authorization": f"Basic {login}"} if url.userinfo else None
         return httpx.Proxy(url.copy_with(username=None, password=None), headers=headers)
