@@ -62,23 +62,33 @@ class Secrets:
         return self._without(text) if _ENCODED.search(text) or self._may_hold(text) else text
 
     def _may_hold(self, text: str) -> bool:
-        folded = text.casefold()
-        return any(secret in folded for secret in self._short) or any(True for _ in self._spans(_plain(text)))
+        folded, plain = text.casefold(), _plain(text)
+        heads = (plain[at : at + _HEAD] for at in range(len(plain) - _HEAD + 1))
+        pieces = (plain[at : at + PIECE] for at in range(len(plain) - PIECE + 1))
+        return (
+            any(secret in folded for secret in self._short)
+            or not self._whole.keys().isdisjoint(heads)
+            or not self._pieces.isdisjoint(pieces)
+        )
 
     def _without(self, text: str) -> str:
-        letters, places = _decode(text)
-        folded = "".join(letters)
-        kept = [at for at, letter in enumerate(letters) if letter.isalnum()]
-        spans = [(kept[begin], kept[end - 1]) for begin, end in self._spans("".join(letters[at] for at in kept))]
-        for secret in self._short:
-            spans += [(found.start(), found.end() - 1) for found in re.finditer(re.escape(secret), folded)]
         shown: list[str] = []
         upto = 0
-        for begin, end in sorted((places[first][0], places[last][1]) for first, last in spans):
+        for begin, end in sorted({*self._places(*_read(text)), *self._places(*_read(text, decoded=False))}):
             if begin > upto or not shown:
                 shown += [text[upto:begin], MARK]
             upto = max(upto, end)
         return "".join([*shown, text[upto:]])
+
+    def _places(self, letters: list[str], places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Yield where in a text something secret is written."""
+        kept = [at for at, letter in enumerate(letters) if letter.isalnum()]
+        for begin, end in self._spans("".join(letters[at] for at in kept)):
+            yield places[kept[begin]][0], places[kept[end - 1]][1]
+        folded = "".join(letters)
+        for secret in self._short:
+            for found in re.finditer(re.escape(secret), folded):
+                yield places[found.start()][0], places[found.end() - 1][1]
 
     def _spans(self, plain: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets and pieces of them stand in a text of letters and digits alone."""
@@ -105,8 +115,8 @@ def _encodings(secret: str) -> Iterator[str]:
         yield _plain(whole)  # base64url differs in signs alone
 
 
-def _decode(text: str) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return the characters that a text stands for, without case, and where each is written in it (begin, end)."""
+def _read(text: str, *, decoded: bool = True) -> tuple[list[str], list[tuple[int, int]]]:
+    """Return the characters of a text, or those it stands for, without case, and where each is written (begin, end)."""
     letters: list[str] = []
     places: list[tuple[int, int]] = []
 
@@ -116,7 +126,7 @@ def _decode(text: str) -> tuple[list[str], list[tuple[int, int]]]:
             places.append((begin, end))
 
     upto = 0
-    for found in _ENCODED.finditer(text):
+    for found in _ENCODED.finditer(text) if decoded else ():
         for at in range(upto, found.start()):
             put(text[at], at, at + 1)
         upto = found.end()
