@@ -162,6 +162,9 @@ def parts_of(url: str) -> Iterator[str]:
 
     Never its scheme, host, port, user or mailboxes, which people must see; where no host can be, a token stands there.
     """
+    if _DATABASE.match(url):
+        yield from _parts_of_database(url)
+        return
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -172,15 +175,24 @@ def parts_of(url: str) -> Iterator[str]:
     if password:
         yield from {password, unquote(password)}
     yield from (unquote(part) for part in (user, *_beside_host(place)) if _is_token(part, _LONG_TOKEN))
-    is_named = bool(_DATABASE.match(url))
     is_hook = bool(_WEB_HOOKS.match(url))
-    for part in () if is_named else parts.path.split("/"):
+    for part in parts.path.split("/"):
         segment = unquote(part)
         if _is_token(segment) or (is_hook and len(segment) >= _TOKEN and "@" not in segment):
             yield from {part, segment}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         is_header = name[:1] in "+-:"
-        if is_header or _SECRET_NAMES.search(name) or (_is_token(value) and not is_named):
+        if is_header or _SECRET_NAMES.search(name) or _is_token(value):
+            yield value
+
+
+def _parts_of_database(url: str) -> Iterator[str]:
+    """Yield the passwords of a database's URL, whose path is a name; a driver takes one with "/" or "?" in it, too."""
+    login, _, place = url.partition("://")[2].rpartition("@")
+    password = login.partition(":")[2]
+    yield from filter(None, {password, unquote(password)})
+    for name, value in parse_qsl(place.partition("?")[2]):
+        if _SECRET_NAMES.search(name):
             yield value
 
 
