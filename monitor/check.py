@@ -13,13 +13,25 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from monitor import channels, judge
 from monitor.app import Clock, on_call_channels, open_account, open_database, open_parts
 from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
-from monitor.model import Attempt, Check, Organization, Severity, Snapshot, Subject, VendorOrganization
+from monitor.model import (
+    Attempt,
+    Check,
+    Failure,
+    FailureKind,
+    Organization,
+    Rule,
+    Severity,
+    Snapshot,
+    Subject,
+    VendorOrganization,
+)
 from monitor.notify import fallback
 from monitor.notify.routing import rules_of
 from monitor.poll import ForecastCache, catch_up
@@ -40,6 +52,12 @@ from monitor.store.incidents import open_incidents
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.tables import metadata
 from monitor.store.writer import Store, Transaction
+
+# What stands of an account, where this poll says nothing more of it.
+STANDING: Final = {
+    Rule.CREDENTIAL: "the vendor rejected its API key, and has given no balance since",
+    Rule.OUTAGE: "none of its organizations can be fetched",
+}
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +193,16 @@ def _report(
         Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
         for row in watched
     ]
-    return CheckReport(tuple(checked), _account_troubles(tx, account_names, listings), delivered, not_found)
+    rejections = {
+        row.account: failure.message for row in current.values() if (failure := row.failure) and is_of_key(failure)
+    }
+    troubles = _account_troubles(tx, account_names, rejections | listings)
+    return CheckReport(tuple(checked), troubles, delivered, not_found)
+
+
+def is_of_key(failure: Failure) -> bool:
+    """Return whether a failure says something of the account's key, and so the same of all its organizations."""
+    return failure.kind is FailureKind.CREDENTIAL_REJECTED
 
 
 def _unknown(settings: Settings, name: str, listings: Mapping[str, str]) -> str | None:
@@ -198,15 +225,16 @@ def _require_known(names: Collection[str], known: Collection[str], *, sort: str)
 
 
 def _account_troubles(
-    tx: Transaction, names: Mapping[int, str], listings: Mapping[str, str]
+    tx: Transaction, names: Mapping[int, str], reasons: Mapping[str, str]
 ) -> dict[str, tuple[Severity | None, str]]:
-    """Return the accounts whose key is rejected, or whose organizations could not be listed in this poll."""
-    troubles: dict[str, tuple[Severity | None, str]] = {name: (None, message) for name, message in listings.items()}
+    """Return the accounts whose key is rejected, that are out of reach, or could not be listed in this poll."""
+    troubles: dict[str, tuple[Severity | None, str]] = {name: (None, message) for name, message in reasons.items()}
     for key, incidents in open_incidents(tx, Subject.ACCOUNT, list(names)).items():
-        firing = [incident.severity for incident in incidents.values() if incident.is_firing]
+        firing = [incident for incident in incidents.values() if incident.is_firing]
         if firing:
-            _, reason = troubles.get(names[key], (None, "the vendor rejects its API key"))
-            troubles[names[key]] = (max(firing), reason)
+            worst = max(firing, key=lambda incident: incident.severity)
+            reason = reasons.get(names[key], STANDING[worst.rule])
+            troubles[names[key]] = (worst.severity, reason)
     return troubles
 
 

@@ -91,13 +91,16 @@ def _unfound_row(name: str, why: str) -> Row:
 
 
 def _explanations(report: "CheckReport") -> Iterator[str]:
+    from monitor.check import is_of_key  # noqa: PLC0415
+
     for account, (_, why) in report.accounts.items():
         yield f"account {account}: {why}"
     for name, why in report.not_found.items():
         yield f"{name}: {why}"
     for one in report.checked:
-        if one.organization.failure:
-            yield f"{one.organization.name}: {one.organization.failure.message}"
+        failure, account = one.organization.failure, one.organization.account
+        if failure and not (account in report.accounts and is_of_key(failure)):  # which its account's line says
+            yield f"{one.organization.name}: {failure.message}"
 
 
 def _worst(report: "CheckReport") -> int:

@@ -4,20 +4,21 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
-from monitor.cli.output import format_instant, print_rows
+from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
-from monitor.cli.table import Row
+from monitor.cli.table import Row, format_local
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
 
 if TYPE_CHECKING:
+    from monitor.config import Settings
     from monitor.notify.silences import Silenced
     from monitor.store.writer import Store
 
@@ -27,11 +28,10 @@ RULES = click.Choice([rule.value for rule in Rule])
 
 
 @contextmanager
-def _writer(config_file: Path | None) -> "Iterator[Store]":
+def _writer(settings: "Settings") -> "Iterator[Store]":
     """The database for one short transaction beside the daemon; none is made, and no secret is read."""
     from monitor.store.writer import Store  # noqa: PLC0415
 
-    settings = load(config_file)
     with open_reader(settings):
         opened = Store(settings.database.url)
     try:
@@ -67,11 +67,12 @@ def silence(
     request = silences.SilenceRequest(
         name, Rule(rule) if rule else None, now + length if length else None, _who(author), reason
     )
-    with _writer(config_file) as opened:
+    settings = load(config_file)
+    with _writer(settings) as opened:
         begun = opened.write_now(lambda tx: silences.begin(tx, request, at=now))
     with verdict(0):
         for one in begun:
-            click.echo(_begun(one))
+            say(_begun(one, settings.timezone))
 
 
 def _who(author: str | None) -> str:
@@ -85,11 +86,11 @@ def _who(author: str | None) -> str:
     return found.strip()
 
 
-def _begun(one: "Silenced") -> str:
+def _begun(one: "Silenced", zone: tzinfo) -> str:
     """What was silenced and what was not, in a line or two."""
     said = one.silence
     standing = ", ".join(f"{i.rule.value} {i.severity.label}" for i in one.incidents) or "nothing"
-    until = f"until {format_instant(said.until.replace(microsecond=0))}" if said.until else "until resolved or worse"
+    until = f"until {format_local(said.until, zone)}" if said.until else "until resolved or worse"
     line = f"silence {said.id}: {one.name}, {_rules(said.rule)}, up to {said.up_to.label}, {until} (open: {standing})"
     if said.up_to < Severity.CRITICAL:
         line += "\nA critical one will still be told."
@@ -125,7 +126,7 @@ def silences(lift: int | None, config_file: Path | None, style: str, *, ended_to
 def _lift(silence_id: int, config_file: Path | None) -> None:
     from monitor.notify import silences  # noqa: PLC0415
 
-    with _writer(config_file) as opened:
+    with _writer(load(config_file)) as opened:
         lifted = opened.write_now(lambda tx: silences.lift(tx, silence_id, at=datetime.now(UTC)))
     with verdict(0):
         click.echo(f"silence {lifted.id}: lifted; what still stands is said by the next check")

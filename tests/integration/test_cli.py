@@ -206,6 +206,21 @@ async def test_check_exits_with_the_worst_level(asking, vendor, balances, code, 
     assert KEY not in answer.out + answer.err
 
 
+async def test_why_a_key_is_rejected_is_said_once(asking, vendor):
+    def lines(answer: Answer) -> list[str]:
+        return [line.partition(" (HTTP")[0] for line in answer.err.splitlines() if "HTTP" in line or "account" in line]
+
+    vendor.fault = Fault.UNAUTHORIZED
+    for _ in range(2):
+        assert lines(await asking("check")) == ["account studio: the vendor rejects the API key"]
+    vendor.fault = Fault.SERVER_ERROR  # which says nothing of the key: what stands is said, and what is now
+    assert lines(await asking("check")) == [
+        "account studio: the vendor rejected its API key, and has given no balance since",
+        "render-farm: the vendor has a fault",
+        "video: the vendor has a fault",
+    ]
+
+
 async def test_check_of_one_organization_asks_for_it_alone(asking, vendor):
     answer = await asking("check", "video", "--format", "json")
     assert [row["organization"] for row in parsed(answer)] == ["video"]

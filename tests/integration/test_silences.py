@@ -3,6 +3,7 @@
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from story import REJECTED, START, THREE, Story
@@ -222,6 +223,14 @@ def test_a_silence_is_begun_listed_and_lifted(desk, command):
     assert command("silences", "--lift", "1")[0] == 0
     assert command("silences")[1] == "No silence.\n"
     assert command("silences", "--all", "--format", "csv")[1].splitlines()[1].startswith("1,a,a,studio,,warning,20")
+
+
+def test_when_a_silence_ends_is_told_in_the_configured_zone(command, monkeypatch):
+    monkeypatch.setenv("CREDIT_MONITOR_TIMEZONE", "Asia/Tokyo")
+    _, out, _ = command("silence", "a", "--for", "3h")
+    (row,) = json.loads(command("silences", "--format", "json")[1])
+    local = datetime.fromisoformat(row["until"]).astimezone(ZoneInfo("Asia/Tokyo"))
+    assert f"until {local:%Y-%m-%d %H:%M} JST (open: nothing)" in out
 
 
 @pytest.mark.parametrize("key", ["deploy", "-1", "9" * 19])
