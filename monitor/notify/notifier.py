@@ -4,7 +4,7 @@ What opens, changes or ends was decided before.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -79,7 +79,7 @@ class Notifier:
 
     def _heard(self, incident: OpenIncident) -> set[str]:
         """Return the channels that heard of an open incident at the severity it has."""
-        last = outbox.heard_severities(self.tx, incident.id)
+        last = {channel: severity for channel, (_, severity) in outbox.heard_last(self.tx, incident.id).items()}
         # While it flaps, no return is told but the first: what counts is the worst that was.
         told = outbox.told_severities(self.tx, incident.id) if incident.returns else last
         addressed = outbox.addressed_channels(self.tx, incident.id)
@@ -140,13 +140,23 @@ class Notifier:
     def _audience(self, verdict: Verdict, incident: OpenIncident, case: Case) -> list[str]:
         """Worse goes to whom it concerns; better to exactly those who were told, whatever their minimum severity."""
         if verdict.reason in TELLING:
-            return hearing(self.settings, channels_of(self.settings, case.subject, case.name), verdict.severity)
+            concerned = hearing(self.settings, channels_of(self.settings, case.subject, case.name), verdict.severity)
+            return concerned + (self._still_alarmed(verdict, incident, concerned) if verdict.hourly else [])
         told = outbox.told_severities(self.tx, incident.id)
         if verdict.reason is Reason.EASED:
             told = {channel: worst for channel, worst in told.items() if worst > verdict.severity}
         if self.is_guest:  # who tells those channels finds it in the outbox
             return list(told)
         return [channel for channel in self.settings.channels if channel in told]
+
+    def _still_alarmed(self, verdict: Verdict, incident: OpenIncident, concerned: Collection[str]) -> list[str]:
+        """Return the other channels that heard of something worse last: while it flaps, nothing else says it eased."""
+        last = outbox.heard_last(self.tx, incident.id)
+        alarmed = {
+            name for name, (how, worst) in last.items() if worst > verdict.severity and how is not Reason.RESOLVED
+        }
+        known = last if self.is_guest else self.settings.channels
+        return [name for name in known if name in alarmed and name not in concerned]
 
     # --- silences -----------------------------------------------------------------------------------------------------
 

@@ -65,18 +65,18 @@ def told_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
     return worst
 
 
-def heard_severities(tx: Transaction, incident_id: int) -> dict[str, Severity]:
-    """Return the severity that each channel heard last of an incident.
+def heard_last(tx: Transaction, incident_id: int) -> dict[str, tuple[Reason, Severity]]:
+    """Return what each channel heard last of an incident, counted as in `told_severities`.
 
-    Counted as in `told_severities`; an end that was told counts with the severity that ended.
+    An end has the severity that ended.
     """
     rows = tx.execute(
-        sa.select(deliveries.c.channel, notifications.c.severity)
+        sa.select(deliveries.c.channel, notifications.c.reason, notifications.c.severity)
         .select_from(_WITH_SUCCESSOR.join(notifications, notifications.c.id == deliveries.c.notification_id))
         .where(deliveries.c.incident_id == incident_id, _COUNTS)
         .order_by(deliveries.c.id)
     )
-    return {channel: Severity.of(label) for channel, label in rows}
+    return {channel: (Reason(reason), Severity.of(label)) for channel, reason, label in rows}
 
 
 def rename_channels(tx: Transaction, renamed: Mapping[str, str]) -> None:

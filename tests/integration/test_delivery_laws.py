@@ -408,7 +408,7 @@ class Record:
                 newest[place] = self.order[first]
 
     def what_stands_is_what_was_told_last(self) -> None:
-        """To each that is up and is to hear of it; to whom only something worse was told, unless it flaps."""
+        """To each that is up and is to hear of it; and to whom only something worse was told, unless that ended."""
         for standing in self.standing:
             addressed = channels_of(self.settings, Subject.ORGANIZATION, standing.organization)
             concerned = hearing(self.settings, addressed, standing.severity)
@@ -420,10 +420,12 @@ class Record:
                     for newest, *_ in reception.told
                     if self.incident_of[newest] == standing.incident
                 ]
-                if name not in concerned and (standing.flaps or not keys):
+                if name not in concerned and not keys:
                     continue
                 assert keys, f"{name} knows nothing of {standing.incident}"
                 told = self.reason_of[keys[-1]], self.severity_of[keys[-1]]
+                if name not in concerned and standing.flaps and told[0] is Reason.RESOLVED:
+                    continue
                 assert told[0] is not Reason.RESOLVED, f"{name}: {standing.incident} {told}"
                 assert told[1] is standing.severity, f"{name}: {standing.incident} {told}"
 
@@ -560,3 +562,11 @@ def test_what_eases_while_it_flaps_is_told_within_the_hour(database_url, tmp_pat
     changes = [("balances", {"a": balance}) for balance in (900, 5000, 100, 900)]
     record = live(World(tmp_path, database_url, configured(), {}), changes)
     assert heard(record, "main") == [["opened"], ["resolved"], ["opened"], ["reminder"], ["resolved"]]
+
+
+def test_what_eases_while_it_flaps_is_told_within_the_hour_to_whom_only_something_worse_was_told(
+    database_url, tmp_path
+):
+    changes = [("balances", {"b": balance}) for balance in (100, 5000, 100, 900)]
+    record = live(World(tmp_path, database_url, configured(third='min_severity = "critical"'), {}), changes)
+    assert heard(record, "third") == [["opened"], ["resolved"], ["opened"], ["reminder"], ["resolved"]]
