@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import psycopg
 import sqlalchemy as sa
@@ -11,16 +11,34 @@ from tests.proofs.faults.fault import Fault
 from tests.proofs.faults.world import World
 
 ONLY = ("postgresql",)
+A_SERVER_WITHIN = 30.0  # seconds
 
 
 def _name(world: World) -> str:
     return str(sa.make_url(world.database_url).database)
 
 
+@asynccontextmanager
+async def connected(world: World) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection of the suite's own, as soon as the server gives one: another fault may have stopped it."""
+    async with asyncio.timeout(A_SERVER_WITHIN):
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(world.database_url)
+                break
+            except psycopg.OperationalError:
+                await asyncio.sleep(0.1)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 def _cut(world: World) -> None:
     assert world.server is not None
     of_the_daemon = f"datname = '{_name(world)}' AND pid <> pg_backend_pid()"
-    world.server.execute(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {of_the_daemon}")
+    with suppress(psycopg.OperationalError):  # another fault has stopped it, and so cut them
+        world.server.execute(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {of_the_daemon}")
 
 
 @asynccontextmanager
@@ -54,16 +72,16 @@ async def cut(world: World) -> AsyncIterator[None]:
 @asynccontextmanager
 async def locked(world: World) -> AsyncIterator[None]:
     """Another program has a table to itself, for longer than anyone waits."""
-    async with await psycopg.AsyncConnection.connect(world.database_url) as other:
+    async with connected(world) as other:
         await other.execute("LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE")
         yield
-        await other.rollback()
 
 
 @asynccontextmanager
 async def crowded(world: World) -> AsyncIterator[None]:
     """Others have every connection that the server gives."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(connected(world))
         await asyncio.to_thread(_cut, world)
         try:
             for _ in range(2000):
@@ -71,7 +89,6 @@ async def crowded(world: World) -> AsyncIterator[None]:
                 stack.push_async_callback(other.close)
         except psycopg.OperationalError:
             pass
-        await asyncio.to_thread(lambda: None)
         yield
 
 

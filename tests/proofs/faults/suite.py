@@ -40,6 +40,7 @@ class Row:
     logged: Logged | None = None
     before: Sample | None = None
     after: Sample | None = None
+    descriptors: int = 0  # that it may have afterwards
     problems: list[str] = field(default_factory=list)
     cannot: str = ""
     waits_for: str = ""
@@ -52,6 +53,9 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
     world.holding = True
     await world.delivered(within=60 + world.options.crowd / 50)  # thousands take longer
     row.before, positions, ended, weighed = world.look(), logs(world.folder), len(world.ends), world.weigh()
+    world.first = world.first or row.before
+    # A vendor that cuts its connections leaves fewer for a moment: what may stay is that of the beginning, too.
+    row.descriptors = max(world.first.descriptors, row.before.descriptors) + MORE_DESCRIPTORS
     world.holding = False
     try:
         async with fault.inflict(world):
@@ -73,7 +77,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
     row.doubles = counts.doubles_after_kill + counts.doubles_after_silence
     row.doubles -= weighed.doubles_after_kill + weighed.doubles_after_silence
     row.logged = logged_since(world.folder, positions)
-    row.after = await _back_to(world, row.before, fault)
+    row.after = await _back_to(world, row, fault)
     _judge(row, fault, world.ends[ended:])
     for name, count in counts.faults().items():
         if count > getattr(weighed, name):
@@ -94,15 +98,16 @@ async def _move_on(world: World, *, within: float, row: Row) -> None:
         row.problems.append(f"it did not recover within {within:g} s")
 
 
-async def _back_to(world: World, before: Sample, fault: Fault) -> Sample | None:
+async def _back_to(world: World, row: Row, fault: Fault) -> Sample | None:
     """A look when memory and descriptors are back where they were, or after so long."""
+    assert row.before
     for _ in range(40):
         await asyncio.sleep(0.5)
         try:
             after = world.look()
         except OSError:
             continue
-        if after.descriptors <= before.descriptors + MORE_DESCRIPTORS and after.memory <= before.memory + fault.growth:
+        if after.descriptors <= row.descriptors and after.memory <= row.before.memory + fault.growth:
             return after
     return world.look()
 
@@ -122,7 +127,7 @@ def _judge(row: Row, fault: Fault, ends: Sequence[int]) -> None:
         row.problems.append(f"it ended with {unexpected}")
     if row.after is None:
         return
-    if row.after.descriptors > row.before.descriptors + MORE_DESCRIPTORS:
+    if row.after.descriptors > row.descriptors:
         row.problems.append(f"descriptors: {row.before.descriptors} before, {row.after.descriptors} after")
     if row.after.memory > row.before.memory + fault.growth:
         row.problems.append(f"memory: {row.before.memory:.0f} MiB before, {row.after.memory:.0f} after")

@@ -62,6 +62,7 @@ class World(Stage):
     more: dict[str, list[Demand]] = field(default_factory=dict)  # what is to be said beside the script, by subject
     supervising: bool = True
     may_start: asyncio.Event = field(default_factory=asyncio.Event)
+    first: Sample | None = None  # the first look at the daemon at rest
     address: str = ""
     extra: str = ""
 
