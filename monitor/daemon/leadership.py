@@ -140,6 +140,11 @@ class Leadership:
         )
         return progress.hanging(now)
 
+    @property
+    def holds_results(self) -> bool:
+        """Whether results are held until the database takes them, which is logged."""
+        return self._parts is not None and self._parts.batch.failing
+
     def troubles(self) -> list[Trouble]:
         """Return what the database does not take while it takes the rest."""
         results = self._parts.batch.trouble if self._parts else None

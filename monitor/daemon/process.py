@@ -327,7 +327,8 @@ class Daemon:
         state.carried_over = []  # their organizations have other numbers there
         state.store.file.accept()
         migrate.require_current(state.store.engine)
-        state.installation = state.store.write_now(installation.installation_id)
+        # Unfenced: the lead was given up when the file was seen to be another one.
+        state.installation = state.store.write_now(installation.installation_id, fenced=False)
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
@@ -462,6 +463,7 @@ class Daemon:
             await asyncio.sleep(PROBE_EVERY)
             if self.state.leader_lock.leads and self.state.store.trouble:
                 await self.state.store.is_writable()
+            self.state.tell_trouble()
 
     async def _verify_channels(self) -> list[Mistake]:
         """Stop, and return the mistakes, where Apprise does not take a channel's URL.

@@ -49,6 +49,7 @@ class ProcessState:
     carried_over: list[Check] = field(default_factory=list)  # fetched as the leader, and not stored yet
     unwritten: Unwritten = field(default_factory=Unwritten)  # outcomes of messages that were sent
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_trouble_told: bool = False  # by this process itself
     _trouble: Trouble | None = None  # of the database, seen while this process does not lead or cannot begin to
 
     @property
@@ -83,6 +84,21 @@ class ProcessState:
         if self._trouble:
             log.warning("the database is back")
         self._trouble = None
+
+    def tell_trouble(self) -> None:
+        """Log once that the leader can write nothing, and once that it can again.
+
+        What is held, because it was fetched meanwhile, says both itself.
+        """
+        trouble = self.store.trouble if self.leader_lock.leads else None
+        if self.leadership is not None and self.leadership.holds_results:
+            self._is_trouble_told = False
+        elif trouble and not self._is_trouble_told:
+            log.error("the database cannot be used: %s", trouble.cause)
+            self._is_trouble_told = True
+        elif trouble is None and self._is_trouble_told:
+            log.warning("the database is back")
+            self._is_trouble_told = False
 
     def database_trouble(self) -> Trouble | None:
         """Return why nothing can be written, else what cannot be, for the longest time; None while all can."""

@@ -192,3 +192,16 @@ async def test_the_host_is_one_harmless_line(monkeypatch, name):
         assert "\n" not in titles(receiver)[0]
         assert "<!channel>" not in titles(receiver)[0]
         assert "\x1b" not in receiver.bodies[0]
+
+
+def test_that_nothing_can_be_written_is_logged_once_also_where_nothing_was_fetched_meanwhile(caplog):
+    trouble = Trouble("SQLite file x: is locked by another program", 0.0)
+    store, leadership = SimpleNamespace(trouble=None), SimpleNamespace(holds_results=False)
+    lock = SimpleNamespace(leads=True)
+    state = SimpleNamespace(store=store, leadership=leadership, leader_lock=lock, _is_trouble_told=False)
+    for store.trouble, leadership.holds_results in (
+        *((None, False), (trouble, False), (trouble, False), (None, False), (None, False)),
+        *((trouble, True), (trouble, True), (None, False)),  # said by those who hold what was fetched
+    ):
+        ProcessState.tell_trouble(cast("ProcessState", state))
+    assert caplog.messages == [f"the database cannot be used: {trouble.cause}", "the database is back"]

@@ -4,6 +4,9 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from premises import KEY, channel, site_of
@@ -298,3 +301,18 @@ async def test_two_daemons_never_tell_the_same_where_the_lock_file_was_removed(t
                 await site.until(lambda: site.received["ops"])
                 await site.polled(3)
                 assert len(site.received["ops"]) == 1
+
+
+async def test_a_backup_that_is_put_in_the_place_of_the_database_is_gone_on_with(tmp_path, sqlite_url):
+    async with site_of(tmp_path, sqlite_url) as site:
+        site.write(named(1) + channel("ops"))
+        path = Path(sqlite_url.removeprefix("sqlite:///"))
+        async with site.running() as process:
+            await site.polled(2)
+            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(tmp_path / "copy")) as copy:
+                source.backup(copy)
+            (tmp_path / "copy").replace(path)
+            await site.until(lambda: "the database file was replaced: begun anew" in site.log)
+            site.set_credits(100)
+            await site.until(lambda: site.received["ops"])
+            assert process.returncode is None

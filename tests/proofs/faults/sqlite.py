@@ -164,7 +164,7 @@ def _step_down(url: str) -> None:
 
 
 FAULTS = [
-    Fault("SQLite: locked for longer than the wait", locked, "locked by another program", lasts=14),
+    Fault("SQLite: locked for longer than the wait", locked, "locked by another program", lasts=40),
     Fault("SQLite: disk full", full, "disk is full|is the disk full", lasts=6, quick=True),
     Fault("SQLite: disk full, space, and full again", full_twice, "disk is full|is the disk full", lasts=6),
     Fault("SQLite: file moved away and put back", removed, "removed", lasts=6, combines=False),
