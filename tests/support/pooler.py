@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from wait import LONG
 
 from tests.support.server import Server
+from tests.support.wait import LONG
 
 PORT = 6432
 

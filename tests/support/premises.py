@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from story import key_of
-from wait import until
-
 from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
 from tests.support import daemon
+from tests.support.story import key_of
+from tests.support.wait import until
 
 KEY = key_of("studio")
 CONFIG = """

@@ -80,7 +80,7 @@ def weigh(
 
 def weigh_words(counts: Counts, demands: Mapping[str, list[Demand]], records: Records, arrivals: list[Arrival]) -> None:
     """What was demanded, against what the database holds and what arrived."""
-    held = _held(records.notifications())
+    held = held_by(records.notifications())
     deliveries = records.deliveries()
     _weigh_notifications(counts, demands, held)
     _weigh_deliveries(counts, demands, held, deliveries, forgotten=records.forgotten)
@@ -93,7 +93,7 @@ def tracebacks(folder: Path) -> int:
     return sum(log.count("Traceback") for log in logs)
 
 
-def _held(rows: list[Any]) -> Held:
+def held_by(rows: list[Any]) -> Held:
     held: Held = {}
     for row in rows:
         credits_then = json.loads(row.facts, parse_float=Decimal, parse_int=Decimal).get("credits")

@@ -6,7 +6,8 @@ import sys
 import time
 
 from tests.proofs.faults.fault import BOTH, Fault
-from tests.proofs.faults.suite import FAULTS, Row, combinations, run
+from tests.proofs.faults.scene import Scene
+from tests.proofs.faults.suite import FAULTS, SCENES, Row, combinations, run, run_scenes
 
 HEAD = (
     "| fault | database | said | doubles | back after | log lines (distinct) | memory MiB | descriptors | held |\n"
@@ -20,29 +21,32 @@ def line(row: Row) -> str:
         return f"| {row.name} | {row.database} | | | | | | | cannot be shown here: {row.cannot} |"
     if row.logged is None:
         return f"| {row.name} | {row.database} | | | | | | | **no** |"
-    assert row.before
-    assert row.after
+    back = f"{row.recovered:.1f} s" if row.before else ""
+    memory = f"{row.before.memory:.0f} → {row.after.memory:.0f}" if row.before and row.after else ""
+    open_ = f"{row.before.descriptors} → {row.after.descriptors}" if row.before and row.after else ""
     held = "**no**" if row.problems else "yes"
     if row.waits_for:
         held = f"waits for {row.waits_for}"
     return (
-        f"| {row.name} | {row.database} | {row.demanded} | {row.doubles or ''} | {row.recovered:.1f} s "
-        f"| {row.logged.lines} ({row.logged.distinct}) | {row.before.memory:.0f} → {row.after.memory:.0f} "
-        f"| {row.before.descriptors} → {row.after.descriptors} | {held} |"
+        f"| {row.name} | {row.database} | {row.demanded} | {row.doubles or ''} | {back} "
+        f"| {row.logged.lines} ({row.logged.distinct}) | {memory} | {open_} | {held} |"
     )
 
 
-async def run_all(faults: list[Fault], kinds: tuple[str, ...], *, count: int, seed: int) -> list[Row]:
+async def run_all(
+    faults: list[Fault], scenes: list[Scene], kinds: tuple[str, ...], *, count: int, seed: int
+) -> list[Row]:
     """Every row, printed as it comes."""
     rows = []
     print(HEAD, flush=True)
     for kind in kinds:
         mine = [*faults, *combinations(count, kind, seed=seed)]
-        async for row in run(mine, kind, seed=seed):
-            rows.append(row)
-            print(line(row), flush=True)
-            for problem in row.problems:
-                print(f"  {row.name} ({row.database}): {problem}", file=sys.stderr, flush=True)
+        for some in (run(mine, kind, seed=seed), run_scenes(scenes, kind)):
+            async for row in some:
+                rows.append(row)
+                print(line(row), flush=True)
+                for problem in row.problems:
+                    print(f"  {row.name} ({row.database}): {problem}", file=sys.stderr, flush=True)
     return rows
 
 
@@ -55,16 +59,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="name the faults")
     arguments = parser.parse_args()
-    chosen = [f for f in FAULTS if not arguments.quick or f.quick]
-    if arguments.only:
-        chosen = [f for f in chosen if any(word.lower() in f.name.lower() for word in arguments.only)]
+
+    def is_wanted(one: Fault | Scene) -> bool:
+        named = not arguments.only or any(word.lower() in one.name.lower() for word in arguments.only)
+        return named and (one.quick or not arguments.quick)
+
+    chosen, scenes = list(filter(is_wanted, FAULTS)), list(filter(is_wanted, SCENES))
     if arguments.list:
-        print(*(fault.name for fault in chosen), sep="\n")
+        print(*(one.name for one in (*chosen, *scenes)), sep="\n")
         return
     kinds = BOTH if arguments.database == "both" else (arguments.database,)
     began = time.monotonic()
     count = arguments.combinations if arguments.combinations is not None else 0 if arguments.only else 12
-    rows = asyncio.run(run_all(chosen, kinds, count=count, seed=arguments.seed))
+    rows = asyncio.run(run_all(chosen, scenes, kinds, count=count, seed=arguments.seed))
     wrong = [row for row in rows if row.problems and not row.waits_for]
     print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s, seed {arguments.seed}")
     print("held" if not wrong else f"{len(wrong)} DID NOT HOLD")

@@ -58,15 +58,15 @@ class Logged:
         return len(re.findall(cause, self.text, re.MULTILINE | re.IGNORECASE))
 
 
-def logs(folder: Path) -> dict[Path, int]:
+def logs(folder: Path, names: str = "life-*.log") -> dict[Path, int]:
     """Every log of a stage, and how long it is."""
-    return {path: path.stat().st_size for path in sorted(folder.glob("life-*.log"))}
+    return {path: path.stat().st_size for path in sorted(folder.glob(names))}
 
 
-def logged_since(folder: Path, before: dict[Path, int]) -> Logged:
+def logged_since(folder: Path, before: dict[Path, int], names: str = "life-*.log") -> Logged:
     """What was logged since a look at the logs."""
     text = ""
-    for path, length in logs(folder).items():
+    for path, length in logs(folder, names).items():
         text += path.read_bytes()[min(before.get(path, 0), length) :].decode(errors="replace")
     serious = [line for line in SERIOUS.findall(text) if not OF_INCIDENTS.search(line)]
     counted = Counter(serious)

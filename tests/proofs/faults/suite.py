@@ -10,10 +10,11 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from tests.proofs.faults import network, postgresql, process, refusals, sqlite, vendor
+from tests.proofs.faults import network, postgresql, process, refusals, sqlite, strange, untold, vendor
 from tests.proofs.faults.fault import Cannot, Fault
 from tests.proofs.faults.limits import limited, mounted
 from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
+from tests.proofs.faults.scene import Scene, play
 from tests.proofs.faults.world import Options, World, open_world
 from tests.support.server import Server, running_server, upgraded
 
@@ -25,6 +26,7 @@ FAULTS: list[Fault] = [
     *refusals.FAULTS,
     *process.FAULTS,
 ]
+SCENES: list[Scene] = [*untold.SCENES, *strange.SCENES]
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 
 
@@ -164,6 +166,12 @@ async def standing_world(kind: str, options: Options, *, seed: int) -> AsyncIter
             )
             yield world
     shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run_scenes(scenes: Iterable[Scene], kind: str) -> AsyncIterator[Row]:
+    """What is played on commands and daemons of its own."""
+    async for scene, seen in play(scenes, kind):
+        yield Row(scene.name, kind, demanded=seen.told, logged=seen.logged, problems=seen.problems, cannot=seen.cannot)
 
 
 async def run(faults: Iterable[Fault], kind: str, *, seed: int) -> AsyncIterator[Row]:
