@@ -22,6 +22,7 @@ class Fault:
     cause: str = ""  # a regular expression; empty: nothing needs to be said
     lasts: float = 4.0  # seconds
     within: float = 25.0  # seconds from its end to the next balance recorded
+    settles: float = 150.0  # seconds until the outbox is empty
     options: Options = field(default_factory=Options)
     databases: tuple[str, ...] = ("sqlite",)
     combines: bool = True  # with others, at the same time

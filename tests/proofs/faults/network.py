@@ -182,7 +182,16 @@ FAULTS = [
     ),
     Fault("receivers: down", down, "not delivered", lasts=8, quick=True, databases=BOTH),
     *(
-        Fault(f"receivers: {what}", partial(receiving, behaviour=behaviour), "not delivered", lasts=lasts, lines=20)
+        Fault(
+            f"receivers: {what}",
+            partial(receiving, behaviour=behaviour),
+            "not delivered",
+            lasts=lasts,
+            lines=20,
+            settles=420
+            if behaviour is Behaviour.TAKE_AND_HANG
+            else 150,  # what may have arrived waits for five minutes
+        )
         for what, behaviour, lasts in (
             ("refuse (503)", Behaviour.REFUSE, 12),
             ("reset", Behaviour.RESET, 8),

@@ -71,7 +71,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
         await _move_on(world, within=fault.within, row=row)
         row.recovered = loop.time() - over
     try:
-        await world.delivered(within=150)
+        await world.delivered(within=fault.settles)
     except TimeoutError:
         row.problems.append("something still waits in the outbox")
     counts = world.weigh()
@@ -228,6 +228,7 @@ def combined(parts: Sequence[Fault], *, seed: int) -> Fault:
         inflict,
         lasts=0,
         within=max(part.within for part in parts) + 30,
+        settles=max(part.settles for part in parts),
         lines=sum(part.lines for part in parts) + 10,
         ends=frozenset().union(*(part.ends for part in parts)) | {75},
         combines=False,
