@@ -279,10 +279,7 @@ process.wall_clock = lambda: ahead() - datetime.timedelta(hours=behind.exists())
 
 async def clock_set_right(plot: Plot) -> None:
     """An hour back as the vendor goes down: whoever gives no balance is told in time."""
-    site, plot.knows_all = (
-        plot.site,
-        False,
-    )  # one by one or as an outage: the machine decides
+    site, plot.knows_all = plot.site, False  # one by one or as an outage: the machine decides
     site.customize(BEHIND)
     site.write(named(2) + OPS, SOON)
     async with site.running():
