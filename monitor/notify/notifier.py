@@ -17,7 +17,7 @@ from monitor.notify.facts import Case
 from monitor.notify.quiet_hours import held_until
 from monitor.notify.routing import channels_of, hearing, hearing_top_ups, is_paused
 from monitor.notify.silences import covers
-from monitor.store import channels, outbox, silences
+from monitor.store import channels, installation, outbox, silences
 from monitor.store import incidents as stored_incidents
 from monitor.store.writer import Transaction
 
@@ -36,7 +36,12 @@ class Notifier:
     _down: set[str] | None = None  # channels
 
     def apply(self, verdict: Verdict, incidents: dict[Rule, OpenIncident], case: Case) -> None:
-        """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it."""
+        """Write a verdict, keep the subject's open `incidents` in step, and enqueue what is to be told of it.
+
+        What only another configuration changes is for that program whose channels were told.
+        """
+        if verdict.reconfigured and self.is_theirs(incidents.get(verdict.rule)):
+            return
         incident, after = judge.apply(incidents, verdict, at=case.at, topped_up=case.topped_up)
         if not incident.id:
             key = stored_incidents.insert_incident(
@@ -51,6 +56,13 @@ class Notifier:
             incidents[verdict.rule] = incident
         else:
             del incidents[verdict.rule]
+
+    def is_theirs(self, incident: OpenIncident | None) -> bool:
+        """Return whether a daemon with other settings told channels that a guest does not have of an incident."""
+        if not self.is_guest or incident is None:
+            return False
+        others = outbox.told_severities(self.tx, incident.id).keys() - self.settings.channels.keys()
+        return bool(others) and installation.has_run(self.tx)
 
     def tell_owed(self, incidents: dict[Rule, OpenIncident], case: Case) -> None:
         """Tell what still stands once its silence has ended, to everybody it concerns."""

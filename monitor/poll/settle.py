@@ -38,6 +38,7 @@ from monitor.model import (
     Snapshot,
     Subject,
     TopUp,
+    Verdict,
 )
 from monitor.notify.facts import EVERYTHING, AccountCase, OrganizationCase, Outlook, everything
 from monitor.notify.notifier import Notifier
@@ -46,10 +47,12 @@ from monitor.poll.forecast_cache import Estimates, ForecastCache
 from monitor.store import accounts, checks, organizations, snapshots
 from monitor.store.incidents import standing_incidents
 from monitor.store.organizations import LastCheck
+from monitor.store.outbox import BETTER
 from monitor.store.writer import Transaction
 
 Incidents = dict[Rule, OpenIncident]
 LONGEST_WINDOW: Final = flapping.LONGEST  # of an incident that may come back
+OF_LEVELS: Final = (Rule.CREDITS, Rule.RUNWAY, Rule.SPEND)
 SILENT: Final = {FailureKind.UNAVAILABLE, FailureKind.RATE_LIMITED, FailureKind.UNEXPECTED_ANSWER}
 
 
@@ -285,10 +288,17 @@ class Settlement:
         after = self.organizations[before.id] = judged.organization
         case = OrganizationCase(self.tx, after, check.ended_at, rules, outlook)
         for verdict in judged.verdicts:
-            self.notifier.apply(verdict, incidents, case)
+            if not (self._has_other_levels(verdict, after) and self.notifier.is_theirs(incidents.get(verdict.rule))):
+                self.notifier.apply(verdict, incidents, case)
         self.notifier.tell_owed(incidents, case)
         if after.top_up != before.top_up and nothing_open and not judged.verdicts:
             self._take_top_up(case)
+
+    @staticmethod
+    def _has_other_levels(verdict: Verdict, after: Organization) -> bool:
+        """Return whether nothing got better but by the levels that it is judged by: the balance did not rise."""
+        rose = after.snapshot and after.previous and after.snapshot.credits > after.previous.credits
+        return verdict.reason in BETTER and verdict.rule in OF_LEVELS and not rose
 
     def _take_top_up(self, case: OrganizationCase) -> None:
         after = case.organization

@@ -17,6 +17,11 @@ def installation_id(tx: Transaction) -> str:
     return found
 
 
+def has_run(tx: Transaction) -> bool:
+    """Return whether a daemon has ever started on this database: commands are not recorded."""
+    return tx.execute(sa.select(hosts.c.name).limit(1)).first() is not None
+
+
 def record_host(tx: Transaction, name: str, *, at: datetime) -> list[str]:
     """Keep that a daemon starts on a host; if it is a new one, return the others, the last used first."""
     known = list(tx.execute(sa.select(hosts.c.name).order_by(hosts.c.started_at.desc())).scalars())

@@ -161,6 +161,25 @@ async def test_a_check_beside_the_daemon_gives_up_none_of_its_messages(tmp_path,
             await site.until(lambda: site.received["ops"])
 
 
+async def test_a_check_with_other_levels_between_two_daemons_closes_nothing_of_theirs(tmp_path, database_url):
+    async with site_of(tmp_path, database_url) as site:
+        site.write(named(1) + channel("ops"), HOURLY, ("critical = 200", "critical = 900"))
+        site.set_credits(800)
+        async with site.running() as process:
+            await site.until(lambda: site.received["ops"])
+            assert await daemon.stop(process) == 0
+        for amount, code in ((800, 2), (700, 2), (5000, 0)):  # by its own levels the first two are a warning
+            site.set_credits(amount)
+            assert (await site.command("check", environ=key_alone(site)))[0] == code
+            if amount < 5000:
+                async with site.running(log=f"log-{amount}") as process:
+                    await site.until(lambda: site.vendor.requests)
+                    assert await daemon.stop(process) == 0
+        async with site.running(log="last"):
+            await site.until(lambda: len(site.received["ops"]) > 1)
+        assert [title.partition(":")[0] for title in site.titles()] == ["CRITICAL", "RESOLVED"]
+
+
 # --- channels that leave and come back --------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ from monitor.model import Attempt, Reason, Severity, Subject, VendorOrganization
 from monitor.notify import delivery
 from monitor.notify.routing import channels_of, hearing, rules_of
 from monitor.poll import Ages
-from monitor.store import leader_lock, tables
+from monitor.store import installation, leader_lock, tables
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.tables import deliveries, incidents, notifications, organizations
 from monitor.store.writer import Store
@@ -203,7 +203,9 @@ class World:
             return
         lock = leader_lock.open_leader_lock(self.url)
         assert lock.acquire()
-        self._lead(load(self.folder, self.url, self.file), Store(self.url), lock, Ages())
+        store = Store(self.url)
+        store.write_now(lambda tx: installation.record_host(tx, "a host", at=self.now))
+        self._lead(load(self.folder, self.url, self.file), store, lock, Ages())
         await self.poll()
 
     def _lead(self, wanted: Settings, store: Store, lock: LeaderLock, ages: Ages, **changed: Any) -> None:
