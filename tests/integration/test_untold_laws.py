@@ -181,6 +181,7 @@ class World:
                 self.now += timedelta(seconds=1)
                 await getattr(self, what)(value)
             self.receivers.deaf.clear()
+            self.now += timedelta(seconds=1)  # no two checks are of one instant
             await self.start()
             for _ in range(4):
                 await self.wait(20)
@@ -363,6 +364,7 @@ FELL: Final = ("balance", ("org-a", 100))
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(story=st.lists(steps, min_size=3, max_size=14))
 @example(story=[("stop", None), FELL, ("check", len(OF_A_CHECK) - 1), ("start", None)])
+@example(story=[("stop", None), FELL, ("edit", 3), ("check", 6)])
 @example(story=[FELL, ("check", len(OF_A_CHECK) - 1), ("poll", None)])
 @example(story=[("edit", 3), ("reload", None), FELL, ("poll", None), ("edit", 0), ("reload", None), ("poll", None)])
 @example(story=[("deaf", "ops"), FELL, ("poll", None), ("stop", None), ("check", len(OF_A_CHECK) - 2), ("start", None)])
