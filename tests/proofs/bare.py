@@ -48,11 +48,11 @@ def _for_pip() -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.proofs.bare", description=__doc__)
-    parser.add_argument("release", nargs="*", type=int, choices=NAMES, default=sorted(NAMES))
+    parser.add_argument("release", nargs="*", type=int, choices=NAMES, help="both, unless one is given")
     codes = {}
     try:
         require_tools()
-        for release in parser.parse_args().release:
+        for release in parser.parse_args().release or sorted(NAMES):
             print(f"\nDebian {release}", flush=True)
             codes[release] = run_tests(release)
     except CannotRun as reason:

@@ -261,11 +261,11 @@ def prove(release: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.proofs.systemd", description=__doc__)
-    parser.add_argument("release", nargs="*", type=int, choices=NAMES, default=sorted(NAMES))
+    parser.add_argument("release", nargs="*", type=int, choices=NAMES, help="both, unless one is given")
     failed = 0
     try:
         require_tools(TOOLS)
-        for release in parser.parse_args().release:
+        for release in parser.parse_args().release or sorted(NAMES):
             failed += prove(release)
     except CannotRun as reason:
         print(f"test-systemd cannot run on this machine: {reason}")
