@@ -53,6 +53,7 @@ class Parts:
     polls: tuple[Poller, ...]
     providers: tuple[Provider, ...]
     due: dict[str, datetime]  # account → when its next poll is due
+    rejected: frozenset[str]  # accounts whose key was rejected last
     age_watch: AgeWatch
     pickup: Pickup
 
@@ -167,10 +168,11 @@ def open_parts(
 
     age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
     pickup = Pickup(opened, batch, clock=clock)
+    rejected = frozenset(row.name for row in rows if row.is_rejected and row.name in providers)
     # A key that was rejected may have been replaced: nobody is to wait for its next turn.
-    polled = {row.name: None if row.is_rejected else row.polled_at for row in rows}
+    polled = {row.name: None if row.name in rejected else row.polled_at for row in rows}
     due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
-    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
+    return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, rejected, age_watch, pickup)
 
 
 def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock, *, is_guest: bool) -> Displace:

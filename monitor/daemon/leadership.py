@@ -36,6 +36,7 @@ FETCH_GRACE: Final = timedelta(seconds=5)
 STOP_TIMEOUT: Final = 8.0  # seconds until the children that still send are killed
 RELOAD_TIMEOUT: Final = 30.0  # the same, when nobody waits for the process to end
 START_TIMEOUT: Final = 30.0  # seconds of the first poll that readiness waits for: one of thousands takes minutes
+KEYS_TRIED_WITHIN: Final = 4.0  # seconds; then what waits is sent all the same
 DIGEST_CHECK: Final = timedelta(minutes=1)
 RETENTION_CHECK: Final = timedelta(minutes=1)
 LOOK_EVERY: Final = 1.0  # seconds between looks at the lease
@@ -95,6 +96,8 @@ class Leadership:
     _schedule: Schedule | None = None
     _delivering: asyncio.Task[None] | None = None
     _is_ending: bool = False
+    _untried: set[str] = field(default_factory=set)  # accounts whose key was rejected before, and not tried since
+    _tried: asyncio.Event = field(default_factory=asyncio.Event)  # there are no more of these
     _polled: asyncio.Event = field(default_factory=asyncio.Event)  # a first poll ended, with success or not
 
     async def begin(self, carried_over: Sequence[Check]) -> None:
@@ -104,7 +107,8 @@ class Leadership:
         """
         self.heartbeat.keep(self.settings.accounts)
         parts = await self._open_parts(carried_over)
-        self._delivering = asyncio.create_task(parts.deliverer.run(), name="deliver")
+        self._untried = set(parts.rejected)
+        self._delivering = asyncio.create_task(self._deliver(parts), name="deliver")
         schedule = self._plan(parts)
         schedule.start()
         self._parts, self._schedule = parts, schedule
@@ -187,6 +191,14 @@ class Leadership:
         schedule.every(RETENTION_CHECK, pruner.tick, name="retention", first_at=later)
         return schedule
 
+    async def _deliver(self, parts: Parts) -> None:
+        """Deliver; a key that was rejected before is tried first, for it may have been replaced meanwhile."""
+        if self._untried:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KEYS_TRIED_WITHIN):
+                    await self._tried.wait()
+        await parts.deliverer.run()
+
     async def _poll(self, poll: Poller, _at: datetime) -> None:
         """Poll once; readiness waits for the first poll to end, with success or not."""
         if self._is_lost():
@@ -199,6 +211,9 @@ class Leadership:
             self.heartbeat.poll_ended(poll.name, "the poll failed")
             raise
         finally:
+            self._untried.discard(poll.name)
+            if not self._untried:
+                self._tried.set()
             self._polled.set()
 
     async def _count(self) -> None:

@@ -180,6 +180,27 @@ async def test_a_check_with_other_levels_between_two_daemons_closes_nothing_of_t
         assert [title.partition(":")[0] for title in site.titles()] == ["CRITICAL", "RESOLVED"]
 
 
+@pytest.mark.parametrize("how", ["start", "reload"])
+async def test_a_key_that_was_replaced_is_not_told_as_rejected_any_more(tmp_path, sqlite_url, how):
+    async with site_of(tmp_path, sqlite_url, channels=("ops", "boss")) as site:
+        keys, site.vendor.keys = site.vendor.keys, {}
+        site.receivers["ops"].behaviour = Behaviour.REFUSE
+        site.write(named(1) + channel("ops"), HOURLY)
+        async with site.running() as process:
+            await site.until(lambda: site.receivers["ops"].attempts)
+            site.vendor.keys, site.receivers["ops"].behaviour = keys, Behaviour.TAKE
+            if how == "reload":
+                site.write(named(1) + channel("ops") + channel("boss"), HOURLY)
+                await site.reload(process)
+                await site.until(lambda: site.received["boss"] and site.received["ops"])
+            else:
+                assert await daemon.stop(process) == 0
+        if how == "start":
+            async with site.running(log="second"):
+                await site.until(lambda: site.received["ops"])
+        assert {title.partition(":")[0] for name in ("ops", "boss") for title in site.titles(name)} == {"RESOLVED"}
+
+
 # --- channels that leave and come back --------------------------------------------------------------------------------
 
 
