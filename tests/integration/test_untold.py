@@ -184,7 +184,7 @@ async def test_a_check_with_other_levels_between_two_daemons_closes_nothing_of_t
 async def test_a_key_that_was_replaced_is_not_told_as_rejected_any_more(tmp_path, sqlite_url, how):
     async with site_of(tmp_path, sqlite_url, channels=("ops", "boss")) as site:
         keys, site.vendor.keys = site.vendor.keys, {}
-        site.receivers["ops"].behaviour = Behaviour.REFUSE
+        site.receivers["ops"].behaviour, site.receivers["ops"].refusal = Behaviour.REFUSE, 403  # due at once after that
         site.write(named(1) + channel("ops"), HOURLY)
         async with site.running() as process:
             await site.until(lambda: site.receivers["ops"].attempts)
