@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.proofs.debian import CHECKOUT, NAMES, CannotRun, copy_tree, require_tools
+from tests.proofs.debian import CHECKOUT, NAMES, CannotRun, copy_tree, release, require_tools
 
 PACKAGES: Final = "make,python3-venv,ca-certificates"
 FOR_PIP: Final = (
@@ -48,17 +48,17 @@ def _for_pip() -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.proofs.bare", description=__doc__)
-    parser.add_argument("release", nargs="*", type=int, choices=NAMES, help="both, unless one is given")
+    parser.add_argument("release", nargs="*", type=release, default=sorted(NAMES), help="12, 13")
     codes = {}
     try:
         require_tools()
-        for release in parser.parse_args().release or sorted(NAMES):
-            print(f"\nDebian {release}", flush=True)
-            codes[release] = run_tests(release)
+        for number in parser.parse_args().release:
+            print(f"\nDebian {number}", flush=True)
+            codes[number] = run_tests(number)
     except CannotRun as reason:
         print(f"test-bare cannot run on this machine: {reason}")
         return 0
-    print(*(f"Debian {release}: {'FAILED' if code else 'passed'}" for release, code in codes.items()), sep="\n")
+    print(*(f"Debian {number}: {'FAILED' if code else 'passed'}" for number, code in codes.items()), sep="\n")
     return int(any(codes.values()))
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,13 @@ TOOLS: Final = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-contain
 
 class CannotRun(Exception):
     """This machine cannot run another one; says why."""
+
+
+def release(text: str) -> int:
+    """A release on the command line.  No `choices`: argparse of Python 3.11 looks for a whole default among them."""
+    if not text.isdecimal() or int(text) not in NAMES:
+        raise ArgumentTypeError(f"expected one of {', '.join(map(str, sorted(NAMES)))}, not {text!r}")
+    return int(text)
 
 
 def require_tools(more: Mapping[str, str] | None = None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +27,7 @@ FAULTS: list[Fault] = [
     *process.FAULTS,
 ]
 SCENES: list[Scene] = [*untold.SCENES, *strange.SCENES]
+NAMED_WITHIN = 45.0  # seconds beyond its length that a fault goes on until the log names it
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 
 
@@ -62,6 +63,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
     try:
         async with fault.inflict(world):
             await asyncio.sleep(fault.lasts)
+            await _until_named(world, fault, positions)
     except Cannot as why:
         row.cannot = str(why)
         return row
@@ -86,6 +88,17 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
             row.problems.append(f"{name.replace('_', ' ')}: {count - getattr(weighed, name)}")
             row.problems += counts.notes[len(weighed.notes) :][:5]
     return row
+
+
+async def _until_named(world: World, fault: Fault, positions: dict[Path, int]) -> None:
+    """Go on with a fault until the log names it: a busy machine may not have come to it, or a check may wait it out."""
+
+    async def is_named() -> bool:
+        return bool(logged_since(world.folder, positions).names(fault.cause))
+
+    if fault.cause:
+        with suppress(TimeoutError):  # which is a problem, and found as such
+            await world.until(is_named, within=NAMED_WITHIN)
 
 
 async def _move_on(world: World, *, within: float, row: Row) -> None:

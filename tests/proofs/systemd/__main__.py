@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.proofs.debian import NAMES, REPOSITORY, CannotRun, require_tools
+from tests.proofs.debian import NAMES, REPOSITORY, CannotRun, release, require_tools
 from tests.proofs.systemd.machine import TOOLS, Answer, Machine
 
 PAGE = REPOSITORY / "docs/operations.md"
@@ -261,12 +261,12 @@ def prove(release: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.proofs.systemd", description=__doc__)
-    parser.add_argument("release", nargs="*", type=int, choices=NAMES, help="both, unless one is given")
+    parser.add_argument("release", nargs="*", type=release, default=sorted(NAMES), help="12, 13")
     failed = 0
     try:
         require_tools(TOOLS)
-        for release in parser.parse_args().release or sorted(NAMES):
-            failed += prove(release)
+        for number in parser.parse_args().release:
+            failed += prove(number)
     except CannotRun as reason:
         print(f"test-systemd cannot run on this machine: {reason}")
         return int(failed > 0)
