@@ -1,6 +1,7 @@
 """Runs faults against a world, and says of each what held and what it cost."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ FAULTS: list[Fault] = [
     *process.FAULTS,
 ]
 SCENES: list[Scene] = [*untold.SCENES, *strange.SCENES]
+MOST_PATIENCE = 8.0
 NAMED_WITHIN = 45.0  # seconds beyond its length that a fault goes on until the log names it
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 
@@ -70,7 +72,7 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
     over = loop.time()
     if not world.holding:
         world.holding = True
-        await _move_on(world, within=fault.within, row=row)
+        await _move_on(world, within=fault.within * patience(), row=row)
         row.recovered = loop.time() - over
     try:
         await world.delivered(within=fault.settles)
@@ -88,6 +90,11 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
             row.problems.append(f"{name.replace('_', ' ')}: {count - getattr(weighed, name)}")
             row.problems += counts.notes[len(weighed.notes) :][:5]
     return row
+
+
+def patience() -> float:
+    """How many times longer anything may take: as often as this machine has more to do than it has processors."""
+    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_PATIENCE)
 
 
 async def _until_named(world: World, fault: Fault, positions: dict[Path, int]) -> None:
