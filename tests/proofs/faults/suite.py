@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from tests.proofs.faults import network, postgresql, process, refusals, sqlite, strange, untold, vendor
+from tests.proofs.faults import changed, network, postgresql, process, refusals, sqlite, strange, untold, vendor
 from tests.proofs.faults.fault import Cannot, Fault
 from tests.proofs.faults.limits import limited, mounted
 from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
@@ -27,7 +27,7 @@ FAULTS: list[Fault] = [
     *refusals.FAULTS,
     *process.FAULTS,
 ]
-SCENES: list[Scene] = [*untold.SCENES, *strange.SCENES]
+SCENES: list[Scene] = [*untold.SCENES, *changed.SCENES, *strange.SCENES]
 MOST_PATIENCE = 8.0
 NAMED_WITHIN = 45.0  # seconds beyond its length that a fault goes on until the log names it
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
