@@ -59,7 +59,7 @@ audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulne
 standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
 	$(BIN)/python -m tests.proofs.standby
 
-faults: $(VENV)/installed  ## every fault against the real daemon, in turn and in combination (about forty minutes)
+faults: $(VENV)/installed  ## every fault against the real daemon, in turn and in combination (about an hour)
 	$(BIN)/python -m tests.proofs.faults
 
 soak: $(VENV)/installed  ## a month of simulated time in ten minutes
