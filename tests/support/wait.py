@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -9,12 +10,18 @@ from typing import Final
 LONG: Final = 90.0  # seconds
 STOP: Final = 30.0  # seconds for a stop that promises eight: a busy machine may need so many, one that hangs needs more
 PAUSE: Final = 0.02
+MOST_PATIENCE: Final = 8.0
 
 Condition = Callable[[], object | Awaitable[object]]
 
 
 def nothing_more() -> str:
     return ""
+
+
+def patience() -> float:
+    """How many times longer anything may take: as often as this machine has more to do than it has processors."""
+    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_PATIENCE)
 
 
 async def until(condition: Condition, *, within: float = LONG, why: Callable[[], str] = nothing_more) -> float:

@@ -1,7 +1,6 @@
 """Runs faults against a world, and says of each what held and what it cost."""
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from tests.proofs.faults.measure import Logged, Sample, logged_since, logs
 from tests.proofs.faults.scene import Scene, play
 from tests.proofs.faults.world import Options, World, open_world
 from tests.support.server import Server, running_server, upgraded
+from tests.support.wait import patience
 
 FAULTS: list[Fault] = [
     *vendor.FAULTS,
@@ -28,7 +28,6 @@ FAULTS: list[Fault] = [
     *process.FAULTS,
 ]
 SCENES: list[Scene] = [*untold.SCENES, *changed.SCENES, *strange.SCENES]
-MOST_PATIENCE = 8.0
 NAMED_WITHIN = 45.0  # seconds beyond its length that a fault goes on until the log names it
 MORE_DESCRIPTORS = 6  # that may stay: connections that are kept alive
 
@@ -90,11 +89,6 @@ async def run_fault(world: World, fault: Fault, database: str) -> Row:
             row.problems.append(f"{name.replace('_', ' ')}: {count - getattr(weighed, name)}")
             row.problems += counts.notes[len(weighed.notes) :][:5]
     return row
-
-
-def patience() -> float:
-    """How many times longer anything may take: as often as this machine has more to do than it has processors."""
-    return min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), MOST_PATIENCE)
 
 
 async def _until_named(world: World, fault: Fault, positions: dict[Path, int]) -> None:
