@@ -155,6 +155,10 @@ class Standing:
     received: list[Reception]
 
 
+async def nothing_to_start(_: object) -> None:
+    pass
+
+
 def lost(_: object) -> None:
     raise LeaseLost("another leads")
 
@@ -509,6 +513,7 @@ def live(world: World, story: Sequence[tuple[str, Any]]) -> Record:
     """Let all of it happen, and look whether the laws hold."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivery.channels, "send", world.receivers.send)
+        patch.setattr(delivery.channels.Template, "ready", nothing_to_start)  # half a second, for what sends nothing
         asyncio.run(world.run(story))
     record = Record.of(world)
     record.check()
