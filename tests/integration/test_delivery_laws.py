@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from story import START, Story
 
@@ -496,7 +497,7 @@ deaths = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 @given(toml=configurations, story=stories, dead=deaths)
 def test_whatever_happens_the_laws_of_delivery_hold(database_url, engine, tmp_path, caplog, toml, story, dead):
     with engine.begin() as tx:

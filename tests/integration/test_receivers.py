@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from apprise import NotifyBase
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from proxy import Internet, Reply, Request, internet
 from services import OTHERS, SERVICES
@@ -396,7 +397,7 @@ LETTERS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), m
 SUBJECTS = st.text("abcdefgh ä€", min_size=1, max_size=400)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(8)
 @given(
     lines=st.lists(LETTERS, min_size=1, max_size=40),
     times=st.integers(1, 60),
