@@ -16,7 +16,8 @@ from monitor.counters import Counters
 from monitor.errors import ConfigError
 from monitor.message import log_line
 from monitor.model import Check, Notification
-from monitor.notify.delivery import Deliverer, Unwritten
+from monitor.notify.delivery import Deliverer
+from monitor.notify.outcomes import Unwritten
 from monitor.poll import (
     Ages,
     AgeWatch,
