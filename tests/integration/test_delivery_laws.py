@@ -413,7 +413,7 @@ class Record:
                 newest[place] = self.order[first]
 
     def what_stands_is_what_was_told_last(self) -> None:
-        """To each that is up and is to hear of it; to whom only something worse was told, unless it flaps."""
+        """To each that is up and is to hear of it; whom it does not concern believes nothing worse, unless it flaps."""
         for standing in self.standing:
             addressed = channels_of(self.settings, Subject.ORGANIZATION, standing.organization)
             concerned = hearing(self.settings, addressed, standing.severity)
@@ -430,7 +430,8 @@ class Record:
                 assert keys, f"{name} knows nothing of {standing.incident}"
                 told = self.reason_of[keys[-1]], self.severity_of[keys[-1]]
                 assert told[0] is not Reason.RESOLVED, f"{name}: {standing.incident} {told}"
-                assert told[1] is standing.severity, f"{name}: {standing.incident} {told}"
+                is_known = told[1] is standing.severity if name in concerned else told[1] <= standing.severity
+                assert is_known, f"{name}: {standing.incident} {told}"
 
     def one_hop_leads_to_what_tells_it(self) -> None:
         state = {(row["channel"], row["notification_id"]): row["state"] for row in self.rows}
@@ -560,6 +561,14 @@ def test_that_it_eased_stays_held_for_whom_the_reminders_of_the_others_do_not_co
         ["eased"],
         ["resolved"],
     ]
+
+
+def test_what_gets_worse_below_the_minimum_of_a_channel_that_heard_it_ease_is_not_told_there(database_url, tmp_path):
+    toml = configured(third='min_severity = "critical"', levels=WITH_INFO)
+    story = [change for balance in (100, 3000, 900) for change in (("balances", {"b": balance}), ("wait", 45))]
+    record = live(World(tmp_path, database_url, toml, {}), story)
+    assert heard(record, "third") == [["opened"], ["eased"], ["resolved"]]
+    assert heard(record, "second") == [["opened"], ["eased"], ["escalated"], ["resolved"]]
 
 
 def test_what_eases_while_it_flaps_is_told_within_the_hour(database_url, tmp_path):
