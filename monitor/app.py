@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -15,13 +16,13 @@ from monitor.counters import Counters
 from monitor.errors import ConfigError
 from monitor.message import log_line
 from monitor.model import Check, Notification
-from monitor.notify.delivery import Deliverer, Unwritten
+from monitor.notify.delivery import Deliverer
+from monitor.notify.outcomes import Unwritten
 from monitor.poll import (
     Ages,
     AgeWatch,
     Assignment,
     Batch,
-    Displace,
     ForecastCache,
     Pickup,
     Poller,
@@ -110,149 +111,138 @@ def open_parts(
     asked when.  `is_guest`: this is `check`, and a daemon with other settings may share the database, though none runs
     now.
     """
-    counters, ages = counters or Counters(), ages or Ages()
+    wiring = _Wiring(settings, opened, clock, leader_lock, counters or Counters(), ages or Ages(), is_guest=is_guest)
     opened.fence = leader_lock.fence if leader_lock else None
     providers = {name: open_account(settings, name) for name in settings.accounts}
-    forecasts = ForecastCache()
-    identity = opened.write_now(installation.installation_id)
     if unwritten:
         unwritten.rename(renamed)
-    deliverer = _deliverer(
-        settings,
-        opened,
-        forecasts,
-        identity=identity,
-        clock=clock,
-        counters=counters,
-        leader_lock=leader_lock,
-        is_polling=lambda: batch.is_polling,
-        template=template,
-        unwritten=unwritten,
-    )
-    begun = opened.write_now(
-        lambda tx: reconcile(tx, settings, forecasts, at=clock(), mended=mended, renamed=renamed, is_guest=is_guest)
-    )
-    if leader_lock and not is_guest:  # after the reconciliation, by which pages follow channels that were renamed
-        _log_abandoned(opened.write_now(lambda tx: pages.take_abandoned(tx, on_call_channels(settings))), identity)
-    log_notifications(begun)
-    since = clock()
-
-    def settle_batch(tx: Transaction, batch: Sequence[Check]) -> list[Notification]:
-        return settle(tx, batch, settings, forecasts, since=since, is_guest=is_guest)
-
-    def on_settled(notifications: list[Notification]) -> None:
-        log_notifications(notifications)
-        if notifications:
-            deliverer.wake(is_new=True)
-
-    batch = Batch(
-        opened, settle_batch, on_settled, carried_over=carried_over, on_idle=deliverer.wake, counters=counters
-    )
+    deliverer = wiring.deliverer(is_polling=lambda: batch.is_polling, template=template, unwritten=unwritten)
+    wiring.reconcile(mended, renamed)
+    batch = wiring.batch(deliverer, carried_over)
     rows = opened.write_now(accounts.account_rows)
-    ages.load(opened.write_now(organizations.last_known), at=clock())
-    polls = _pollers(
-        settings,
-        rows,
-        providers,
-        forecasts,
-        store=opened,
-        batch=batch,
-        clock=clock,
-        counters=counters,
-        ages=ages,
-        is_guest=is_guest,
-    )
-
-    def judge_unasked(tx: Transaction, ids: Sequence[int]) -> list[Notification]:
-        return settle_unasked(tx, ids, settings, forecasts, at=clock())
-
-    age_watch = AgeWatch(polls, ages, settings, opened, judge_unasked, on_settled)
-    pickup = Pickup(opened, batch, clock=clock)
+    wiring.ages.load(opened.write_now(organizations.last_known), at=clock())
+    polls = wiring.pollers(rows, providers, batch)
     rejected = frozenset(row.name for row in rows if row.is_rejected and row.name in providers)
     # A key that was rejected may have been replaced: nobody is to wait for its next turn.
     polled = {row.name: None if row.name in rejected else row.polled_at for row in rows}
     due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
+    age_watch, pickup = wiring.age_watch(polls, deliverer), Pickup(opened, batch, clock=clock)
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, rejected, age_watch, pickup)
 
 
-def _displace(settings: Settings, forecasts: ForecastCache, clock: Clock, *, is_guest: bool) -> Displace:
-    """Return what ends incidents of organizations that are watched no more, or by another account."""
+@dataclass(slots=True)
+class _Wiring:
+    """What several of the parts are given, and how each of them is made of it."""
 
-    def displace_rows(
-        tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
-    ) -> list[Notification]:
-        return displace(tx, settings, forecasts, at=clock(), gone=gone, moved=moved, is_guest=is_guest)
+    settings: Settings
+    store: Store
+    clock: Clock
+    leader_lock: LeaderLock | None
+    counters: Counters
+    ages: Ages
+    _: KW_ONLY
+    is_guest: bool
+    forecasts: ForecastCache = field(default_factory=ForecastCache)
 
-    return displace_rows
+    def deliverer(
+        self, *, is_polling: Callable[[], bool], template: Template | None, unwritten: Unwritten | None
+    ) -> Deliverer:
+        """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
 
+        def tell_again(tx: Transaction, channel: str) -> None:
+            log_notifications(catch_up(tx, self.settings, self.forecasts, at=self.clock(), channel=channel))
 
-def _pollers(
-    settings: Settings,
-    rows: Sequence[accounts.AccountRow],
-    providers: Mapping[str, Provider],
-    forecasts: ForecastCache,
-    *,
-    store: Store,
-    batch: Batch,
-    clock: Clock,
-    counters: Counters,
-    ages: Ages,
-    is_guest: bool,
-) -> tuple[Poller, ...]:
-    """Return a poller for each account that has a provider."""
-    assignment = Assignment(settings, store.write_now(organizations.organization_rows))
-    balances = store.write_now(organizations.balances)
-    displace_rows = _displace(settings, forecasts, clock, is_guest=is_guest)
-    return tuple(
-        Poller(
-            row,
-            providers[row.name],
-            assignment,
-            batch=batch,
-            store=store,
-            clock=clock,
-            balances=balances,
-            counters=counters,
-            displace=displace_rows,
-            ages=ages,
-            every=settings.poll.every,
+        return Deliverer(
+            self.store,
+            {name: self.settings.channel_url(name) for name in self.settings.channels},
+            self.settings,
+            clock=self.clock,
+            counters=self.counters,
+            installation=self.store.write_now(installation.installation_id),
+            until=lambda: self.leader_lock.until if self.leader_lock else None,
+            is_polling=is_polling,
+            catch_up=tell_again,
+            template=template,
+            unwritten=unwritten,
         )
-        for row in rows
-        if row.name in providers
-    )
+
+    def reconcile(self, mended: Collection[str], renamed: Mapping[str, str]) -> None:
+        """Make the database agree with the configuration, and log what changed by that."""
+
+        def work(tx: Transaction) -> list[Notification]:
+            settings, at = self.settings, self.clock()
+            return reconcile(
+                tx, settings, self.forecasts, at=at, mended=mended, renamed=renamed, is_guest=self.is_guest
+            )
+
+        begun = self.store.write_now(work)
+        if self.leader_lock and not self.is_guest:  # only now: pages have followed the channels that were renamed
+            on_call = on_call_channels(self.settings)
+            abandoned = self.store.write_now(lambda tx: pages.take_abandoned(tx, on_call))
+            _log_abandoned(abandoned, self.store.write_now(installation.installation_id))
+        log_notifications(begun)
+
+    def batch(self, deliverer: Deliverer, carried_over: Sequence[Check]) -> Batch:
+        """Return what settles the results of polls, those `carried_over` first."""
+        since = self.clock()
+
+        def settle_batch(tx: Transaction, batch: Sequence[Check]) -> list[Notification]:
+            return settle(tx, batch, self.settings, self.forecasts, since=since, is_guest=self.is_guest)
+
+        return Batch(
+            self.store,
+            settle_batch,
+            partial(_announce, deliverer),
+            carried_over=carried_over,
+            on_idle=deliverer.wake,
+            counters=self.counters,
+        )
+
+    def pollers(
+        self, rows: Sequence[accounts.AccountRow], providers: Mapping[str, Provider], batch: Batch
+    ) -> tuple[Poller, ...]:
+        """Return a poller for each account that has a provider."""
+        assignment = Assignment(self.settings, self.store.write_now(organizations.organization_rows))
+        balances = self.store.write_now(organizations.balances)
+        return tuple(
+            Poller(
+                row,
+                providers[row.name],
+                assignment,
+                batch=batch,
+                store=self.store,
+                clock=self.clock,
+                balances=balances,
+                counters=self.counters,
+                displace=self._displace,
+                ages=self.ages,
+                every=self.settings.poll.every,
+            )
+            for row in rows
+            if row.name in providers
+        )
+
+    def _displace(
+        self, tx: Transaction, gone: Sequence[OrganizationRow], moved: Sequence[OrganizationRow]
+    ) -> list[Notification]:
+        """End the incidents of organizations that are watched no more, or by another account."""
+        settings, at = self.settings, self.clock()
+        return displace(tx, settings, self.forecasts, at=at, gone=gone, moved=moved, is_guest=self.is_guest)
+
+    def age_watch(self, polls: Sequence[Poller], deliverer: Deliverer) -> AgeWatch:
+        """Return what judges the organizations that nobody could ask for too long."""
+
+        def judge_unasked(tx: Transaction, ids: Sequence[int]) -> list[Notification]:
+            return settle_unasked(tx, ids, self.settings, self.forecasts, at=self.clock())
+
+        return AgeWatch(polls, self.ages, self.settings, self.store, judge_unasked, partial(_announce, deliverer))
 
 
-def _deliverer(
-    settings: Settings,
-    opened: Store,
-    forecasts: ForecastCache,
-    *,
-    identity: str,
-    clock: Clock,
-    counters: Counters,
-    leader_lock: LeaderLock | None,
-    is_polling: Callable[[], bool],
-    template: Template | None,
-    unwritten: Unwritten | None,
-) -> Deliverer:
-    """Return the deliverer, with the channels' URLs; under a lock it sends nothing after the lock's end."""
-
-    def tell_again(tx: Transaction, channel: str) -> None:
-        log_notifications(catch_up(tx, settings, forecasts, at=clock(), channel=channel))
-
-    return Deliverer(
-        opened,
-        {name: settings.channel_url(name) for name in settings.channels},
-        settings,
-        clock=clock,
-        counters=counters,
-        installation=identity,
-        until=lambda: leader_lock.until if leader_lock else None,
-        is_polling=is_polling,
-        catch_up=tell_again,
-        template=template,
-        unwritten=unwritten,
-    )
+def _announce(deliverer: Deliverer, notifications: list[Notification]) -> None:
+    """Log what was put into the outbox, and have it sent."""
+    log_notifications(notifications)
+    if notifications:
+        deliverer.wake(is_new=True)
 
 
 def on_call_channels(settings: Settings) -> list[str]:

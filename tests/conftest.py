@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command import Shell
-from hypothesis import HealthCheck, settings
+from examples import register
 from server import Server, running_server, upgraded
 from story import START, THREE, Story
 
@@ -25,9 +25,7 @@ from monitor.store.engines import open_reader, open_writer
 
 # A shell lets what it runs in the background ignore SIGINT; what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# How long an example takes is this machine's business.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+register()
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,8 @@ class Attempt:
     postponing: bool = True
     postponed: bool = False  # some are left to the second round
     _current: Target | None = None
+    _asked: list[Target] = field(default_factory=list)  # what the next requests are about: some plug-ins ask for all
+    _requested: bool = False  # there was a request since
     _unattributed: list[Outcome] = field(default_factory=list)
 
     def key(self, name: str) -> str:
@@ -114,6 +116,8 @@ class Attempt:
         self._close_current()
         key = self.key(name)
         self._current = self.targets.setdefault(key, Target(key, shorten(shown or name)))
+        self._asked = [self._current] if self._requested else [*self._asked, self._current]
+        self._requested = False
         self.report({"asked": key, "name": self._current.name, "several": self.several})
         return True
 
@@ -149,11 +153,18 @@ class Attempt:
         self._close(target)
 
     def note(self, outcome: Outcome) -> None:
-        """Note what a request came to: the last failure is the current target's outcome, unless that accepts."""
-        if self._current is None or self._current.closed:
+        """Note what a request came to: the last failure is the current target's outcome, unless that accepts.
+
+        It is also that of each target which was asked about before the same request, and of which nothing is known.
+        """
+        self._requested = True
+        concerned = [target for target in self._asked if not target.closed]
+        if not concerned:
             self._unattributed.append(outcome)
         elif outcome.error is not None:
-            self._current.outcome = outcome
+            for target in concerned:
+                if target is self._current or target.outcome is None:
+                    target.outcome = outcome
 
     def last_failure(self) -> Outcome | None:
         """Return the last one that is no target's own."""
@@ -162,7 +173,7 @@ class Attempt:
     def begin_round(self) -> None:
         """Forget what belongs to no target."""
         self._unattributed.clear()
-        self._current = None
+        self._current, self._asked = None, []
 
     def end_round(self, *, success: bool, failure: Outcome) -> None:
         """Settle what is open: `success` is the plug-in's own word, `failure` why there was none."""

@@ -22,8 +22,8 @@ from monitor.daemon.retention import Pruner
 from monitor.daemon.schedule import Schedule
 from monitor.errors import DatabaseError
 from monitor.model import Check, Severity
-from monitor.notify.delivery import Unwritten
 from monitor.notify.digest import Digests
+from monitor.notify.outcomes import Unwritten
 from monitor.poll import Ages, Poller, pickup
 from monitor.store.engines import LONGEST_STEP
 from monitor.store.incidents import count_subjects

@@ -15,7 +15,7 @@ from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import Leadership
 from monitor.errors import DatabaseError
 from monitor.model import Check
-from monitor.notify.delivery import Unwritten
+from monitor.notify.outcomes import Unwritten
 from monitor.poll import Ages, RunningClock
 from monitor.store.leader_lock import LeaderLock
 from monitor.store.writer import Store, Trouble

@@ -14,6 +14,7 @@ from monitor.message import figures
 from monitor.message.alert import advice, headline, lead, mail_subject, silence_command, span, tops_up
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
+from monitor.message.formats import format_change, format_credits, format_duration, format_instant
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Link, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
 from monitor.message.status_line import (
@@ -25,7 +26,6 @@ from monitor.message.status_line import (
     wedged_line,
 )
 from monitor.message.top_up import render_top_ups
-from monitor.message.words import format_change, format_credits, format_duration, format_instant
 from monitor.model import Message, Notification, Reason, Severity
 from monitor.text import harmless
 

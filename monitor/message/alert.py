@@ -10,8 +10,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import runway
+from monitor.message.formats import format_duration, shorten
 from monitor.message.rules import BLACKOUT, WORDING, Wording
-from monitor.message.words import format_duration, shorten
 from monitor.model import Facts, Notification, Reason, Rule, Subject
 from monitor.text import harmless
 

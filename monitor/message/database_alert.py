@@ -3,8 +3,8 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from monitor.message.formats import LONGEST_CAUSE, format_duration, format_instant
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, lay_out
-from monitor.message.words import LONGEST_CAUSE, format_duration, format_instant
 from monitor.model import Message, Severity
 from monitor.text import harmless
 

@@ -11,10 +11,10 @@ from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from zoneinfo import ZoneInfo
 
+from monitor.message.formats import CENT, format_duration, format_instant
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, Table, lay_out
 from monitor.message.rules import WORDING
 from monitor.message.runway import format_runway
-from monitor.message.words import CENT, format_duration, format_instant
 from monitor.model import Digest, DigestLine, Message, OpenLine, Severity
 from monitor.text import harmless
 

@@ -6,14 +6,14 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from monitor.message import runway
-from monitor.message.rules import hours
-from monitor.message.words import (
+from monitor.message.formats import (
     LONGEST_CAUSE,
     format_change,
     format_credits,
     format_duration,
     format_instant,
 )
+from monitor.message.rules import hours
 from monitor.model import Facts, Notification, Reason, Rule, Subject
 from monitor.text import harmless
 

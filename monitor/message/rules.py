@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from monitor.message import runway
-from monitor.message.words import format_credits, format_duration, shorten
+from monitor.message.formats import format_credits, format_duration, shorten
 from monitor.model import Facts, Rule
 
 Sentence = Callable[[Facts], str]

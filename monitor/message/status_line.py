@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from monitor.message.words import LONGEST_CAUSE, format_duration
+from monitor.message.formats import LONGEST_CAUSE, format_duration
 from monitor.model import Severity
 from monitor.text import harmless
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+from monitor.message.formats import format_credits, format_instant, shorten
 from monitor.message.layout import RESOLVED, Layout, Phrase, Section, Table, lay_out
-from monitor.message.words import format_credits, format_instant, shorten
 from monitor.model import Message, TopUp
 from monitor.text import harmless
 

@@ -7,7 +7,7 @@ are killed with us.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,14 +19,14 @@ from monitor.config import Settings
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.message import render_group, worst_first
-from monitor.model import Attempt, Delivery, DeliveryState, Message, Notification, Reason, Severity
+from monitor.model import Attempt, Delivery, Message, Notification, Reason, Severity
 from monitor.notify import fallback
-from monitor.notify.fallback import Outcome
+from monitor.notify.outcomes import Outcomes, Unwritten, keys_of, log_down
 from monitor.store import channels as stored_channels
 from monitor.store import deliveries
 from monitor.store.channels import ChannelState
 from monitor.store.outbox import GATHERING
-from monitor.store.writer import Store, Transaction, Trouble
+from monitor.store.writer import Store, Transaction
 
 BATCH: Final = 20  # messages that one child sends
 SLOW: Final = 5.0  # seconds: a channel whose last message took longer, or failed, waits for room behind the others
@@ -34,7 +34,6 @@ KEPT_FREE: Final = (
     12  # of `channels.CHILDREN`, at most: kept for those others, where there are too many for all to start
 )
 LONGEST_WAIT: Final = 1.0  # seconds between looks, for what another process put into the outbox
-RETRY_UNWRITTEN: Final = 60.0  # seconds until a message is tried again whose failure cannot be written
 LAST_TIMEOUT: Final = 2.0  # seconds for writing them when the deliverer ends
 DRAIN_TIMEOUT: Final = 30.0  # seconds for writing what became of the messages of a `check`
 HURRIED: Final = 10.0  # seconds for an attempt while something worse waits
@@ -50,50 +49,6 @@ class Sending:
     urgency: int
     began: float  # on the event loop's clock
     overtaken: asyncio.Event = field(default_factory=asyncio.Event)  # something worse waits for the channel
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message that was sent, and its outcome, which the database has not taken yet."""
-
-    group: list[Delivery]
-    attempt: Attempt
-    at: datetime
-    since: float  # by `time.monotonic`
-
-
-@dataclass(slots=True)
-class Unwritten:
-    """Outcomes that could not be written, by channel; what was delivered is not sent again while they are known."""
-
-    of: dict[str, list[Sent]] = field(default_factory=dict)
-    cause: str = ""
-
-    @property
-    def ids(self) -> set[int]:
-        """The deliveries they are about."""
-        return {delivery.id for sent in self.of.values() for one in sent for delivery in one.group}
-
-    def told(self, channel: str) -> set[str]:
-        """The notifications that a channel has taken, without a word of it in the database."""
-        taken = [one for one in self.of.get(channel, ()) if one.attempt.reached]
-        return {key for one in taken for delivery in one.group for key in _keys(delivery)}
-
-    def rename(self, renamed: Mapping[str, str]) -> None:
-        """Keep what channels have taken under their new names (old → new)."""
-        for old, new in renamed.items():
-            for one in self.of.pop(old, ()):
-                group = [replace(delivery, channel=new) for delivery in one.group]
-                self.of.setdefault(new, []).append(replace(one, group=group))
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """Return what cannot be written, since when, and why; None where nothing waits."""
-        waiting = [one for sent in self.of.values() for one in sent]
-        if not waiting:
-            return None
-        what = f"what became of {len(waiting)} message{'s' * (len(waiting) != 1)} ({', '.join(sorted(self.of))})"
-        return Trouble(self.cause, min(one.since for one in waiting), what)
 
 
 class Deliverer:
@@ -129,17 +84,21 @@ class Deliverer:
         self._installation = installation
         self._settings = settings
         self._clock = clock
-        self._counters = counters
         self._is_polling = is_polling
-        self._catch_up = catch_up
         self._busy: dict[str, asyncio.Task[bool]] = {}
         self._sending: dict[str, Sending] = {}
-        self._failing: dict[str, str] = {}  # channel → what was last said to be wrong with it
         self._template = template or channels.Template()
         self._owns_template = template is None
-        self._unwritten = Unwritten() if unwritten is None else unwritten
-        for name in self._unwritten.of.keys() - urls.keys():  # given up: the channel has left the configuration
-            del self._unwritten.of[name]
+        self._outcomes = Outcomes(
+            store,
+            settings,
+            Unwritten() if unwritten is None else unwritten,
+            on_call=self._on_call,
+            clock=clock,
+            counters=counters,
+            catch_up=catch_up,
+        )
+        self._outcomes.forget(urls.keys())
         self._slow: set[str] = set()  # channels
         self._failing_targets: dict[str, set[str]] = {}  # by channel: the keys of recipients that failed last
         self._crowded = False  # something is due, and there is no room to send it
@@ -181,10 +140,10 @@ class Deliverer:
         finally:
             await self._stop()
         until = time.monotonic() + DRAIN_TIMEOUT
-        while self._unwritten.of and time.monotonic() < until:
+        while self._outcomes.unwritten.of and time.monotonic() < until:
             await asyncio.sleep(LONGEST_WAIT)
-            await self._write_outcomes()
-        if trouble := self._unwritten.trouble:
+            await self._outcomes.write()
+        if trouble := self._outcomes.unwritten.trouble:
             log.error("%s cannot be written, and may be sent again: %s", trouble.what, trouble.cause)
 
     @property
@@ -204,7 +163,7 @@ class Deliverer:
         """Start sending on every channel that has something due and is not busy, as far as there is room."""
         if self._finishing:
             return
-        await self._write_outcomes()
+        await self._outcomes.write()
         try:
             due, states = await self._look()
         except DatabaseError as error:
@@ -248,7 +207,7 @@ class Deliverer:
         return await self._store.write(self._read, fenced=False)
 
     def _read(self, tx: Transaction) -> tuple[dict[str, int], dict[str, ChannelState]]:
-        due = deliveries.due_channels(tx, self._clock(), ahead=self._ahead(), without=self._unwritten.ids)
+        due = deliveries.due_channels(tx, self._clock(), ahead=self._ahead(), without=self._outcomes.unwritten.ids)
         return due, stored_channels.load(tx)
 
     def _ahead(self) -> timedelta:
@@ -264,7 +223,7 @@ class Deliverer:
     async def _go_down(self, name: str) -> None:
         at, within = self._clock(), durations.write(self._settings.channels[name].fallback_after)
         outcome = await self._store.write(lambda tx: fallback.go_down(tx, self._settings, name, at=at))
-        _log_down(name, f"nothing was taken within {within}", outcome)
+        log_down(name, f"nothing was taken within {within}", outcome)
 
     def _finished(self, name: str, task: asyncio.Task[bool]) -> None:
         del self._busy[name]
@@ -287,7 +246,7 @@ class Deliverer:
         await asyncio.gather(*under_way, return_exceptions=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_TIMEOUT):
-                await self._write_outcomes()
+                await self._outcomes.write()
         if self._owns_template:
             await self._template.aclose()
 
@@ -326,9 +285,11 @@ class Deliverer:
                     await self._take_apart(group, attempt)
                     more = True
                     continue
-                outcome = await self._mark(group, attempt, [delivery for later in groups for delivery in later])
+                outcome = await self._outcomes.keep(
+                    group, attempt, [delivery for later in groups for delivery in later]
+                )
                 if outcome is None:
-                    if channel in self._unwritten.of:  # else all that was claimed might be sent again
+                    if channel in self._outcomes.unwritten.of:  # else all that was claimed might be sent again
                         break
                     continue
                 more |= attempt.reached or outcome.handed_over or outcome.is_overtaken
@@ -380,7 +341,7 @@ class Deliverer:
 
     async def _claim(self, channel: str) -> list[list[Delivery]]:
         now, ahead, joins = self._clock(), self._ahead(), channel not in self._on_call
-        without = self._unwritten.ids
+        without = self._outcomes.unwritten.ids
 
         def claim(tx: Transaction) -> list[list[Delivery]]:
             return deliveries.claim_due(tx, channel, now, limit=BATCH, ahead=ahead, joins=joins, without=without)
@@ -392,7 +353,7 @@ class Deliverer:
         except DatabaseError as error:
             log.warning("%s: the outbox cannot be read: %s", channel, error)
             return []
-        told = self._unwritten.told(channel)
+        told = self._outcomes.unwritten.told(channel)
         return [[_without_told(delivery, told) for delivery in group] for group in groups]
 
     def _outgoing(self, group: list[Delivery]) -> channels.Outgoing:
@@ -426,106 +387,6 @@ class Deliverer:
         what = said.incident_id if isinstance(said, Notification) else f"digest.{delivery.id}"
         return channels.incident_key(self._installation, what)
 
-    async def _mark(self, group: list[Delivery], attempt: Attempt, remaining: list[Delivery]) -> Outcome | None:
-        """Keep the outcome; None when it could not be written yet, or another daemon leads and says it."""
-        sent = Sent(group, attempt, self._clock(), time.monotonic())
-        try:
-            return await self._write_outcome(sent, remaining)
-        except LeaseLost:
-            return None
-        except DatabaseError as error:
-            self._put_off(sent, error)
-            return None
-
-    async def _write_outcome(self, sent: Sent, remaining: Sequence[Delivery] = ()) -> Outcome:
-        group, attempt = sent.group, sent.attempt
-        salt, on_call = channels.SALT, group[0].channel in self._on_call
-
-        def keep(tx: Transaction) -> Outcome:
-            return fallback.keep_outcome(
-                tx, self._settings, group, attempt, at=sent.at, remaining=remaining, salt=salt, on_call=on_call
-            )
-
-        # That a message went out is true whoever leads; what became of one that failed is the leader's to say.
-        # Shielded: a delivery that is cancelled now has gone out all the same.
-        outcome = await asyncio.shield(self._store.write(keep, fenced=not attempt.reached))
-        for state in outcome.states:
-            self._counters.attempted(group[0].channel, _outcome(state))
-        self._log(group, attempt, outcome)
-        if outcome.came_up:
-            await self._tell_again(group[0].channel)
-        return outcome
-
-    def _put_off(self, sent: Sent, error: DatabaseError) -> None:
-        """Keep an outcome until it can be written: what waits behind it on the channel is sent meanwhile."""
-        channel = sent.group[0].channel
-        if channel not in self._unwritten.of:
-            what = "was delivered" if sent.attempt.reached else "was not delivered"
-            words = "%s: %s %s, and that cannot be written; tried again until it can: %s"
-            log.error(words, channel, _named(*sent.group), what, error, extra=_fields(sent.group[0]))
-        self._unwritten.cause = str(error)
-        self._unwritten.of.setdefault(channel, []).append(sent)
-
-    async def _write_outcomes(self) -> None:
-        """Write the outcomes that could not be written before, of each channel until one fails again."""
-        for channel in list(self._unwritten.of):
-            waiting = self._unwritten.of[channel]
-            while waiting:
-                sent = waiting[0]
-                try:
-                    await self._write_outcome(sent)
-                except LeaseLost:
-                    waiting.remove(sent)
-                    continue
-                except DatabaseError as error:
-                    self._unwritten.cause = str(error)
-                    waiting.remove(sent)
-                    is_old = time.monotonic() - sent.since >= RETRY_UNWRITTEN
-                    if sent.attempt.reached or not is_old:
-                        waiting.append(sent)  # behind the others: it alone may be at fault
-                    break
-                waiting.remove(sent)
-            if not waiting:
-                del self._unwritten.of[channel]
-                log.warning("%s: what became of its messages is written", channel, extra={"channel": channel})
-
-    async def _tell_again(self, channel: str) -> None:
-        """Tell a channel that was down of what is open, and was given up meanwhile."""
-        try:
-            await self._store.write(lambda tx: self._catch_up(tx, channel))
-        except DatabaseError as error:
-            log.warning("%s: what is open could not be told again: %s", channel, error)
-
-    # --- the log ------------------------------------------------------------------------------------------------------
-
-    def _log(self, group: list[Delivery], attempt: Attempt, outcome: Outcome) -> None:
-        """Each message that was delivered or given up, and why a channel takes none: once, until that changes."""
-        channel, error = group[0].channel, attempt.error
-        for delivery, state in zip(group, outcome.states, strict=True):
-            words = (channel, _named(delivery), delivery.attempts + 1, error)
-            if state is DeliveryState.DELIVERED and error is not None:
-                log.error(
-                    "%s: gave up %s for some of the channel after %d attempts: %s", *words, extra=_fields(delivery)
-                )
-            elif state is DeliveryState.DELIVERED:
-                log.info("%s: delivered %s", *words[:2], extra=_fields(delivery))
-            elif state is DeliveryState.GIVEN_UP:
-                log.error("%s: gave up %s after %d attempts: %s", *words, extra=_fields(delivery))
-            elif state is DeliveryState.UNKNOWN:
-                what = "%s: sent %s, and nobody knows whether it arrived: %d attempts: %s"
-                log.error(what, *words, extra=_fields(delivery))
-        if error is None:
-            if self._failing.pop(channel, None) or outcome.came_up:
-                log.info("%s: takes messages again", channel, extra={"channel": channel})
-            return
-        if self._failing.get(channel) != error:
-            self._failing[channel] = error
-            what = "not delivered, and tried again until it is"
-            if attempt.reached or group[0].reached:
-                what = "not delivered to all of the channel, and tried again for the rest"
-            log.warning("%s: %s %s: %s", channel, _named(*group), what, error, extra=_fields(group[0]))
-        _log_down(channel, error, outcome)
-
 
 async def _next(attempts: AsyncGenerator[Attempt, None]) -> Attempt | None:
     return await anext(attempts, None)
@@ -540,42 +401,8 @@ def _thread(group: list[Delivery]) -> str:
     return said[worst.id].mail_thread
 
 
-def _keys(delivery: Delivery) -> list[str]:
-    """The notifications that a delivery tells."""
-    own = [delivery.said.id] if isinstance(delivery.said, Notification) else []
-    return [*own, *(older.id for older in delivery.folded)]
-
-
 def _without_told(delivery: Delivery, told: set[str]) -> Delivery:
     """Leave out what was folded into a delivery and has been told."""
-    if not told.intersection(_keys(delivery)):
+    if not told.intersection(keys_of(delivery)):
         return delivery
     return replace(delivery, folded=tuple(older for older in delivery.folded if older.id not in told))
-
-
-def _log_down(channel: str, error: str, outcome: Outcome) -> None:
-    if outcome.went_down:
-        stands_in = f"{outcome.stand_in} stands in" if outcome.stand_in else "nobody stands in"
-        log.warning("%s: down, %s: %s", channel, stands_in, error, extra={"channel": channel})
-
-
-def _outcome(state: DeliveryState) -> str:
-    """How an attempt ended: what is still pending failed, and is tried again; so is what tells a folded one."""
-    return "failed" if state in (DeliveryState.PENDING, DeliveryState.FOLDED) else state.value
-
-
-def _named(first: Delivery, *others: Delivery) -> str:
-    """What is on its way, in a few words."""
-    said = first.said
-    if not isinstance(said, Notification):
-        return "digest"
-    more = f" and {len(others)} more" if others else ""
-    credits_ = said.facts.credits
-    figure = f", {credits_:,.2f} credits" if credits_ is not None else ""
-    return f"{said.facts.name} {said.rule.value} {said.why}{figure} ({said.id}){more}"
-
-
-def _fields(delivery: Delivery) -> dict[str, str]:
-    """The same for a log that has fields."""
-    said = delivery.said.named() if isinstance(delivery.said, Notification) else {}
-    return {"channel": delivery.channel} | said

@@ -1,7 +1,7 @@
 """Gathers the results of all accounts and settles them in batches: every second or every hundred, in one transaction.
 
-Results that a database in trouble does not take are held, within a bound, and settled when it is back.  One that it
-does not take while it takes others is set aside, and tried again; its siblings go on.
+While the database fails, results are held, up to a limit, and settled when it works again.  A single result that it
+rejects while it takes others is set aside and tried again; the others are settled.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from monitor.text import escape_beyond
 
 BATCH: Final = 100
 LONGEST_WAIT: Final = 1.0  # seconds
-HELD_AT_MOST: Final = 20_000  # checks; about 10 MiB
+MAX_HELD: Final = 20_000  # checks; about 10 MiB
 TRY_AGAIN_EVERY: Final = 60.0  # seconds, for what was set aside
 FAILURES_AT_ONCE: Final = 10  # of what was set aside
 SAY_AGAIN_EVERY: Final = 3600.0  # seconds, that results are dropped
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Batch:
-    """Where polls leave their results.  `on_settled` is told what each batch enqueued."""
+    """Takes the results of polls.  `on_settled` is called with what each batch put into the outbox."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Batch:
     def add(self, check: Check) -> None:
         """Take a result; it is settled within a second."""
         self._held.append(check)
-        self._drop_what_is_too_much()
+        self._drop_excess()
         if len(self._held) % BATCH == 0:
             self._begin()
         elif self._timer is None:
@@ -76,7 +76,7 @@ class Batch:
     async def give_up(self) -> list[Check]:
         """Settle nothing more; return what could not be settled, oldest first, for whoever settles it later."""
         self._is_closed = True
-        async with self._turn:  # what is being written comes back if it was not
+        async with self._turn:  # a batch under way is put back if it was not written
             if self._timer is not None:
                 self._timer.cancel()
             held, self._held, self._aside = [*self._aside, *self._held], [], []
@@ -84,7 +84,7 @@ class Batch:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """A poll is under way: more may come to be told in a moment."""
+        """Mark that a poll is under way: more notifications may follow in a moment."""
         self._polls += 1
         try:
             yield
@@ -95,29 +95,29 @@ class Batch:
 
     @property
     def is_polling(self) -> bool:
-        """Whether any poll is under way."""
+        """Return whether any poll is under way."""
         return self._polls > 0
 
     def announce(self, notifications: list[Notification]) -> None:
-        """Pass on what another transaction enqueued."""
+        """Pass on the notifications that another transaction put into the outbox."""
         if notifications:
             self._on_settled(notifications)
 
     @property
     def trouble(self) -> Trouble | None:
-        """Return that results are set aside, since when, and why; None where there are none."""
+        """Return how many results are set aside, since when, and why; None where there are none."""
         if not self._aside:
             return None
         what = f"{len(self._aside)} result{'s' * (len(self._aside) != 1)}"
         return Trouble(self._aside_cause, self._aside_since, what)
 
     def polled(self, account_id: int, began: datetime) -> None:
-        """A poll that began then is complete: kept with the last of its results, for the next start."""
+        """Record that a poll which began at that instant is complete, in the transaction of its last result."""
         self._polled[account_id] = began
 
     async def flush(self) -> None:
         """Settle what has been gathered, in order of arrival."""
-        # A poll that is cancelled meanwhile must not take along what is just being written.
+        # A poll that is cancelled meanwhile must not cancel the transaction under way.
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
@@ -148,10 +148,10 @@ class Batch:
             self._begin_within(TRY_AGAIN_EVERY)
 
     async def _settle_batch(self) -> bool:
-        """Settle the oldest of what is held; False while nothing can be written."""
+        """Settle the oldest results; return False while nothing can be written."""
         batch = self._held[: self._size]
         del self._held[: len(batch)]
-        # A poll is complete when the last of its results is kept: in the same transaction.
+        # A poll is complete when the last of its results is written: in the same transaction.
         polled, self._polled = ({}, self._polled) if self._held else (self._polled, {})
         try:
             await self._write(batch, polled)
@@ -183,9 +183,9 @@ class Batch:
     # --- what the database does not take ------------------------------------------------------------------------------
 
     async def _narrow_down(self, batch: list[Check], error: Exception) -> bool:
-        """Return False while nothing can be written; else halve the batch until the result is found that is at fault.
+        """Return False while nothing can be written; else halve the batch until the failing result is alone in it.
 
-        That one is taken out of what is held: written alone, then with its foreign text escaped, then set aside.
+        That result is then written alone, then with its foreign text escaped, and else set aside.
         """
         if not batch or await self._concerns_all(error):
             self._hold(error)
@@ -207,18 +207,18 @@ class Batch:
         return True
 
     async def _concerns_all(self, error: Exception) -> bool:
-        """Whether nothing can be written, whatever it is."""
+        """Return whether the database takes nothing at all, rather than not this result."""
         if not isinstance(error, DatabaseError):
             return False
         return error.concerns_all or not await self._store.is_writable()
 
     def _hold(self, error: Exception) -> None:
         if not self.failing:
-            log.error("results are held until the database is back (%d at most): %s", HELD_AT_MOST, error)
+            log.error("results are held until the database is back (%d at most): %s", MAX_HELD, error)
         self.failing = True
 
     async def _try_alone(self, check: Check) -> Exception | None:
-        """Settle one result; return why it cannot be."""
+        """Settle one result; return the exception where that fails, else None."""
         try:
             await self._write([check], {})
         except Exception as error:  # noqa: BLE001 -- as above
@@ -226,7 +226,7 @@ class Batch:
         return None
 
     def _set_aside(self, check: Check, error: Exception) -> None:
-        """Keep a result that is tried again later, when newer ones may have been judged."""
+        """Set a result aside, to be tried again later, when newer ones may have been judged."""
         known = isinstance(error, DatabaseError)
         cause = str(error) if known else f"it cannot be judged: {type(error).__name__}: {error}"
         if not self._aside:
@@ -238,7 +238,7 @@ class Batch:
         self._aside.append(replace(check, carried_over=True))
 
     async def _try_again(self) -> None:
-        """Try what was set aside, oldest first; after some that fail the others wait for the next time."""
+        """Try the results that were set aside, oldest first; after ten failures the rest wait for the next time."""
         waiting, failures = list(self._aside), list[Check]()
         self._aside_tried_at = time.monotonic()
         while waiting and len(failures) < FAILURES_AT_ONCE:
@@ -251,11 +251,11 @@ class Batch:
         if recorded:
             log.warning("%d result(s) that were set aside are recorded, %d are left", recorded, len(self._aside))
 
-    def _drop_what_is_too_much(self) -> None:
-        if len(self._held) + len(self._aside) < HELD_AT_MOST:
+    def _drop_excess(self) -> None:
+        if len(self._held) + len(self._aside) < MAX_HELD:
             return
         oldest = self._held if len(self._held) >= len(self._aside) else self._aside
-        count = HELD_AT_MOST // 10
+        count = MAX_HELD // 10
         del oldest[:count]
         self._counters.dropped += count
         now = time.monotonic()
@@ -263,13 +263,13 @@ class Batch:
             self._drop_said_at = now
             log.error(
                 "the database has been away for too long: %d results are held, %d of the oldest were dropped so far",
-                HELD_AT_MOST,
+                MAX_HELD,
                 self._counters.dropped,
             )
 
 
 def escaped(check: Check) -> Check:
-    """Return a check in which the vendor's words are plain ASCII, which any database holds."""
+    """Return a check in which the vendor's text is plain ASCII, which any database holds."""
     if not isinstance(check.outcome, Failure):
         return check
     failure = check.outcome

@@ -1,5 +1,6 @@
 """The rules over recorded history: what the daemon would have said, from the database and from a CSV file."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from story import Story
 from wait import LONG
@@ -116,7 +118,7 @@ async def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, c
     assert told(backtest.Course.begin("farm", rules_of(rules_file, "farm")), checks) == said
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 300), max_size=3))
 def test_a_history_cut_anywhere_says_the_same(tmp_path_factory, seed, cuts):
     rules = configured(tmp_path_factory.getbasetemp()).rules
@@ -248,11 +250,12 @@ def test_the_command_prints_what_would_have_been_sent_and_touches_no_database(tm
     assert rows[-1]["credits"] == 9000.5
 
 
-def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_all(tmp_path):
+def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_all(tmp_path, shell):
     configured(tmp_path, more="[organizations.mild]\nid = 'm'\nrules.runway = 'off'\n")
     write_falling(tmp_path / "h.csv")
+    file = ("--config", str(tmp_path / "config.toml"))
     lines = {
-        name: run_backtest(tmp_path, name, "--input", str(tmp_path / "h.csv"), "--format", "csv").stdout.splitlines()
+        name: shell("backtest", *file, name, "--input", str(tmp_path / "h.csv"), "--format", "csv").out.splitlines()
         for name in ("mild", "stranger")
     }
     assert {line.split(",")[2] for line in lines["mild"][1:]} == {"credits"}
@@ -260,18 +263,19 @@ def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_al
     assert all(line.endswith(",") for line in lines["mild"][1:])
 
 
-def test_no_history_is_said_and_no_error(tmp_path, sqlite_url):
+def test_no_history_is_said_and_no_error(tmp_path, shell, sqlite_url):
     configured(tmp_path, sqlite_url)
     (tmp_path / "h.csv").write_text("taken_at,credits\n")
+    file = ("--config", str(tmp_path / "config.toml"))
     for arguments in (["--input", str(tmp_path / "h.csv"), "--organization", "farm"], []):
-        done = run_backtest(tmp_path, *arguments)
-        assert (done.returncode, done.stdout) == (0, "No history to replay.\n")
-    done = run_backtest(tmp_path, "--format", "json")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "No history to replay.\n")
+        done = shell("backtest", *file, *arguments)
+        assert (done.code, done.out) == (0, "No history to replay.\n")
+    done = shell("backtest", *file, "--format", "json")
+    assert (done.code, done.out, done.err) == (0, "[]\n", "No history to replay.\n")
 
 
-async def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
-    await Recorder(tmp_path, sqlite_url, START).begin(FILE.format(confirm=1)).end()
+def test_mistakes_on_the_command_line_end_with_64(tmp_path, shell, sqlite_url):
+    asyncio.run(Recorder(tmp_path, sqlite_url, START).begin(FILE.format(confirm=1)).end())
     (tmp_path / "h.csv").write_text("taken_at,credits\nnow,1\n")
     csv = str(tmp_path / "h.csv")
     cases = {
@@ -282,8 +286,8 @@ async def test_mistakes_on_the_command_line_end_with_64(tmp_path, sqlite_url):
         ("--since", "1d", "--until", "2d"): "is not before",
     }
     for arguments, said in cases.items():
-        done = run_backtest(tmp_path, *arguments)
-        assert (done.returncode, said in done.stderr) == (64, True), done.stderr
+        done = shell("backtest", "--config", str(tmp_path / "config.toml"), *arguments)
+        assert (done.code, said in done.err) == (64, True), done.err
 
 
 async def test_the_command_replays_the_database_as_it_was_recorded(tmp_path, sqlite_url):

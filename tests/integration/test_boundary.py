@@ -229,7 +229,7 @@ async def test_results_that_are_too_many_are_dropped_oldest_first_and_said_once_
     outage.begin(story.store.engine)
     batch = story.parts.batch
     monkey = pytest.MonkeyPatch()
-    monkey.setattr(batches, "HELD_AT_MOST", 50)
+    monkey.setattr(batches, "MAX_HELD", 50)
     try:
         one = Check(1, 1, story.now, DOWN)
         for _ in range(200):

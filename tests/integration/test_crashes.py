@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from broken import broken
 from story import DENIED, DOWN, REJECTED, SPENT, TOML, Story, configured
 
@@ -36,8 +37,9 @@ CHANCE = {"id", "notification_id", "incident_id", "organization_id", "subject_id
 
 def image(story: Story) -> list[list[dict[str, Any]]]:
     """Everything in the database, but for what is drawn by chance."""
-    rows = ([{k: v for k, v in row.items() if k not in CHANCE} for row in story.rows(table)] for table in TABLES)
-    return [sorted(of_table, key=str) for of_table in rows]
+    questions = [sa.select(*(column for column in table.c if column.name not in CHANCE)) for table in TABLES]
+    read = story.write(lambda tx: [tx.execute(question).mappings().all() for question in questions])
+    return [sorted(map(dict, rows), key=str) for rows in read]
 
 
 BATCHES = {

@@ -16,7 +16,7 @@ from wait import LONG, STOP, until
 
 from monitor import channels
 from monitor.channels import PER_MESSAGE
-from monitor.notify import delivery
+from monitor.notify import delivery, outcomes
 from monitor.sandbox import Behaviour, Received, Receiver
 from monitor.sandbox.receiver import SLOWNESS
 from monitor.store.tables import attempts, deliveries, notifications
@@ -441,7 +441,7 @@ async def test_an_outcome_that_cannot_be_written_is_said_and_neither_blocks_nor_
     await post.story.check("100")
     post.story.now += timedelta(minutes=1)
     await until(lambda: len(post.titles("ops")) == 2)
-    trouble = post.story.parts.deliverer._unwritten.trouble
+    trouble = post.story.parts.deliverer._outcomes.unwritten.trouble
     assert trouble
     assert "(ops)" in trouble.what
     assert "not permitted" in trouble.cause
@@ -452,7 +452,7 @@ async def test_an_outcome_that_cannot_be_written_is_said_and_neither_blocks_nor_
     assert said[0].startswith("ops: farm credits opened")
     post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
     await until(lambda: post.states("ops") == ["delivered"] * 2)
-    await until(lambda: post.story.parts.deliverer._unwritten.trouble is None)
+    await until(lambda: post.story.parts.deliverer._outcomes.unwritten.trouble is None)
     await stopped(running)
     assert [title.split(":")[0] for title in post.titles("ops")] == ["WARNING", "CRITICAL"]
 
@@ -482,11 +482,11 @@ async def test_what_cannot_be_written_outlives_a_reload_and_is_not_doubled_by_it
     running = post.run()
     await post.story.check("900")
     await until(lambda: len(post.titles("ops")) == 1)
-    unwritten = post.story.parts.deliverer._unwritten
+    unwritten = post.story.parts.deliverer._outcomes.unwritten
     await until(lambda: unwritten.of)
     await stopped(running)
     await post.story.restart(OWN)
-    post.story.parts.deliverer._unwritten = unwritten
+    post.story.parts.deliverer._outcomes.unwritten = unwritten
     running = post.run()
     await asyncio.sleep(2.5)  # more than two looks
     post.story.write(lambda tx: tx.exec_driver_sql("DROP TRIGGER no"))
@@ -501,7 +501,7 @@ async def test_what_cannot_be_written_follows_a_channel_that_is_renamed_and_is_n
     running = post.run()
     await post.story.check("900")
     await until(lambda: len(post.titles("ops")) == 1)
-    unwritten = post.story.parts.deliverer._unwritten
+    unwritten = post.story.parts.deliverer._outcomes.unwritten
     await until(lambda: unwritten.of)
     await stopped(running)
     unwritten.rename({"ops": "duty"})
@@ -510,7 +510,7 @@ async def test_what_cannot_be_written_follows_a_channel_that_is_renamed_and_is_n
 
 
 async def test_a_failure_that_cannot_be_written_is_tried_again(post, monkeypatch):
-    monkeypatch.setattr(delivery, "RETRY_UNWRITTEN", 0.5)
+    monkeypatch.setattr(outcomes, "RETRY_UNWRITTEN", 0.5)
     await post.story.restart(OWN)
     post.story.write(refuse_attempts)
     post.receivers["ops"].behaviour = Behaviour.REFUSE

@@ -471,13 +471,13 @@ async def test_the_command_prints_a_line_for_each_finding_and_exits_by_the_worst
     assert (good.code, good.err) == (0, "")
     assert all(line.startswith("ok       ") for line in good.out.splitlines())
     (ward.folder / "studio.key").chmod(0o644)
-    warned = await asyncio.to_thread(shell.process, "doctor", "--format", "csv")
+    warned = await asyncio.to_thread(shell, "doctor", "--format", "csv")
     assert (warned.code, warned.err) == (1, "")
     assert [row["todo"] for row in csv.DictReader(io.StringIO(warned.out)) if row["state"] == "warning"] == [
         f"chmod 600 {ward.folder / 'studio.key'}"
     ]
     ward.vendor.keys.clear()
-    broken = await asyncio.to_thread(shell.process, "doctor", "--format", "json")
+    broken = await asyncio.to_thread(shell, "doctor", "--format", "json")
     assert (broken.code, broken.err) == (2, "")
     rows = json.loads(broken.out)
     assert {"state", "what", "found", "todo"} == rows[0].keys()

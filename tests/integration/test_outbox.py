@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from story import NOON, due
 
@@ -483,7 +484,7 @@ def test_the_limit_cuts_no_message_in_two(engine):
         assert [one.id for one in groups[1]] == first
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 @given(
     said=st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(0, 3)), min_size=1, max_size=8),
     answers=st.lists(st.booleans(), max_size=20),

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from story import DENIED, DOWN, NOON, REJECTED, SPENT, TOML, Story, of_credits
 
@@ -244,11 +245,11 @@ OUTCOMES = st.sampled_from(["5000", "1500", "1020", "900", "205", "100", "0", DO
 
 
 def everything(story: Story) -> list[list[tuple]]:
-    tables = metadata.sorted_tables
-    return [sorted(map(repr, story.write(lambda tx, t=t: tx.execute(sa.select(t)).all()))) for t in tables]
+    questions = [sa.select(table) for table in metadata.sorted_tables]
+    return [sorted(map(repr, rows)) for rows in story.write(lambda tx: [tx.execute(one).all() for one in questions])]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(6)
 @given(outcomes=st.lists(OUTCOMES, max_size=6), minutes=st.sampled_from([5, 40]))
 async def test_an_unchanged_configuration_changes_nothing_at_any_point_of_any_history(story, outcomes, minutes):
     for outcome in outcomes:
@@ -259,7 +260,7 @@ async def test_an_unchanged_configuration_changes_nothing_at_any_point_of_any_hi
         assert everything(story) == before
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(5)
 @given(outcomes=st.lists(OUTCOMES, min_size=1, max_size=6), cuts=st.lists(st.booleans(), min_size=6, max_size=6))
 async def test_cutting_a_history_by_restarts_changes_nothing_that_is_said(
     tmp_path_factory, migrated_sqlite, outcomes, cuts

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
+from examples import examples
 from filled import NOON, fill
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from video import VIDEO, by_hour, left, remove_all, rows, taken
 
@@ -31,7 +32,7 @@ moves = st.lists(st.tuples(st.integers(-500, 4000), st.integers(0, 50)), min_siz
 
 
 @given(moves, st.lists(st.integers(-2, 40), min_size=1, max_size=3), moves)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 def test_removing_snapshots_changes_no_total_whatever_the_history(engine, small, steps, cuts, more):
     with transaction(engine) as tx:
         for table in (snapshots, balance_days, balance_hours, organizations):  # of the example before

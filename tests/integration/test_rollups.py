@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
+from examples import examples
 from filled import NOON, fill
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from video import VIDEO, days, expected
 
@@ -24,7 +25,7 @@ moves = st.lists(st.tuples(st.integers(-5000, 20_000), st.integers(0, 50)), min_
 
 
 @given(moves, st.integers(1, 4))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 def test_days_are_exact_whatever_the_order_of_arrival(engine, steps, batch):
     with transaction(engine) as tx:
         for table in (snapshots, balance_days, organizations):  # of the example before

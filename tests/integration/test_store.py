@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from story import DOWN, NOON
 
@@ -250,7 +251,7 @@ rows = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 @given(row=rows)
 def test_any_current_row_comes_back_as_it_was_saved(engine, row):
     with transaction(engine) as tx:

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from examples import examples
 from filled import organization, remove
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from monitor import query
@@ -94,7 +95,7 @@ def begin(engine: sa.Engine, taken: list[Snapshot]) -> None:
     keep(engine, *taken)
 
 
-LAW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = examples(15)
 
 
 @given(moves, st.sampled_from(ZONES), st.sampled_from(By), st.data())

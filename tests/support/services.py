@@ -75,10 +75,7 @@ SERVICES = {
         marks=("NTEyMzAwMDEi", "NTEyMzAwMDIi"),  # in Base64
     ),
     "apprises": Service(f"apprises://{HOST}/token"),
-    "atalk": Service(
-        "atalk://user@key/15551230001",
-        {"SMSMessageData": {"Recipients": [{"number": "+15551230001", "statusCode": 101, "status": "Success"}]}},
-    ),
+    "atalk": _two(f"atalk://user@key/{PHONES}"),
     "bale": _two("bale://1:abc/1000000001/1000000002", {"ok": True}),
     "barks": _two(f"barks://{HOST}/one/two", {"code": 200}),
     "betterstack": Service("betterstack://token"),
@@ -87,7 +84,7 @@ SERVICES = {
     "bulksms": _two(f"bulksms://id:secret@{PHONES}", status=201),
     "bulkvs": _two(f"bulkvs://user:pw@15551230000/{PHONES}", {"Results": [{"Status": "SUCCESS"}]}),
     "burstsms": _two(f"burstsms://key:secret@sender/{PHONES}", {"error": {"code": "SUCCESS"}}),
-    "cm": Service("cm://11111111-2222-4333-8444-555555555555/15551230001", {"errorCode": 0}),
+    "cm": _two(f"cm://{UUID}/{PHONES}", {"errorCode": 0}),
     "chanify": Service("chanify://token"),
     "clickatell": _two(f"clickatell://key/{PHONES}", {"messages": [{"accepted": True}]}, 202),
     "clicksend": _two(f"clicksend://user:key@{PHONES}", {"response_code": "SUCCESS"}),
@@ -153,8 +150,10 @@ SERVICES = {
     "mmosts": _two(f"mmosts://{HOST}/token?to=one,two", "ok"),
     "msgbird": _two(f"msgbird://{'a' * 25}/15551230000/{PHONES}", status=201),
     "misskeys": Service(f"misskeys://token@{HOST}"),
-    "mobilemsg": Service(
-        "mobilemsg://user:pw@sender/61412345678", {"status": "complete", "results": [{"status": "success"}]}
+    "mobilemsg": _two(
+        "mobilemsg://user:pw@sender/61412345678/61412345679",
+        {"status": "complete", "results": [{"status": "success"}]},
+        marks=("61412345678", "61412345679"),
     ),
     "msg91": Service(f"msg91://template@{'a' * 23}/15551230001", {"type": "success"}),
     "nclouds": _two(f"nclouds://admin:pw@{HOST}/one/two", {"ocs": {"meta": {"status": "ok"}}}),
@@ -188,7 +187,11 @@ SERVICES = {
     "pushward": Service("pushward://hlk_abc"),
     "pushed": _two("pushed://key/secret/@one/@two"),
     "pjets": Service(f"pjets://{HOST}/secret", {"status": "ok"}),
-    "pover": Service(f"pover://{'u' * 30}@{'t' * 30}", {"status": 1, "request": "1"}),
+    "pover": _two(
+        f"pover://{'u' * 30}@{'t' * 30}/phone/tablet/%23{'g' * 30}",  # a request for the devices, one for the group
+        {"status": 1, "request": "1"},
+        marks=("phone,tablet", "g" * 30),
+    ),
     "pushplus": Service(f"pushplus://{'a' * 32}", {"code": 200}),
     "pushy": _two("pushy://key/one/two", {"success": True, "id": "1"}),
     "qq": Service(f"qq://{'a' * 32}", {"success": True}),

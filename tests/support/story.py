@@ -160,10 +160,11 @@ class Story:
         return self.heard()
 
     def result(self, outcome: str | Failure, name: str = "farm") -> Check:
-        row = next(row for row in self.rows(organizations) if row["name"] == name)
-        account = next(account for account in self.rows(accounts) if account["name"] == row["account"])
+        question = sa.select(organizations.c.id, accounts.c.id.label("account_id")).where(organizations.c.name == name)
+        question = question.join(accounts, accounts.c.name == organizations.c.account).order_by(organizations.c.id)
+        row = self.write(lambda tx: tx.execute(question.limit(1)).one())
         answer = outcome if isinstance(outcome, Failure) else Snapshot(self.now, Decimal(outcome))
-        return Check(account["id"], row["id"], self.now, answer)
+        return Check(row.account_id, row.id, self.now, answer)
 
     def connect(self, **fallbacks: str) -> None:
         """Let one channel stand in for another; it has no minimum severity of its own any more."""

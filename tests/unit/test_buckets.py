@@ -5,7 +5,8 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.proration import HOUR
@@ -18,7 +19,7 @@ lengths = st.integers(1, 100 * 3600).map(lambda seconds: timedelta(seconds=secon
 
 
 @given(st.sampled_from(By), zones, instants, lengths)
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_buckets_cover_a_period_and_no_more(by, zone, since, length):
     ends = borders(by, zone, since, since + length)
     assert ends == sorted(set(ends))
@@ -27,7 +28,7 @@ def test_buckets_cover_a_period_and_no_more(by, zone, since, length):
 
 
 @given(zones, instants, lengths)
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_an_hour_is_one_hour_of_one_offset(zone, since, length):
     for starts_at, ends_at in pairwise(borders(By.HOUR, zone, since, since + length)):
         first, last = (at.astimezone(zone) for at in (starts_at, ends_at - timedelta(microseconds=1)))
@@ -36,7 +37,7 @@ def test_an_hour_is_one_hour_of_one_offset(zone, since, length):
 
 
 @given(zones, instants, lengths)
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_a_day_begins_with_the_first_instant_of_its_date(zone, since, length):
     for starts_at in borders(By.DAY, zone, since, since + length)[1:]:
         before, first = (at.astimezone(zone).date() for at in (starts_at - timedelta(microseconds=1), starts_at))

@@ -6,8 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from examples import examples
 from given import HOME
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import durations
@@ -15,7 +16,7 @@ from monitor.config import effective_settings, load
 from monitor.config.schema import known_settings
 from monitor.errors import ConfigError
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = examples(60)
 
 KEYS = [".".join("x" if part == "*" else part for part in key) for key in known_settings()]
 WORDS = [

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.forecast import Estimator, Runway, Unknown
@@ -196,7 +197,7 @@ def walked(steps: Sequence[tuple[float, float, int]]) -> list[Snapshot]:
     return snapshots
 
 
-@settings(deadline=None, max_examples=60)
+@examples(25)
 @given(moves, st.floats(0, 1))
 def test_saving_and_loading_anywhere_changes_no_forecast(steps, cut):
     snapshots = walked(steps)
@@ -211,7 +212,7 @@ def test_saving_and_loading_anywhere_changes_no_forecast(steps, cut):
     assert loaded.dump() == straight.dump()
 
 
-@settings(deadline=None, max_examples=60)
+@examples(25)
 @given(moves)
 def test_asking_changes_nothing_and_the_answer_is_in_order(steps):
     asked, silent = Estimator(), Estimator()
@@ -226,7 +227,7 @@ def test_asking_changes_nothing_and_the_answer_is_in_order(steps):
     assert asked.dump() == silent.dump()
 
 
-@settings(deadline=None, max_examples=30)
+@examples(12)
 @given(st.floats(0.001, 100_000), st.floats(1, 40))
 def test_the_unit_of_the_credits_is_of_no_matter(scale, days):
     rate = lambda at: 1.0 + at.hour  # noqa: E731

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor import durations
@@ -22,7 +23,7 @@ from monitor.providers.answers import read_credits, read_date, read_error, read_
 from monitor.providers.http import Answer
 
 SECRET = "sk-canarycanarycanarycanary"
-quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = examples(50)
 
 numbers = st.one_of(
     st.integers(),

@@ -6,7 +6,8 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from examples import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.judge import apply, flapping_window, judge, judge_account, level
@@ -226,7 +227,7 @@ def sources(draw):
     return rule, every, confirm, [outcome for outcome, times in runs for _ in range(times)]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @example((Rule.CREDITS, 5 * MINUTE, 1, [LOW, CLEAR] * 60))
 @given(sources())
 def test_the_law_over_random_sources(drawn):
