@@ -131,11 +131,15 @@ async def send(
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was seen of a channel's URL: why it cannot be used, what should be known of it, whether it pages people."""
+    """What was seen of a channel's URL: why it cannot be used, what should be known of it, whether it pages people.
+
+    `insecure`: why others can read or change what is sent, and what to write.
+    """
 
     error: str | None
     cautions: tuple[str, ...] = ()
     pages: bool = False
+    insecure: str | None = None
 
 
 async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
@@ -172,7 +176,8 @@ async def _examine(urls: Mapping[str, str], template: Template | None) -> dict[s
     async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
         async for answer in answers:
             channel = next(waiting)
-            examined[channel] = Examined(answer["error"], tuple(answer["cautions"]), pages[channel])
+            cautions, insecure = tuple(answer["cautions"]), answer["insecure"]
+            examined[channel] = Examined(answer["error"], cautions, pages[channel], insecure)
     return examined
 
 

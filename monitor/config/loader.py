@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from monitor.config import checks, sources
+from monitor.config import checks, exposure, sources
 from monitor.config.fields import in_zone
 from monitor.config.problems import Mistakes
 from monitor.config.rules import default_rules, rules_over
@@ -96,7 +96,7 @@ class _Loader:
         checks.check_written(self.written, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
-        warnings = checks.cautions(self.written, settings, self.mistakes)
+        warnings = exposure.cautions(self.written, settings, self.mistakes)
         return settings.model_copy(update={"warnings": warnings})
 
     def _derived(self) -> Settings:
