@@ -16,6 +16,7 @@ from typing import Final
 from monitor.channels import receivers
 from monitor.channels.child_process import CHILDREN, ChildEnded, Template
 from monitor.channels.progress import Outgoing, Progress
+from monitor.channels.receivers import may_be_insecure
 from monitor.errors import ChildError
 from monitor.model import Attempt
 
@@ -30,6 +31,7 @@ __all__ = [
     "examine",
     "incident_key",
     "is_on_call",
+    "may_be_insecure",
     "on_call_overrides",
     "send",
     "verify",

@@ -370,11 +370,38 @@ async def examine_channels(settings: Settings, template: "Template | None" = Non
     """Return what Apprise says of every channel's URL that can be read; raise `ChildError` as above."""
     from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
 
+    return await channels.examine(_readable_urls(settings), template=template)
+
+
+def _readable_urls(settings: Settings) -> dict[str, str]:
     urls: dict[str, str] = {}
     for name in settings.channels:
         with suppress(ConfigError):
             urls[name] = settings.channel_url(name)
-    return await channels.examine(urls, template=template)
+    return urls
+
+
+async def insecure_secrets(settings: Settings, *, template: "Template | None" = None) -> list[str]:
+    """Return a warning for every secret URL that can be read and lets others read or change what is sent.
+
+    Apprise is asked only of those that may.  Raise `ChildError` as above.
+    """
+    from monitor import channels  # noqa: PLC0415 -- likewise
+
+    warnings: list[str] = []
+    with suppress(ConfigError):
+        warnings += insecure_heartbeat(settings)
+    doubtful = {name: url for name, url in _readable_urls(settings).items() if channels.may_be_insecure(url)}
+    examined = await channels.examine(doubtful, template=template)
+    return warnings + _insecure_channels(settings, examined)
+
+
+def _insecure_channels(settings: Settings, examined: "Mapping[str, Examined]") -> list[str]:
+    return [
+        f"{settings.urls[name].key}: {found.insecure}"
+        for name, found in examined.items()
+        if found.insecure and not settings.channels[name].allow_insecure
+    ]
 
 
 def channel_findings(settings: Settings, examined: "Mapping[str, Examined]") -> tuple[list[Mistake], list[str]]:
@@ -386,8 +413,6 @@ def channel_findings(settings: Settings, examined: "Mapping[str, Examined]") -> 
         if found.error is not None:
             mistakes += secret.wrong(found.error).mistakes
         warnings += [f"{secret.key}: {caution}" for caution in found.cautions]
-        if found.insecure and not settings.channels[name].allow_insecure:
-            warnings.append(f"{secret.key}: {found.insecure}")
         if settings.channels[name].top_ups and found.pages:
             warnings.append(f"channels.{name}.top_ups: has no effect: nobody is paged for a top-up; leave it out")
-    return mistakes, warnings
+    return mistakes, [*warnings, *_insecure_channels(settings, examined)]
