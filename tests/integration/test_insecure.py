@@ -1,7 +1,6 @@
 """What travels unencrypted, or to whoever answers, goes on, is named, and is told once to the other channels."""
 
 import asyncio
-from decimal import Decimal
 from pathlib import Path
 
 import daemon
