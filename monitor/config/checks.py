@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from monitor import durations
-from monitor.config.exposure import insecure_heartbeat
+from monitor.config.exposure import all_secrets, insecure_heartbeat
 from monitor.config.fields import NAME, DigestTime, is_open_http
 from monitor.config.problems import Mistakes, hint
 from monitor.config.rules import mistakes_in as mistakes_in_rules
@@ -292,6 +292,13 @@ def _fixed(current: Settings, settings: Settings) -> list[Mistake]:
     changed = [name for name in names if getattr(current.database, name) != getattr(settings.database, name)]
     file = str(settings.file) if settings.file else None
     return [Mistake(f"database.{name}", "cannot change in a reload; restart the daemon", file) for name in changed]
+
+
+def hold_secrets(settings: Settings) -> None:
+    """Read every secret that can be read, also those that a command does not use: what is read is redacted."""
+    for secret in all_secrets(settings):
+        with suppress(ConfigError):
+            secret.read()
 
 
 def with_secrets(settings: Settings) -> Settings:
