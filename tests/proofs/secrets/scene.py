@@ -160,11 +160,10 @@ class Scene:
         vendor.fault = None
 
     async def _polled(self, vendor: Vendor, requests: int) -> None:
-        """Wait until everything was asked twice: what was answered first is by then recorded."""
+        """Wait until everything was asked, and some of it again: what was answered first is by then recorded."""
         vendor.requests.clear()
-        await until(
-            lambda: len(vendor.requests) >= 2 * requests + 2, within=120, why=lambda: self._log.read_text()[-2000:]
-        )
+        enough = requests + requests // 4 + 2
+        await until(lambda: len(vendor.requests) >= enough, within=120, why=lambda: self._log.read_text()[-2000:])
 
     async def _pages(self, port: int) -> None:
         for path in PAGES:
