@@ -89,7 +89,7 @@ class Stability:
 
         async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
             answer = await self._client.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
-            if isinstance(answer, Answer) and len(answer.body) > _READ_ASIDE:
+            if isinstance(answer, Answer) and answer.status == _OK and len(answer.body) > _READ_ASIDE:
                 return await asyncio.to_thread(self._read, answer, self._read_listed)
             return self._read(answer, self._read_listed)
 
