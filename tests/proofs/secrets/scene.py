@@ -30,7 +30,7 @@ heartbeat_url_file = "heart.url"
 url = "{database}"
 [poll]
 every = "1s"
-deadline = "1s"
+deadline = "3s"
 [rules]
 runway = "off"
 [web]
@@ -111,7 +111,7 @@ class Scene:
             try:
                 await self._faults(vendor, farms, titles, web)
                 await self._commands()
-                await daemon.stop(process)
+                await daemon.stop(process, within=60)
             finally:
                 watching.cancel()
                 await daemon.kill(process)
@@ -163,7 +163,7 @@ class Scene:
         """Wait until everything was asked, and some of it again: what was answered first is by then recorded."""
         vendor.requests.clear()
         enough = requests + requests // 4 + 2
-        await until(lambda: len(vendor.requests) >= enough, within=120, why=lambda: self._log.read_text()[-2000:])
+        await until(lambda: len(vendor.requests) >= enough, within=600, why=lambda: self._log.read_text()[-2000:])
 
     async def _pages(self, port: int) -> None:
         for path in PAGES:
