@@ -19,6 +19,7 @@ from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
 from monitor.errors import Mistake
 from monitor.model import Rules
+from monitor.text.redaction import remember
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -96,6 +97,9 @@ class _Loader:
         checks.check_written(self.written, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
+        for url in (settings.database.url, *(account.proxy for account in settings.accounts.values())):
+            if url:  # its password is at hand, so nobody has to read it before it is redacted
+                remember(url)
         warnings = exposure.cautions(self.written, settings, self.mistakes)
         return settings.model_copy(update={"warnings": warnings})
 

@@ -1,5 +1,6 @@
 """Secrets of the configuration stay unread until they are needed, and unseen always; the command `config`."""
 
+import base64
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ from wait import LONG
 from monitor.config import Database
 from monitor.config.exposure import exposure, insecure_heartbeat
 from monitor.errors import ConfigError
+from monitor.text.redaction import redact
 
 
 @pytest.fixture
@@ -235,6 +237,15 @@ def test_who_may_read_a_credential_is_the_service_managers_business(given: Given
     settings = given.load("[accounts.a]\norganizations = 'all'", **environ)
     assert (settings.api_key("a"), settings.warnings) == (KEY, ())
     assert exposure(Path("/run/secrets/studio.key")) is None
+
+
+def test_passwords_among_the_settings_are_redacted_before_anybody_uses_them(given: Given) -> None:
+    given.load(
+        'database.url = "postgresql://me:Kq7vWz2xJp9d@db/x"\naccounts.a.proxy = "http://me:Zx4kQw8vYt3m@proxy:3128"'
+    )
+    assert redact("they said Kq7vWz2xJp9d and " + base64.b64encode(b"Zx4kQw8vYt3m").decode()) == (
+        "they said [redacted] and [redacted]"
+    )
 
 
 # --- on the wire ------------------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class Scene:
         self.folder, self.database = folder, database
         self.left: dict[str, bytes] = defaultdict(bytes)
         self.cases = 0
+        self._config = ""
         self._log = folder / "daemon.log"
         path = [str(site)]
         if not redacting:
@@ -129,7 +130,8 @@ class Scene:
         with socket.create_server(("127.0.0.1", 0)) as free:
             web: int = free.getsockname()[1]
         parts = {"database": self.database, "port": web, "vendor": vendor.url, "echo": port, "proxy": PROXY}
-        self._give("config.toml", FILE.format(**parts))
+        self._config = FILE.format(**parts)
+        self._give("config.toml", self._config)
         self._give("studio.key", KEY)
         self._give("other.key", OTHER)
         self._give("token", TOKEN)
@@ -183,13 +185,14 @@ class Scene:
     async def _unreachable(self) -> None:
         """A database that does not answer, with a password in its URL in each place where one may stand."""
         for url in (f"postgresql://me:{DATABASE}@127.0.0.1:9/x", f"postgresql://me@127.0.0.1:9/x?password={DATABASE}"):
+            self._give("config.toml", self._config.replace(f'"{self.database}"', f'"{url}"'))
             for command in UNREACHABLE:
-                await self._say(command.split(), CREDIT_MONITOR_DATABASE__URL=url)
+                await self._say(command.split())
 
-    async def _say(self, arguments: list[str], **environ: str) -> None:
+    async def _say(self, arguments: list[str]) -> None:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "monitor", *arguments),
-            env=self._environ | environ,
+            env=self._environ,
             cwd=self.folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
