@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak test-systemd test-bare sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof test-systemd test-bare sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,10 +51,10 @@ test-bare: $(VENV)/installed  ## make test in a bare Debian 12 and 13, in a cont
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
 	@mkdir -p dist
-	@$(BIN)/python .ci/sbom.py > dist/sbom.json && echo "dist/sbom.json: written"
+	@$(BIN)/python .ci/sbom.py $(TREE) > dist/sbom.json && echo "dist/sbom.json: written"
 
 audit: $(VENV)/installed  ## ask PyPI whether a pinned version has a known vulnerability; needs the network
-	@PYTHON=$(PYTHON) .ci/audit
+	@PYTHON=$(PYTHON) .ci/audit $(SITE)
 
 standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 times, and count what was lost
 	$(BIN)/python -m tests.proofs.standby
@@ -64,6 +64,9 @@ faults: $(VENV)/installed  ## every fault against the real daemon, in turn and i
 
 soak: $(VENV)/installed  ## a month of simulated time in ten minutes
 	$(BIN)/python -m tests.proofs.soak
+
+secrets-proof: $(VENV)/installed  ## every secret through every fault and encoding, from the wheel, and all that is left searched (a quarter of an hour)
+	$(BIN)/python -m tests.proofs.secrets
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,20 +1,23 @@
 """Write the software bill of materials of what is shipped (CycloneDX 1.6, JSON) to standard output.
 
-From the installed distributions, at the versions of `constraints.txt`: credit-monitor with PostgreSQL and what that
-needs here, no development tools.  Names no machine, path or registry, and is the same for the same versions.
+From the installed distributions, at the versions of `constraints.txt`: credit-monitor with all its extras and what they
+need here, no development tools.  `python .ci/sbom.py TREE`: of an unpacked image or package, what is in it: every
+distribution of Python's, and Debian's packages where it has a `dpkg/status`.  Names no machine, path or registry, and
+is the same for the same versions.
 """
 
 import json
 import re
 import sys
 import uuid
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, distribution, distributions
+from pathlib import Path
 from typing import Any, Final
 
 from packaging.requirements import Requirement
 
 ROOT: Final = "credit-monitor"
-EXTRAS: Final = ("postgres",)
+DEVELOPMENT: Final = "dev"
 
 
 def normal(name: str) -> str:
@@ -34,7 +37,8 @@ def needed(name: str, extras: tuple[str, ...]) -> set[tuple[str, tuple[str, ...]
 def closure() -> dict[str, set[str]]:
     """Return every distribution that is shipped, with those it needs."""
     shipped: dict[str, set[str]] = {}
-    waiting, seen = [(ROOT, EXTRAS)], set()
+    extras_of_ours = tuple(set(distribution(ROOT).metadata.get_all("Provides-Extra", [])) - {DEVELOPMENT})
+    waiting, seen = [(ROOT, extras_of_ours)], set()
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) not in seen:
@@ -59,30 +63,74 @@ def licences(about: Distribution) -> list[dict[str, Any]]:
     return [{"license": {"name": name}}] if name else []
 
 
-def component(name: str, kind: str) -> dict[str, Any]:
-    about = distribution(name)
+def component(about: Distribution, kind: str = "library") -> dict[str, Any]:
+    name = normal(about.metadata["Name"])
     purl = f"pkg:pypi/{name}@{about.version}"
     known = {"type": kind, "bom-ref": purl, "name": name, "version": about.version, "purl": purl}
     return known | ({"licenses": named} if (named := licences(about)) else {})
 
 
-def bill() -> dict[str, Any]:
-    shipped = closure()
-    refs = {name: component(name, "library")["purl"] for name in shipped}
+def bill(shipped: dict[str, set[str]], found: dict[str, Distribution], debian: list[dict[str, Any]]) -> dict[str, Any]:
+    components = [component(found[name]) for name in sorted(shipped) if name != ROOT]
+    root = component(found[ROOT], "application")
+    refs = {one["name"]: one["bom-ref"] for one in (*components, root)}
     edges = [
         {"ref": refs[name], "dependsOn": sorted(refs[other] for other in shipped[name])} for name in sorted(shipped)
     ]
+    made_of = json.dumps([edges, debian]) if debian else json.dumps(edges)
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(edges))}",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, made_of)}",
         "version": 1,
-        "metadata": {"component": component(ROOT, "application")},
-        "components": [component(name, "library") for name in sorted(shipped) if name != ROOT],
+        "metadata": {"component": root},
+        "components": [*components, *debian],
         "dependencies": edges,
     }
 
 
-if __name__ == "__main__":
-    json.dump(bill(), sys.stdout, indent=1)
+# --- an unpacked image or package -------------------------------------------------------------------------------------
+
+
+def found_in(tree: Path) -> dict[str, Distribution]:
+    """Return what is installed anywhere in a tree, by name; the same in two Pythons' folders counts once."""
+    folders = sorted({str(path.parent) for path in tree.rglob("*.dist-info")})
+    return {normal(about.metadata["Name"]): about for about in distributions(path=folders)}
+
+
+def needed_among(found: dict[str, Distribution]) -> dict[str, set[str]]:
+    """Return each of these with those of the others that it may need."""
+    return {
+        name: {other for text in about.requires or [] if (other := normal(Requirement(text).name)) in found} - {name}
+        for name, about in found.items()
+    }
+
+
+def debian_packages(tree: Path) -> list[dict[str, Any]]:
+    components = []
+    for status in sorted(tree.rglob("dpkg/status")):
+        for paragraph in status.read_text(encoding="utf-8").split("\n\n"):
+            fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", paragraph, re.MULTILINE))
+            if "installed" in fields.get("Status", ""):
+                purl = f"pkg:deb/debian/{fields['Package']}@{fields['Version']}?arch={fields['Architecture']}"
+                known = {"type": "library", "bom-ref": purl, "name": fields["Package"]}
+                components.append(known | {"version": fields["Version"], "purl": purl})
+    return components
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        tree = Path(arguments[0])
+        found, debian = found_in(tree), debian_packages(tree)
+        if ROOT not in found:
+            raise SystemExit(f"{tree}: there is no {ROOT} in it")
+        shipped = needed_among(found)
+    else:
+        shipped, debian = closure(), []
+        found = {name: distribution(name) for name in shipped}
+    json.dump(bill(shipped, found, debian), sys.stdout, indent=1)
     sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

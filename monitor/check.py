@@ -18,6 +18,7 @@ from typing import Final
 from monitor import channels, judge
 from monitor.app import Clock, on_call_channels, open_account, open_database, open_parts
 from monitor.config import Settings
+from monitor.config.checks import hold_secrets
 from monitor.errors import DatabaseError, FetchError, UsageError
 from monitor.message import test_message
 from monitor.model import (
@@ -93,6 +94,7 @@ async def check(settings: Settings, names: Collection[str], *, clock: Clock, dry
     Beside a daemon it judges for its own report alone: what it fetched is recorded, and the daemon judges and tells by
     its own settings.
     """
+    hold_secrets(settings)
     if dry_run:
         return await _rehearse(settings, names, clock=clock)
     opened = open_database(settings)
@@ -251,6 +253,7 @@ class Seen:
 
 async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]:
     """Return what each account's key sees, or the error of asking for it."""
+    hold_secrets(settings)
 
     async def fetch(account: str) -> Seen | FetchError:
         provider = open_account(settings, account)
@@ -267,6 +270,7 @@ async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]
 async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, Attempt]:
     """Send a test message to each channel; return what became of each."""
     _require_known(names, settings.channels, sort="channel")
+    hold_secrets(settings)
 
     async def send(name: str) -> Attempt:
         url = settings.channel_url(name)

@@ -16,6 +16,7 @@ from typing import Final
 from monitor.channels import receivers
 from monitor.channels.child_process import CHILDREN, ChildEnded, Template
 from monitor.channels.progress import Outgoing, Progress
+from monitor.channels.receivers import may_be_insecure
 from monitor.errors import ChildError
 from monitor.model import Attempt
 
@@ -30,6 +31,7 @@ __all__ = [
     "examine",
     "incident_key",
     "is_on_call",
+    "may_be_insecure",
     "on_call_overrides",
     "send",
     "verify",
@@ -131,11 +133,15 @@ async def send(
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was seen of a channel's URL: why it cannot be used, what should be known of it, whether it pages people."""
+    """What was seen of a channel's URL: why it cannot be used, what should be known of it, whether it pages people.
+
+    `insecure`: why others can read or change what is sent, and what to write.
+    """
 
     error: str | None
     cautions: tuple[str, ...] = ()
     pages: bool = False
+    insecure: str | None = None
 
 
 async def verify(urls: Mapping[str, str], *, template: Template | None = None) -> dict[str, str]:
@@ -172,7 +178,8 @@ async def _examine(urls: Mapping[str, str], template: Template | None) -> dict[s
     async with _opened(template) as opened, aclosing(opened.ask(questions, within=PER_MESSAGE)) as answers:
         async for answer in answers:
             channel = next(waiting)
-            examined[channel] = Examined(answer["error"], tuple(answer["cautions"]), pages[channel])
+            cautions, insecure = tuple(answer["cautions"]), answer["insecure"]
+            examined[channel] = Examined(answer["error"], cautions, pages[channel], insecure)
     return examined
 
 

@@ -16,6 +16,7 @@ from monitor.channels import service
 from monitor.channels.confine import die_with_parent, discard, limit_memory
 from monitor.channels.outcomes import Outcome, Report, Wanted
 
+NOTHING: Final[dict[str, Any]] = {"cautions": [], "insecure": None}  # is known of a URL that is not taken
 ROOM: Final = 48 * 1024 * 1024  # bytes; a message takes less than 10 MiB
 
 
@@ -47,8 +48,9 @@ def _answer(question: dict[str, Any], report: Report) -> dict[str, Any]:
         return {"late": True}
     try:
         if message is None:
-            error = service.problem(question["url"])
-            return {"error": error, "cautions": [] if error else service.cautions(question["url"])}
+            error = service.problem(url := question["url"])
+            known = {"cautions": service.cautions(url), "insecure": service.insecure(url)} if error is None else NOTHING
+            return {"error": error} | known
         wanted = Wanted.of(question)
         return {"late": False} | service.send(
             question["url"], message, seconds=question["seconds"], wanted=wanted, report=report

@@ -313,3 +313,22 @@ def _no(name: str, value: object, *, for_good: bool = False) -> No:
 def find_host(host: str) -> str | None:
     """Return the schema of the service whose web hooks are at a host, of those that the table knows."""
     return next((receiver.schemas[0] for receiver in TABLE for end in receiver.hook_hosts if host.endswith(end)), None)
+
+
+# --- how a message travels --------------------------------------------------------------------------------------------
+
+# Schemas that send in clear where another one of the same service does not; a test compares them with Apprise's.
+_NAMES: Final = """
+amqp apprise bark deltachat emby enigma2 evolution flowtriq fluxer form goalert gorush gotify hassio humhub irc jellyfin
+json kodi lametric mailto mastodon matrix misskey mmost mqtt ncloud nctalk notica notifico ntfy onebot opsimate parsep
+pinglet pjet psafer pushdeer rocket session signal smpp smseagle synology toot trigv xbmc xml xmpp
+"""
+IN_CLEAR: Final = frozenset(re.findall(r"\w+", _NAMES))
+_HERE: Final = re.compile(r"(?:[^/?#]*@)?(?:127(?:\.\d+){3}|localhost|\[::1\])(?:[:/?#]|$)", re.IGNORECASE)
+
+
+def may_be_insecure(url: str) -> bool:
+    """Return whether what is sent may be read or changed by others, as far as can be seen without Apprise."""
+    schema, _, rest = url.partition("://")
+    names = {name.lower() for name in _parameters(url)}
+    return bool({"verify", "mode"} & names) or (schema.lower() in IN_CLEAR and not _HERE.match(rest))

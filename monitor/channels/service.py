@@ -138,6 +138,12 @@ def cautions(url: str) -> list[str]:
     return [] if isinstance(service, str) else list(urls.cautions(url, service, dropped.count))
 
 
+def insecure(url: str) -> str | None:
+    """Return why others can read or change what is sent through a URL that Apprise accepts; None when they cannot."""
+    service = open_service(url)
+    return None if isinstance(service, str) else urls.insecure(url, service)
+
+
 def _harden(service: NotifyBase) -> None:
     """Override settings of a URL that would lose or double messages."""
     service.redirects = False

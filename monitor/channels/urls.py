@@ -30,6 +30,7 @@ OVERRULED: Final = {
     "store": "nothing is kept on disk by Apprise",
     "emojis": "what a message says stays as it is",
 }
+MEANT: Final = "or allow_insecure = true for the channel, if it is meant"
 ADDRESSES: Final = ("to", "cc", "bcc", "reply", "from")
 TWICE_DECODED: Final = re.compile(r"([?&](?:pass|password|user)=)([^&]*)", re.IGNORECASE)
 
@@ -188,7 +189,6 @@ def not_ascii(url: str, service: NotifyBase) -> str | None:
 
 def cautions(url: str, service: NotifyBase, dropped: int) -> Iterator[str]:
     """Yield what somebody should know of a URL that is taken; `dropped` targets were not understood by the plug-in."""
-    yield from _clear_text(url.partition("://")[0].lower(), service)
     if dropped:
         targets = "a target" if dropped == 1 else f"{dropped} targets"
         yield f"{targets} in it cannot be understood, and nothing is sent there; see {service.setup_url}"
@@ -197,15 +197,20 @@ def cautions(url: str, service: NotifyBase, dropped: int) -> Iterator[str]:
         yield f"{name}= has no effect: {OVERRULED[name]}; leave it out"
 
 
-def _clear_text(schema: str, service: NotifyBase) -> Iterator[str]:
-    """Yield that what is sent travels unencrypted to another machine, where there is a better way."""
+def insecure(url: str, service: NotifyBase) -> str | None:
+    """Return why others can read or change what is sent through a URL, and what to write; None when they cannot."""
     secure = _schemas(service.secure_protocol)
-    if service.secure or not secure or schema not in _schemas(service.protocol):
-        return
+    has_tls = url.partition("://")[0].lower() not in _schemas(service.protocol) or not secure
+    if getattr(service, "secure_mode", None) == "insecure":
+        is_open, remedy = True, "leave mode= out" if has_tls else f"write {secure[0]}://"
+    else:
+        is_open, remedy = not (service.secure or has_tls), f"write {secure[0]}://" if secure else ""
     host = getattr(service, "smtp_host", "") or service.host or ""
-    if getattr(service, "mode", None) == "cloud" or is_here(host):
-        return
-    yield f"what is sent, and a password in it, travels unencrypted to another machine; write {secure[0]}://"
+    if is_open and getattr(service, "mode", None) != "cloud" and not is_here(host):
+        return f"what is sent, and a password in it, travels unencrypted to another machine; {remedy} ({MEANT})"
+    if not is_open and not service.verify_certificate:
+        return f"verify=no: whoever answers there is believed, and gets what is sent; leave it out ({MEANT})"
+    return None
 
 
 def is_here(host: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.cli.options import config_option, row_options, tell_warnings
+from monitor.cli.options import config_option, load, row_options, tell_warnings
 from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
 from monitor.errors import UsageError
@@ -59,6 +59,7 @@ def show(config_file: Path | None, style: str) -> None:
     from monitor.config import effective_settings  # noqa: PLC0415
     from monitor.config.service import service_environ  # noqa: PLC0415
 
+    load(config_file)  # for its warnings
     found = effective_settings(config_file, service_environ(config_file, os.environ))
     rows = ({"key": row.key, "value": row.value, "source": row.source} for row in found)
     print_rows(rows, ("key", "value", "source"), style=style, least=("source",))

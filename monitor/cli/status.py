@@ -65,6 +65,8 @@ def status(config_file: Path | None, style: str) -> None:
         *_leader(daemons, show),
     ):
         say(mask(line), err=style != "table")
+    for line in _insecure(settings):
+        say(f"warning: {line}", err=style != "table")
     if not settings.channels:
         line = "NOBODY WILL BE TOLD: no channel is configured; add [channels.NAME] with url_file"
         say(line, err=style != "table")
@@ -234,6 +236,19 @@ def _channels(queues: "Sequence[ChannelQueue]", down: set[str], now: datetime, s
             yield f"{channel}: {queue.given_up} given up in the last 7 days: {queue.last_error}"
         if queue.held_until:
             yield f"{channel}: {queue.held} held until quiet hours end at {show(queue.held_until)}"
+
+
+def _insecure(settings: "Settings") -> list[str]:
+    """What travels unencrypted or to whoever answers, as far as this user may read the URLs."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor.config.checks import insecure_secrets  # noqa: PLC0415
+    from monitor.errors import ChildError  # noqa: PLC0415
+
+    try:
+        return asyncio.run(insecure_secrets(settings))
+    except ChildError:  # `doctor` says why
+        return []
 
 
 def _leader(daemons: "Sequence[DaemonRow] | None", show: Show) -> Iterator[str]:

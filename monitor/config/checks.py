@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from monitor import durations
-from monitor.config.fields import NAME, DigestTime, has_password, is_open_http
+from monitor.config.exposure import all_secrets, insecure_heartbeat
+from monitor.config.fields import NAME, DigestTime, is_open_http
 from monitor.config.problems import Mistakes, hint
 from monitor.config.rules import mistakes_in as mistakes_in_rules
 from monitor.config.schema import (
@@ -26,13 +27,12 @@ from monitor.config.schema import (
     FileSettings,
     Key,
     Organization,
-    Poll,
     Retention,
     RulesTable,
     Settings,
 )
-from monitor.config.secrets import Secret, exposure, open_regular
-from monitor.config.sources import Origin, variable_part
+from monitor.config.secrets import open_regular
+from monitor.config.sources import variable_part
 from monitor.errors import ChildError, ConfigError, Mistake
 from monitor.model import Rules
 
@@ -172,67 +172,7 @@ def _needs(every: Iterable[Rules], digests: Iterable[DigestTime]) -> Iterator[tu
             yield 8 * DAY, ", for a weekly digest tells what was used since the last one"
 
 
-# --- what works but should not stay so: warnings that every command repeats ------------------------------------------
-
-
-def cautions(written: FileSettings, settings: Settings, mistakes: Mistakes) -> tuple[str, ...]:
-    """Return a warning for everything that should be changed although it works."""
-    return (
-        *_open_secrets([*settings.keys.values(), *settings.urls.values(), settings.heartbeat, settings.token]),
-        *_open_file(settings.file, written, mistakes.origin),
-        *_idle_accounts(settings),
-        *_slow_checks(settings.poll, mistakes),
-    )
-
-
-def _open_secrets(secrets: Iterable[Secret]) -> Iterator[str]:
-    """Yield a warning for every secret that stands in the file."""
-    for secret in secrets:
-        if secret.value is not None and secret.line:
-            where = f"{secret.place}:{secret.line}: {secret.key}"
-            yield f"{where}: the secret itself stands in this file; a file of its own is safer"
-
-
-def _open_file(file: Path | None, written: FileSettings, origin: Callable[[Key], Origin | None]) -> Iterator[str]:
-    """Yield a warning when everybody may change the file, or read the secrets in it."""
-    if file is None:
-        return
-    secrets = [".".join(key) for key in _secret_keys(written) if (where := origin(key)) and where.line]
-    with suppress(OSError):
-        problem = exposure(file, file.stat().st_mode, writable_only=not secrets)
-        if problem:
-            holds = f"holds {', '.join(secrets)} and " if secrets else ""
-            yield f"{file}: {holds}{problem}"
-
-
-def _secret_keys(written: FileSettings) -> Iterator[Key]:
-    """Yield the settings whose values are secret, or hold a password."""
-    if has_password(written.database.url):
-        yield "database", "url"
-    for name, account in written.accounts.items():
-        yield "accounts", name, "api_key"
-        if has_password(account.proxy):
-            yield "accounts", name, "proxy"
-    for name in written.channels:
-        yield "channels", name, "url"
-    yield ("heartbeat_url",)
-    yield "web", "token"
-
-
-def _idle_accounts(settings: Settings) -> Iterator[str]:
-    """Yield a warning for every account that watches nothing."""
-    used = {organization.account for organization in settings.organizations.values()}
-    for name, account in settings.accounts.items():
-        if not account.organizations_all and name not in used:
-            hint = f'set organizations = "all", or add an organization with account = "{name}"'
-            yield f"accounts.{name}: watches nothing; {hint}"
-
-
-def _slow_checks(poll: Poll, mistakes: Mistakes) -> Iterator[str]:
-    """Yield a warning where one organization that does not answer delays the next poll of its siblings."""
-    key = ("poll", "deadline")
-    if poll.deadline >= poll.every and mistakes.origin(key) and mistakes.is_sound(key):
-        yield "poll.deadline: is not shorter than poll.every; a check that hangs delays the account's next poll"
+# --- warnings of the channels -----------------------------------------------------------------------------------------
 
 
 def deaf_fallbacks(settings: Settings) -> Iterator[str]:
@@ -275,12 +215,16 @@ async def findings_in(settings: Settings, *, template: "Template | None" = None)
     """Return everything that would keep a daemon of this configuration from working, and what should be known of it."""
     require_accounts(settings)
     mistakes, warnings = channel_findings(settings, await examine_channels(settings, template))
-    return [*await in_thread(lambda: _mistakes_in_files(settings)), *mistakes], warnings
+    in_files, of_heartbeat = await in_thread(lambda: _look_into_files(settings))
+    return [*in_files, *mistakes], [*of_heartbeat, *warnings]
 
 
-def _mistakes_in_files(settings: Settings) -> list[Mistake]:
-    """Return what is wrong with the files that settings name; they may hang, and the event loop must not."""
-    return [*secret_mistakes(settings), *certificate_mistakes(settings)]
+def _look_into_files(settings: Settings) -> tuple[list[Mistake], list[str]]:
+    """Return what is wrong with the files that settings name, and warnings; they may hang: the event loop must not."""
+    mistakes, warnings = [*secret_mistakes(settings), *certificate_mistakes(settings)], list[str]()
+    with suppress(ConfigError):  # which is one of the mistakes
+        warnings = insecure_heartbeat(settings)
+    return mistakes, warnings
 
 
 async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple[list[Mistake], list[str]]:
@@ -291,10 +235,10 @@ async def all_findings_in(settings: Settings, found: Sequence[Mistake]) -> tuple
     mistakes = list(found)
     if not any("." not in mistake.key or mistake.key.startswith("accounts.") for mistake in found):
         mistakes += account_mistakes(settings)
-    later, warnings = await in_thread(lambda: _mistakes_in_files(settings)), list[str]()
+    later, warnings = await in_thread(lambda: _look_into_files(settings))
     try:
-        of_channels, warnings = channel_findings(settings, await examine_channels(settings))
-        later += of_channels
+        of_channels, more = channel_findings(settings, await examine_channels(settings))
+        later, warnings = [*later, *of_channels], [*warnings, *more]
     except ChildError:
         if not mistakes and not later:  # trouble of the machine hides no mistake
             raise
@@ -348,6 +292,13 @@ def _fixed(current: Settings, settings: Settings) -> list[Mistake]:
     changed = [name for name in names if getattr(current.database, name) != getattr(settings.database, name)]
     file = str(settings.file) if settings.file else None
     return [Mistake(f"database.{name}", "cannot change in a reload; restart the daemon", file) for name in changed]
+
+
+def hold_secrets(settings: Settings) -> None:
+    """Read every secret that can be read, also those that a command does not use: what is read is redacted."""
+    for secret in all_secrets(settings):
+        with suppress(ConfigError):
+            secret.read()
 
 
 def with_secrets(settings: Settings) -> Settings:
@@ -426,11 +377,38 @@ async def examine_channels(settings: Settings, template: "Template | None" = Non
     """Return what Apprise says of every channel's URL that can be read; raise `ChildError` as above."""
     from monitor import channels  # noqa: PLC0415 -- who only looks at settings does not pay for it
 
+    return await channels.examine(_readable_urls(settings), template=template)
+
+
+def _readable_urls(settings: Settings) -> dict[str, str]:
     urls: dict[str, str] = {}
     for name in settings.channels:
         with suppress(ConfigError):
             urls[name] = settings.channel_url(name)
-    return await channels.examine(urls, template=template)
+    return urls
+
+
+async def insecure_secrets(settings: Settings, *, template: "Template | None" = None) -> list[str]:
+    """Return a warning for every secret URL that can be read and lets others read or change what is sent.
+
+    Apprise is asked only of those that may.  Raise `ChildError` as above.
+    """
+    from monitor import channels  # noqa: PLC0415 -- likewise
+
+    warnings: list[str] = []
+    with suppress(ConfigError):
+        warnings += insecure_heartbeat(settings)
+    doubtful = {name: url for name, url in _readable_urls(settings).items() if channels.may_be_insecure(url)}
+    examined = await channels.examine(doubtful, template=template)
+    return warnings + _insecure_channels(settings, examined)
+
+
+def _insecure_channels(settings: Settings, examined: "Mapping[str, Examined]") -> list[str]:
+    return [
+        f"{settings.urls[name].key}: {found.insecure}"
+        for name, found in examined.items()
+        if found.insecure and not settings.channels[name].allow_insecure
+    ]
 
 
 def channel_findings(settings: Settings, examined: "Mapping[str, Examined]") -> tuple[list[Mistake], list[str]]:
@@ -444,4 +422,4 @@ def channel_findings(settings: Settings, examined: "Mapping[str, Examined]") -> 
         warnings += [f"{secret.key}: {caution}" for caution in found.cautions]
         if settings.channels[name].top_ups and found.pages:
             warnings.append(f"channels.{name}.top_ups: has no effect: nobody is paged for a top-up; leave it out")
-    return mistakes, warnings
+    return mistakes, [*warnings, *_insecure_channels(settings, examined)]

@@ -314,13 +314,19 @@ def base_url(value: Any) -> str:
 
 def is_open_http(url: str) -> bool:
     """Return whether what is sent to a URL travels unencrypted, and leaves this machine."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
     try:
-        stays = ipaddress.ip_address(host).is_loopback
+        parts = urlsplit(url)
+        return parts.scheme == "http" and not is_here(parts.hostname or "")
+    except ValueError:  # it is no URL, which is a mistake of its own
+        return False
+
+
+def is_here(host: str) -> bool:
+    """Return whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        stays = host == "localhost"
-    return parts.scheme == "http" and not stays
+        return host.lower() == "localhost"
 
 
 def proxy(value: Any) -> str:

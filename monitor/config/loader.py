@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from monitor.config import checks, sources
+from monitor.config import checks, exposure, sources
 from monitor.config.fields import in_zone
 from monitor.config.problems import Mistakes
 from monitor.config.rules import default_rules, rules_over
@@ -19,6 +19,7 @@ from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
 from monitor.errors import Mistake
 from monitor.model import Rules
+from monitor.text.redaction import remember
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -96,7 +97,10 @@ class _Loader:
         checks.check_written(self.written, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
-        warnings = checks.cautions(self.written, settings, self.mistakes)
+        for url in (settings.database.url, *(account.proxy for account in settings.accounts.values())):
+            if url:  # its password is at hand, so nobody has to read it before it is redacted
+                remember(url)
+        warnings = exposure.cautions(self.written, settings, self.mistakes)
         return settings.model_copy(update={"warnings": warnings})
 
     def _derived(self) -> Settings:

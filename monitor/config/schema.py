@@ -248,6 +248,7 @@ class Channel(Table):
     url_file: Text | None = None
     min_severity: Annotated[Severity, BeforeValidator(fields.severity)] = Severity.WARNING
     quiet_hours: Annotated[QuietHours | None, PlainValidator(fields.quiet_hours), Shown(unset=None)] = None
+    allow_insecure: YesNo = False
     fallback: Optional[Text] = None
     fallback_after: Duration = timedelta(minutes=15)
     digest: Annotated[DigestTime | None, PlainValidator(fields.digest), Shown(unset=None)] = None

@@ -1,7 +1,6 @@
 """Secrets: where each comes from, and who else could read it; none is read before somebody needs it."""
 
 import errno
-import logging
 import os
 import stat
 from dataclasses import dataclass, field
@@ -14,9 +13,6 @@ from monitor.text.redaction import remember
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 LARGEST_SECRET: Final = 64 * 1024  # bytes
-MOUNTED: Final = ("/run/credentials/", "/run/secrets/")  # systemd and Docker say who may read these
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +62,6 @@ class Secret:
     def _from_file(self, path: Path) -> str:
         try:
             with open_regular(path) as source:
-                problem = exposure(path, os.fstat(source.fileno()).st_mode)
-                if problem and not (self.place or "").startswith(f"${CREDENTIALS}"):
-                    log.warning("%s: %s %s", self.key, path, problem)
                 return source.read(LARGEST_SECRET).decode("utf-8-sig")
         except OSError as error:
             raise self.wrong(f"{path}: {unreadable(error, path)}") from None
@@ -91,17 +84,6 @@ def open_regular(path: Path) -> BinaryIO:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     raise OSError(errno.EINVAL, "it is no regular file (a pipe or a device)")
-
-
-def exposure(path: Path, mode: int, *, writable_only: bool = False) -> str | None:
-    """Return what everybody here may do with a file of this mode, and how to end it; None when nothing."""
-    if str(path).startswith(MOUNTED):
-        return None
-    if mode & stat.S_IWOTH:
-        return f"can be changed by everybody here; chmod {'o-w' if writable_only else '600'} {path}"
-    if mode & stat.S_IROTH and not writable_only:
-        return f"can be read by everybody here; chmod 600 {path}"
-    return None
 
 
 def unreadable(error: OSError, path: Path) -> str:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from monitor.app import open_database
 from monitor.config import Settings
 from monitor.config.checks import channel_mistakes, replacement, require_accounts, with_secrets
+from monitor.daemon import insecure
 from monitor.daemon.database_alert import DatabaseAlert
 from monitor.daemon.heartbeat import Heartbeat
 from monitor.daemon.leadership import STOP_TIMEOUT, Leadership
@@ -169,6 +170,7 @@ class Daemon:
             asyncio.create_task(self._reload_when_asked(), name="reload"),
             asyncio.create_task(self._alert.run(), name="database alert"),
             asyncio.create_task(self._probe(), name="probe the database"),
+            asyncio.create_task(insecure.watch(state), name="insecure settings"),
         ]
         try:
             while not state.stopping.is_set():

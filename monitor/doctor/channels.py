@@ -58,7 +58,9 @@ async def look_at_channels(settings: Settings, *, clock: Clock, send: bool, comp
 async def _verify(settings: Settings, urls: dict[str, str], clock: Clock, *, send: bool) -> list[Finding]:
     examined = await channels.examine(urls)
     findings = [problem(f"channel {name}", one.error, URL_TODO) for name, one in examined.items() if one.error]
-    findings += [_caution(name, caution) for name, one in examined.items() for caution in one.cautions]
+    for name, one in examined.items():
+        insecure = one.insecure if not settings.channels[name].allow_insecure else None
+        findings += [_caution(name, caution) for caution in (*one.cautions, insecure) if caution]
     valid = [name for name, one in examined.items() if not one.error]
     if not send:
         return [*findings, *(ok(f"channel {name}", "Apprise takes its URL; nothing was sent") for name in valid)]

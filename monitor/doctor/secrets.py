@@ -1,10 +1,15 @@
-"""Look at API keys and channel URLs: whether each can be read, and who else can read it.  Shows none."""
+"""Look at API keys, channel URLs, heartbeat and token: whether each can be read.  Shows none.
+
+Who else could read one is a warning of the configuration.
+"""
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from monitor.config import Settings
-from monitor.config.secrets import Secret, exposure
+from monitor.config.exposure import exposure, insecure_heartbeat, is_ours
+from monitor.config.secrets import Secret
 from monitor.doctor.findings import Finding, ok, problem, warning
 from monitor.errors import ConfigError
 
@@ -12,30 +17,37 @@ OTHER_USER = "run the doctor as root (sudo credit-monitor doctor) or as the serv
 
 
 def look_at_secrets(settings: Settings) -> Iterator[Finding]:
-    """Yield a finding for every API key and every channel's URL."""
+    """Yield a finding for every secret of the configuration, and how an address that is one travels."""
     for name in settings.accounts:
-        yield _look(settings.keys[name], lambda name=name: settings.api_key(name))  # type: ignore[misc]
+        yield from _look(settings.keys[name], lambda name=name: settings.api_key(name))  # type: ignore[misc]
     for name in settings.channels:
-        yield _look(settings.urls[name], lambda name=name: settings.channel_url(name))  # type: ignore[misc]
+        yield from _look(settings.urls[name], lambda name=name: settings.channel_url(name))  # type: ignore[misc]
+    if settings.heartbeat.is_given:
+        yield from _look(settings.heartbeat, settings.heartbeat_url)
+    if settings.token.is_given:
+        yield from _look(settings.token, settings.web_token)
+    with suppress(ConfigError):  # which is a finding by now
+        yield from map(caution, insecure_heartbeat(settings))
 
 
-def _look(secret: Secret, read: Callable[[], str]) -> Finding:
+def _look(secret: Secret, read: Callable[[], str | None]) -> Iterator[Finding]:
     try:
         read()
     except ConfigError as error:
-        return problem(secret.key, error.mistakes[0].problem, _todo(secret))
+        yield problem(secret.key, error.mistakes[0].problem, _todo(secret))
+        return
     if secret.path is None:
-        return ok(secret.key, f"given in {secret.place}")
-    try:
-        mode = secret.path.stat().st_mode
-    except OSError:
-        mode = 0
-    is_credential = (secret.place or "").startswith("$")
-    exposed = None if is_credential else exposure(secret.path, mode)
-    if exposed:
-        state, _, todo = exposed.partition("; ")
-        return warning(secret.key, f"{secret.path} {state}", todo)
-    return ok(secret.key, f"{secret.path} is readable, mode {mode & 0o777:03o}")
+        yield ok(secret.key, f"given in {secret.place}")
+    elif not is_ours(secret) or exposure(secret.path) is None:
+        with suppress(OSError):
+            yield ok(secret.key, f"{secret.path} is readable, mode {secret.path.stat().st_mode & 0o777:03o}")
+
+
+def caution(text: str) -> Finding:
+    """Return a warning of the form `setting: what; what to do`."""
+    what, _, found = text.partition(": ")
+    state, _, todo = found.rpartition("; ")
+    return warning(what, state, todo)
 
 
 def _todo(secret: Secret) -> str:

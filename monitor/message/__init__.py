@@ -38,6 +38,7 @@ __all__ = [
     "format_duration",
     "format_instant",
     "format_runway",
+    "insecure_notice",
     "leads_line",
     "log_line",
     "refused_line",
@@ -143,6 +144,24 @@ def test_message(channel: str, *, at: datetime, timezone: ZoneInfo, ends: bool =
             sections=(section,),
             footer=Phrase("credit-monitor"),
             colour=COLOURS[Severity.INFO],
+        )
+    )
+
+
+def insecure_notice(setting: str, state: str, todo: str, *, at: datetime, timezone: ZoneInfo) -> Message:
+    """Return what the other channels are told once: how a setting lets others read or change what is sent."""
+    foreign = MappingProxyType({"setting": harmless(setting), "state": harmless(state), "todo": harmless(todo)})
+    section = Section(
+        lead=("Alerts go on as before. What travels there can be read or changed on its way: {state}.",),
+        rows=(("Setting", "{setting}"), ("Time", format_instant(at, timezone=timezone)), ("What to do", "{todo}")),
+        foreign=foreign,
+    )
+    return lay_out(
+        Layout(
+            subject=Phrase("WARNING: {setting} of credit-monitor is not secure", foreign),
+            sections=(section,),
+            footer=Phrase("credit-monitor; this is told once, `credit-monitor doctor` says it again"),
+            colour=COLOURS[Severity.WARNING],
         )
     )
 

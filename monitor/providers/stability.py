@@ -28,6 +28,7 @@ Attempt = Callable[[], Awaitable[Result | FetchError]]
 _OK = 200
 _BALANCE_BYTES = 64 * 1024
 _ACCOUNT_BYTES = 1024 * 1024  # a thousand organizations do not fit into 64 KiB
+_READ_ASIDE = 64 * 1024  # bytes; a longer list is read in a thread: one of 60,000 would hold the event loop for 3 s
 _retries = partial(
     stamina.retry_context, on=ProviderUnavailable, attempts=None, timeout=None, wait_initial=0.25, wait_jitter=0.5
 )
@@ -88,6 +89,8 @@ class Stability:
 
         async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
             answer = await self._client.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
+            if isinstance(answer, Answer) and answer.status == _OK and len(answer.body) > _READ_ASIDE:
+                return await asyncio.to_thread(self._read, answer, self._read_listed)
             return self._read(answer, self._read_listed)
 
         return await self._check(attempt)

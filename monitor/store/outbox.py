@@ -25,7 +25,9 @@ GATHERING: Final = timedelta(seconds=1)  # what comes due within so long goes ou
 NONE_HELD: Final[Mapping[str, datetime]] = MappingProxyType({})
 BETTER: Final = (Reason.EASED, Reason.RESOLVED)
 _TOP_UP: Final = "top-up-"  # how the ids of such messages begin; a reason of their own no older daemon would know
+_ONCE: Final = "once-"  # likewise, of a notice that is told once
 _IS_TOP_UP: Final = notifications.c.id.startswith(_TOP_UP)
+_IS_ONCE: Final = notifications.c.id.startswith(_ONCE)
 _PENDING: Final = deliveries.c.state == DeliveryState.PENDING.value
 _FOLDED: Final = deliveries.c.state == DeliveryState.FOLDED.value
 # That it eased tells somebody who heard nothing before (a stand-in) that something is open.
@@ -163,11 +165,23 @@ def enqueue_top_up(tx: Transaction, message: Message, channel: str, *, at: datet
     enqueue_message(tx, f"{_TOP_UP}{secrets.token_hex(8)}", message, channel, at=at)
 
 
+def enqueue_once(tx: Transaction, key: str, message: Message, channels: Sequence[str], *, at: datetime) -> None:
+    """Keep a notice for these channels, if there is none with this key already; it is kept as a digest is."""
+    key = f"{_ONCE}{key}"
+    told = tx.execute(sa.select(notifications.c.id).where(notifications.c.id == key)).one_or_none()
+    if told is None and channels:
+        _insert(tx, key, None, (Reason.DIGEST, Severity.WARNING), _words(message), at=at)
+        _insert_deliveries(tx, key, None, channels, at=at)
+
+
 def enqueue_message(tx: Transaction, key: str, message: Message, channel: str, *, at: datetime) -> None:
     """Keep a message that belongs to no incident, already in words."""
-    words = json.dumps([message.subject, message.text, message.markdown, message.html])
-    _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), words, at=at)
+    _insert(tx, key, None, (Reason.DIGEST, Severity.INFO), _words(message), at=at)
     _insert_deliveries(tx, key, None, [channel], at=at)
+
+
+def _words(message: Message) -> str:
+    return json.dumps([message.subject, message.text, message.markdown, message.html])
 
 
 def _insert(
@@ -452,7 +466,8 @@ def last_digest_at(tx: Transaction, channel: str) -> datetime | None:
     question = (
         sa.select(sa.func.max(notifications.c.created_at))
         .join(deliveries, deliveries.c.notification_id == notifications.c.id)
-        .where(notifications.c.reason == Reason.DIGEST.value, deliveries.c.channel == channel, first, ~_IS_TOP_UP)
+        .where(notifications.c.reason == Reason.DIGEST.value, deliveries.c.channel == channel, first)
+        .where(~_IS_TOP_UP, ~_IS_ONCE)
     )
     at: datetime | None = tx.execute(question).scalar_one()
     return at

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from harness import build_wheel
+from wheel import build_wheel
 
 
 @pytest.fixture(scope="session")

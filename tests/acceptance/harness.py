@@ -4,7 +4,6 @@ import asyncio
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,20 +22,6 @@ REPOSITORY = Path(__file__).parents[2]
 CANARY_KEY = "sk-canary7f3KQ9vWm2Zx8LtR4bN6yHs1JdPe5GcUa0TiOoXlVwSr"
 ID = re.compile(r"notification ([0-9a-f]{16})")
 CANARY_PATH = "canary-channel-5d81c0"
-
-
-def build_wheel(folder: Path) -> Path:
-    """Install the wheel of this checkout (and nothing of the checkout itself) into a folder."""
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, REPOSITORY],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = folder.glob("*.whl")
-    target = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True, capture_output=True)
-    return target
 
 
 @dataclass

@@ -53,14 +53,6 @@ def test_what_is_wrong_is_named_with_its_remedy(url, hint):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("mailto://user:secret@mail.example.com", ["write mailtos://"]),
-        ("mailto://user:secret@mail.example.com?mode=starttls", []),
-        ("mailto://127.0.0.1:25?from=a@example.com", []),
-        ("json://192.0.2.1/", ["write jsons://"]),
-        ("json://localhost/", []),
-        ("gotify://gotify.example.com/abcdefghijklmno", ["write gotifys://"]),
-        ("ntfy://topic", []),
-        ("ntfy://ntfy.example.com/topic", ["write ntfys://"]),
         ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", []),
         (MAIL + "&retry=3&wait=1.5&redirect=yes&optional=yes", ["optional=", "redirect=", "retry=", "wait="]),
         ("jsons://example.com/?cto=1&rto=2", ["cto=", "rto="]),
@@ -72,6 +64,35 @@ def test_what_works_and_should_be_known_is_said(url, words):
     assert len(cautions) == len(words)
     assert all(word in caution for word, caution in zip(words, cautions, strict=True))
     assert all("; " in caution for caution in cautions)  # what to do stands behind it
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mailto://user:secret@mail.example.com", "unencrypted to another machine; write mailtos://"),
+        ("mailto://user:secret@mail.example.com?mode=starttls", None),
+        ("mailto://user:secret@gmail.com", None),
+        ("mailtos://user:secret@mail.example.com?mode=insecure", "unencrypted to another machine; leave mode= out"),
+        ("mailtos://user:secret@mail.example.com?verify=no", "verify=no: whoever answers there is believed"),
+        ("mailto://127.0.0.1:25?from=a@example.com", None),
+        ("json://192.0.2.1/", "write jsons://"),
+        ("json://192.0.2.1/?verify=no", "write jsons://"),
+        ("json://localhost/", None),
+        ("jsons://localhost/?verify=no", "verify=no"),
+        ("jsons://hook.example.com/?verify=False", "verify=no"),
+        ("jsons://hook.example.com/?%76erify=0", "verify=no"),
+        ("jsons://hook.example.com/?verify=yes", None),
+        ("gotify://gotify.example.com/abcdefghijklmno", "write gotifys://"),
+        ("ntfy://topic", None),
+        ("ntfy://ntfy.example.com/topic", "write ntfys://"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ?verify=no", "verify=no"),
+    ],
+)
+def test_a_url_that_sends_in_clear_or_to_whoever_answers_is_named_with_what_to_write(url, words):
+    assert service.problem(url) is None
+    said = service.insecure(url)
+    assert (said is None) is (words is None)
+    assert words is None or (words in said and said.count("; ") == 1 and "allow_insecure = true" in said)
 
 
 def test_a_target_that_the_plug_in_leaves_out_is_said():

@@ -492,7 +492,9 @@ def test_the_command_makes_nothing(shell: Shell) -> None:
     assert not [path for path in shell.home.rglob("*") if path.is_file()]
 
 
-def test_a_file_of_the_database_is_made_for_its_owner_alone(sqlite_url: str) -> None:
+def test_a_file_of_the_database_is_made_for_its_owner_alone(sqlite_url: str, request: pytest.FixtureRequest) -> None:
+    before = os.umask(0)
+    request.addfinalizer(lambda: os.umask(before))
     opened = Store(sqlite_url)
     hold = leader_lock.acquire(sqlite_url)
     path = Path(sqlite_url.removeprefix("sqlite:///"))

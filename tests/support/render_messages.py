@@ -17,7 +17,7 @@ import requests
 from figures import changed, flat
 
 from monitor.channels.letters import wrap
-from monitor.message import render, render_digest, render_group, render_top_ups, test_message
+from monitor.message import insecure_notice, render, render_digest, render_group, render_top_ups, test_message
 from monitor.model import (
     Digest,
     DigestLine,
@@ -229,6 +229,10 @@ TOP_UPS = (
     TopUp("web-shop", "studio", Decimal(2000), Decimal(4120), AT - 20 * timedelta(seconds=1)),
 )
 
+UNVERIFIED = (
+    "verify=no: whoever answers there is believed, and gets what is sent",
+    "leave it out (or allow_insecure = true for the channel, if it is meant)",
+)
 PICTURES = """\
 ![Mail, 800 pixels wide](pictures/mail-800-light.png)
 
@@ -330,6 +334,10 @@ def parts() -> Iterator[str]:
     yield "## Summaries"
     yield from shown("Daily", render_digest(DIGEST, timezone=BERLIN))
     yield from shown("Weekly, and all is well", render_digest(CALM, timezone=BERLIN))
+    yield "## What is not secure"
+    yield "Once, to the other channels, when others can read or change what is sent, and nobody said that it is meant."
+    notice = insecure_notice("channels.chat.url_file", *UNVERIFIED, at=AT, timezone=BERLIN)
+    yield from shown("A channel that verifies nobody", notice)
     yield "## Test"
     yield from shown("`credit-monitor notify ops`", test_message("ops", at=AT, timezone=BERLIN))
     message = pictured()

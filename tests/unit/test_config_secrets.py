@@ -1,5 +1,6 @@
 """Secrets of the configuration stay unread until they are needed, and unseen always; the command `config`."""
 
+import base64
 import logging
 import os
 import subprocess
@@ -12,8 +13,9 @@ from given import CANARY, KEY, Given
 from wait import LONG
 
 from monitor.config import Database
-from monitor.config.secrets import exposure
+from monitor.config.exposure import exposure, insecure_heartbeat
 from monitor.errors import ConfigError
+from monitor.text.redaction import redact
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:
     given.file.touch(0o600)
     settings = given.load(SECRETIVE)
     where = given.file
-    assert [w.partition(": the secret")[0] for w in settings.warnings] == [
+    assert [w.partition(": the secret")[0] for w in settings.warnings if ": the secret" in w] == [
         f"{where}:4: accounts.studio.api_key",
         f"{where}:8: channels.ops.url",
     ]
@@ -81,7 +83,7 @@ def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:
     ("mode", "text", "warned"),
     [
         (0o600, SECRETIVE, None),
-        (0o640, SECRETIVE, None),
+        (0o640, SECRETIVE, "and can be read by its group"),
         (
             0o644,
             SECRETIVE,
@@ -91,7 +93,7 @@ def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:
             ),
         ),
         (0o644, "poll.every = '1m'", None),
-        (0o646, "poll.every = '1m'", "can be changed by everybody here; chmod o-w"),
+        (0o646, "poll.every = '1m'", "can be changed by everybody here; chmod go-w"),
         (0o646, "database.url = 'postgresql://me@db/x?password=y'", "chmod 600"),
         (0o644, "database.url = 'postgresql://me@db/x'", None),
     ],
@@ -101,7 +103,7 @@ def test_a_file_with_secrets_that_is_open_to_all_is_warned_about(
 ) -> None:
     given.file.touch()
     given.file.chmod(mode)
-    about = [warning for warning in given.load(text).warnings if "everybody here" in warning]
+    about = [warning for warning in given.load(text).warnings if " can be " in warning]
     assert bool(about) is bool(warned)
     if warned:
         assert about[0].startswith(f"{given.file}: ")
@@ -152,25 +154,158 @@ def test_a_key_file_without_a_key_is_a_mistake(given: Given, content: bytes, pro
     assert CANARY not in str(error.value)
 
 
-def test_a_key_that_everybody_can_read_is_warned_about(given: Given, caplog: pytest.LogCaptureFixture) -> None:
-    file = given.folder / "studio.key"
-    file.write_text("\ufeff" + KEY + "\r\n")
-    settings = given.load('[accounts.studio]\napi_key_file = "studio.key"')
-    for mode, warned in ((0o600, False), (0o640, False), (0o644, True)):
-        file.chmod(mode)
-        caplog.clear()
-        assert settings.api_key("studio") == KEY
-        assert ("can be read by everybody" in caplog.text) is warned
+ALL_FILES = """
+heartbeat_url_file = "beat.url"
+[web]
+listen = 9464
+token_file = "token"
+[accounts.a]
+api_key_file = "a.key"
+ca_file = "ca.pem"
+organizations = "all"
+[channels.ops]
+url_file = "ops.url"
+"""
+SECRET_FILES = {
+    "accounts.a.api_key_file": "a.key",
+    "channels.ops.url_file": "ops.url",
+    "heartbeat_url_file": "beat.url",
+    "web.token_file": "token",
+}
 
 
-def test_who_may_read_a_credential_is_the_service_managers_business(
-    given: Given, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def files(given: Given) -> Given:
+    given.file.write_text(ALL_FILES)
+    for name in (*SECRET_FILES.values(), "ca.pem", "config.toml"):
+        (given.folder / name).touch()
+        (given.folder / name).chmod(0o600)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("mode", "problem"),
+    [
+        (0o600, None),
+        (0o400, None),
+        (0o604, "can be read by everybody here"),
+        (0o602, "can be changed by everybody here"),
+        (0o640, "can be read by its group"),
+        (0o620, "can be changed by its group"),
+    ],
+)
+def test_every_file_of_a_secret_that_others_may_use_is_named(files: Given, mode: int, problem: str | None) -> None:
+    for name in SECRET_FILES.values():
+        (files.folder / name).chmod(mode)
+    warnings = files.load(ALL_FILES).warnings
+    assert len(warnings) == (len(SECRET_FILES) if problem else 0)
+    for key, warning in zip(SECRET_FILES, warnings, strict=False):
+        path = files.folder / SECRET_FILES[key]
+        assert warning.startswith(f"{key}: {path} {problem}")
+        assert warning.endswith(f"; chmod 600 {path}")
+
+
+def test_certificates_may_be_read_and_not_changed_by_others(files: Given) -> None:
+    (files.folder / "ca.pem").chmod(0o644)
+    assert files.load(ALL_FILES).warnings == ()
+    (files.folder / "ca.pem").chmod(0o666)
+    (warning,) = files.load(ALL_FILES).warnings
+    assert warning.startswith("accounts.a.ca_file: ")
+
+
+def test_a_directory_in_which_others_may_put_another_file_is_named_once(files: Given) -> None:
+    for mode, named in ((0o755, 0), (0o1777, 0), (0o777, 1), (0o1755, 0)):
+        files.folder.chmod(mode)
+        warnings = files.load(ALL_FILES).warnings
+        assert len(warnings) == named
+        assert all(warning.endswith(f"; chmod go-w {files.folder}") for warning in warnings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_root_may_give_a_file_to_the_group_of_one_service(files: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = files.folder / "a.key"
+    os.chown(file, 0, 54321)
+    file.chmod(0o640)
+    for members, warned in ((set(), 0), ({7}, 0), ({7, 8}, 1)):
+        monkeypatch.setattr("monitor.config.exposure._members", lambda _, members=members: frozenset(members))
+        assert len(files.load(ALL_FILES).warnings) == warned
+
+
+def test_who_may_read_a_credential_is_the_service_managers_business(given: Given) -> None:
     environ = given.credentials(credit_monitor_accounts__a__api_key=KEY)
     (given.folder / "credentials/credit_monitor_accounts__a__api_key").chmod(0o644)
-    assert given.load("[accounts.a]\norganizations = 'all'", **environ).api_key("a") == KEY
-    assert "everybody" not in caplog.text
-    assert exposure(Path("/run/secrets/studio.key"), 0o444) is None
+    settings = given.load("[accounts.a]\norganizations = 'all'", **environ)
+    assert (settings.api_key("a"), settings.warnings) == (KEY, ())
+    assert exposure(Path("/run/secrets/studio.key")) is None
+
+
+def test_passwords_among_the_settings_are_redacted_before_anybody_uses_them(given: Given) -> None:
+    given.load(
+        'database.url = "postgresql://me:Kq7vWz2xJp9d@db/x"\naccounts.a.proxy = "http://me:Zx4kQw8vYt3m@proxy:3128"'
+    )
+    assert redact("they said Kq7vWz2xJp9d and " + base64.b64encode(b"Zx4kQw8vYt3m").decode()) == (
+        "they said [redacted] and [redacted]"
+    )
+
+
+# --- on the wire ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://me@db.example.org/x", True),
+        ("postgresql://me:pw@db.example.org:5432/x", True),
+        ("postgres://me@192.0.2.1/x?connect_timeout=2", True),
+        ("postgresql+psycopg://me@localhost,db.example.org/x", True),
+        ("postgresql://me@/x?host=db.example.org", True),
+        ("postgresql://me@[2001:db8::1]:5432/x", True),
+        ("postgresql://me@db.example.org/x?sslmode=verify-full&sslrootcert=system", False),
+        ("postgresql://me@db.example.org/x?sslmode=disable", False),
+        ("postgresql://me@localhost/x", False),
+        ("postgresql://me@127.0.0.1:5432/x", False),
+        ("postgresql://me@[::1]:5432/x", False),
+        ("postgresql:///x", False),
+        ("postgresql://me@/x?host=/run/postgresql", False),
+        ("postgresql://me@%2Frun%2Fpostgresql/x", False),
+        ("sqlite:////tmp/x.db", False),
+    ],
+)
+def test_a_database_elsewhere_that_has_to_prove_nothing_is_named_with_what_to_write(
+    given: Given, url: str, *, warned: bool
+) -> None:
+    warnings = given.load("", CREDIT_MONITOR_DATABASE__URL=url).warnings
+    assert [warning.startswith("database.url: ") for warning in warnings] == [True] * warned
+    if warned:
+        assert f"write {'&' if '?' in url else '?'}sslmode=verify-full&sslrootcert=system at its end" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ("proxy = 'http://me:pw@proxy.example:3128'", True),
+        ("proxy = 'http://me:pw@proxy.example:3128'\nallow_http = true", False),
+        ("proxy = 'https://me:pw@proxy.example:3128'", False),
+        ("proxy = 'http://proxy.example:3128'", False),
+        ("proxy = 'http://me:pw@127.0.0.1:3128'", False),
+    ],
+)
+def test_a_proxy_whose_password_travels_in_clear_is_named(given: Given, settings: str, *, warned: bool) -> None:
+    given.file.touch(0o600)
+    warnings = given.load(f"[accounts.a]\norganizations = 'all'\n{settings}").warnings
+    assert [warning.startswith("accounts.a.proxy: would send") for warning in warnings] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"), [("http://hc.example/x", 1), ("https://hc.example/x", 0), ("http://[::1]/x", 0)]
+)
+def test_a_heartbeat_whose_address_travels_in_clear_is_named(files: Given, url: str, warned: int) -> None:
+    (files.folder / "beat.url").write_text(url)
+    assert len(insecure_heartbeat(files.load(ALL_FILES))) == warned
+    text = ALL_FILES.replace('heartbeat_url_file = "beat.url"', "")
+    settings = files.load(text, CREDIT_MONITOR_HEARTBEAT_URL=url)
+    assert (len(settings.warnings), insecure_heartbeat(settings)) == (warned, [])
+    assert not any("hc.example" in warning for warning in settings.warnings)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """The deadline of a check, its retries, the rate of a key and its pause."""
 
 import asyncio
+import json
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from canary import KEY, Open
@@ -11,6 +14,7 @@ from wait import LONG, until
 
 from monitor.errors import CredentialRejected, FetchError, ProviderUnavailable, RateLimited
 from monitor.model import Generation, RateLimit
+from monitor.providers import stability
 from monitor.providers.rate_limit import RateLimiter, shared_limiter
 from monitor.sandbox import Fault, Reply, Vendor
 
@@ -186,3 +190,24 @@ async def test_a_rejected_key_is_said_even_under_load(vendor: Vendor, open_: Ope
     provider = open_(api_key="sk-unknown")
     outcomes = await asyncio.gather(*(provider.fetch_balance(None) for _ in range(200)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {CredentialRejected}
+
+
+async def test_a_long_list_is_read_beside_the_event_loop(
+    vendor: Vendor, open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = threading.Event()
+    read = stability.read_organizations
+
+    def wait_for_the_loop(*arguments: Any, **options: Any) -> Any:
+        asyncio.run_coroutine_threadsafe(set_turned(), loop)
+        assert turned.wait(LONG), "the event loop does not turn while a list is read"
+        return read(*arguments, **options)
+
+    async def set_turned() -> None:
+        turned.set()
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(stability, "read_organizations", wait_for_the_loop)
+    listed = [{"id": f"org-{number}"} for number in range(20_000)]
+    vendor.account_fault = Reply(body=json.dumps({"organizations": listed}).encode())
+    assert len(await open_().fetch_organizations()) == len(listed)
