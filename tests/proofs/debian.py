@@ -1,9 +1,10 @@
 """Minimal Debian trees and a copy of this checkout in them, for proofs that need another machine than this one."""
 
+import argparse
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,19 @@ CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") 
 CHECKOUT: Final = "/root/checkout"  # inside
 NAMES: Final = {12: "bookworm", 13: "trixie"}
 TOOLS: Final = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+
+
+def chosen_releases(proof: str, about: str | None, *, default: Sequence[int] = tuple(NAMES)) -> list[int]:
+    """Return the releases that the command line names.
+
+    Not by `choices`: of an optional list argparse looks whether the default is one of them.
+    """
+    parser = argparse.ArgumentParser(prog=f"tests.proofs.{proof}", description=about)
+    parser.add_argument("release", nargs="*", type=int, help=" or ".join(map(str, NAMES)))
+    named = parser.parse_args().release or list(default)
+    if unknown := set(named) - NAMES.keys():
+        parser.error(f"no such release: {', '.join(map(str, unknown))}")
+    return named
 
 
 class CannotRun(Exception):
