@@ -27,6 +27,7 @@ KEY: Final = "sk-" + "imagetest".ljust(48, "0")
 URL: Final = "json://127.0.0.1:8082/x"
 HARDENED: Final = ("--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges")
 USERS: Final = ("65532:0", "12345:0")
+CRITICAL: Final = 2  # exit code of check
 STALE: Final = 90.0  # seconds; a sign of life is too old after 60
 # crun and the usual limits are refused on some machines that have podman from Debian's packages.
 CONTAINERS: Final = """
@@ -183,6 +184,10 @@ class Proof:
         lines = self.log(name).splitlines()
         twice = [line for line in lines if len(TIME.findall(line.partition(" monitor")[0])) != 1]
         self.promise(f"one time in each of {len(lines)} log lines", lines and not twice, why=twice[:3])
+        checked = self.podman("exec", name, "credit-monitor", "check")
+        self.promise(
+            "check works beside it, without a /tmp", checked.returncode == CRITICAL, why=checked.stdout + checked.stderr
+        )
         found = self.podman("exec", name, "credit-monitor", "doctor").stdout
         self.promise("doctor has nothing against its state directory", "chmod" not in found, why=found)
         second = self.podman("run", "--rm", f"--user={user}", *HARDENED, f"--env=STABILITY_API_KEY={KEY}", state, TAG)
