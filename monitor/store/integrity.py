@@ -92,7 +92,7 @@ def lax_modes(url: str) -> Iterator[str]:
 
 def _lax_directory(directory: Path) -> Iterator[str]:
     mode = _mode(directory)
-    if _is_containers(directory):
+    if lets_in_by_group(directory):
         mode &= ~stat.S_IRWXG
     if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
         yield f"others can put files into {directory} (mode {mode:03o}); chmod 700 {directory}"
@@ -100,8 +100,8 @@ def _lax_directory(directory: Path) -> Iterator[str]:
         yield f"others can look into {directory} (mode {mode:03o}); chmod 700 {directory}"
 
 
-def _is_containers(directory: Path) -> bool:
-    """Whether its group is how we get in, as in a container.
+def lets_in_by_group(directory: Path) -> bool:
+    """Whether a directory's group is how we get in, as in a container.
 
     Root's group, where any user may run an image, or one that an orchestrator gave to a volume (set-gid, root's).
     """

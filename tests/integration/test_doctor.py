@@ -515,3 +515,5 @@ def test_a_group_that_lets_a_container_in_is_nobody_else(tmp_path: Path) -> None
     for mode, is_lax in ((0o770, group != 0), (0o777, True), (0o750, group != 0), (0o700, False)):
         folder.chmod(mode)
         assert bool(list(integrity.lax_modes(url))) is is_lax, oct(mode)
+    assert integrity.lets_in_by_group(folder) is (group == 0)
+    assert not integrity.lets_in_by_group(tmp_path / "gone")

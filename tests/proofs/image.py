@@ -150,15 +150,9 @@ class Proof:
         listed = subprocess.run(
             ["tar", "tvf", self.folder / "tree.tar"], capture_output=True, text=True, check=True
         ).stdout
-        special = [
-            line for line in listed.splitlines() if line[0] != "d" and "s" in line[:10].lower().replace("-", "")[1:]
-        ]
+        special = [line for line in listed.splitlines() if line[0] == "-" and "s" in line[1:10].lower()]
         shells = re.findall(r" (?:usr/)?bin/(?:ba|da|)sh\b", listed)
-        self.promise(
-            "no shell, no set-uid file",
-            not shells and not [line for line in special if line[0] == "-"],
-            why=special[:5],
-        )
+        self.promise("no shell, no set-uid file", not shells and not special, why=special[:5] or shells)
         self.podman("rm", "listed")
 
     def daemon(self, user: str) -> None:
