@@ -242,8 +242,9 @@ class Proof:
         database = server.new().replace(server.sockets, "/pg")
         given = {"CREDIT_MONITOR_DATABASE__URL": database}
         (self.vendor / "credits").write_text("5000")
+        owner = f"{Path(server.sockets).stat().st_uid}:0"  # who alone may look into the directory of the socket
         for name in ("first", "second"):
-            self.run(name, f"--volume={server.sockets}:/pg", given=given)
+            self.run(name, f"--volume={server.sockets}:/pg", user=owner, given=given)
             word = " watching " if name == "first" else "standing by"
             held = self.until(lambda name=name, word=word: word in self.log(name))  # type: ignore[misc]
             self.promise(f"on PostgreSQL the {name}: {word.strip()}", held, why=self.log(name))
