@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof test-systemd test-bare sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof test-systemd test-bare dist image deb test-dist test-image test-deb test-kustomize sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,27 @@ test-systemd: $(VENV)/installed  ## install and run the service on the systemd o
 
 test-bare: $(VENV)/installed  ## make test in a bare Debian 12 and 13, in a container (as root; about a quarter of an hour)
 	@$(BIN)/python -m tests.proofs.bare
+
+dist: $(VENV)/installed  ## build wheel and sdist, with the tested versions and the release notes beside them
+	@$(BIN)/python .ci/dist.py dist
+
+test-dist: $(VENV)/installed  ## install wheel and sdist in empty environments of Python 3.11 and 3.13, where they are; run the sdist's tests
+	@$(BIN)/python -m tests.proofs.dist
+
+deb: $(VENV)/installed  ## build the Debian package for 12 and 13 into dist/
+	@$(BIN)/python packaging/debian/build.py
+
+test-deb: $(VENV)/installed  ## install, upgrade, remove, purge the package on the systemd of a bare Debian 12 and 13 (as root; about four minutes)
+	@$(BIN)/python -m tests.proofs.deb
+
+image: $(VENV)/installed  ## build the container image from the Containerfile; IMAGE_BASE names another base
+	@$(BIN)/python packaging/image/build.py
+
+test-image: $(VENV)/installed  ## build the image on a base made of Debian's packages, and run it (as root; about five minutes)
+	@$(BIN)/python -m tests.proofs.image
+
+test-kustomize: $(VENV)/installed  ## render deploy/kubernetes/, and validate it strictly, offline
+	@$(BIN)/python -m tests.proofs.kustomize
 
 sbom: $(VENV)/installed  ## write what is shipped, with versions and licences, to dist/sbom.json (CycloneDX)
 	@mkdir -p dist

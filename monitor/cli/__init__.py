@@ -12,10 +12,12 @@ import click
 from monitor import __version__
 from monitor.cli.backtest import backtest
 from monitor.cli.check import check
+from monitor.cli.completion import completion
 from monitor.cli.config import config
 from monitor.cli.db import db
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
+from monitor.cli.healthy import healthy
 from monitor.cli.history import history
 from monitor.cli.incidents import incidents
 from monitor.cli.notify import notify
@@ -37,7 +39,7 @@ def cli() -> None:
 
 for command in (
     *(run, check, status, history, usage, incidents, organizations, notify),
-    *(silence, silences, backtest, config, db, doctor, demo),
+    *(silence, silences, backtest, config, db, doctor, demo, healthy, completion),
 ):
     cli.add_command(command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.options import When, in_zone, load, open_reader, require_period, row_options
 from monitor.cli.output import format_hours, print_rows
 from monitor.cli.table import Row
@@ -27,7 +28,7 @@ Replay = tuple[
 
 
 @click.command(short_help="What rules would have said of your history.")
-@click.argument("organization", required=False)
+@click.argument("organization", required=False, shell_complete=organization_names)
 @click.option("--since", type=When(), help="Judge from this instant, date or time ago (30d) on.")
 @click.option("--until", type=When(), help="Before this instant, date or time ago.")
 @click.option(
@@ -37,7 +38,13 @@ Replay = tuple[
     metavar="FILE",
     help="A CSV file with the columns taken_at and credits, instead of the database.",
 )
-@click.option("--organization", "named", metavar="NAME", help="The organization; with --input, whose rules are taken.")
+@click.option(
+    "--organization",
+    "named",
+    metavar="NAME",
+    shell_complete=organization_names,
+    help="The organization; with --input, whose rules are taken.",
+)
 @row_options
 def backtest(
     organization: str | None,

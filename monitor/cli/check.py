@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.logs import log_to_stderr
 from monitor.cli.options import load, open_reader, row_options
 from monitor.cli.output import print_rows, say
@@ -29,7 +30,7 @@ _KEYS: Final = (
 
 
 @click.command()
-@click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...")
+@click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...", shell_complete=organization_names)
 @click.option("--dry-run", is_flag=True, help="Store nothing, send nothing.")
 @row_options
 def check(organizations: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.options import config_option, load, open_reader, row_options
 from monitor.cli.output import print_rows, progress
 from monitor.cli.streams import verdict
@@ -140,7 +141,12 @@ LINES_AT_ONCE: Final = 1000
 
 @db.command("import", short_help="Add balances of a CSV file to the history.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--organization", metavar="NAME", help="Whose balances all of these are, whatever the file says.")
+@click.option(
+    "--organization",
+    metavar="NAME",
+    shell_complete=organization_names,
+    help="Whose balances all of these are, whatever the file says.",
+)
 @config_option
 def import_(file: Path, organization: str | None, config_file: Path | None) -> None:
     """Add the balances of a CSV FILE (columns taken_at, credits, organization) to the history; - is standard input."""

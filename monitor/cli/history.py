@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.options import Duration, When, in_zone, load, open_reader, require_period, row_options
 from monitor.cli.output import format_hours, print_rows, progress, say
 from monitor.cli.sparkline import Traces
@@ -23,7 +24,7 @@ STEP: Final = 500  # rows between its movements
 
 
 @click.command()
-@click.argument("organization", required=False)
+@click.argument("organization", required=False, shell_complete=organization_names)
 @click.option("--since", type=When(), help="From this instant, date or time ago (7d) on.")
 @click.option("--until", type=When(), help="Before this instant, date or time ago.")
 @click.option("--every", type=Duration(), help="One row for each stretch of so long: last, lowest, highest.")

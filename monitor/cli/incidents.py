@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.options import load, open_reader, row_options
 from monitor.cli.output import print_rows
 from monitor.cli.table import Row
@@ -14,7 +15,7 @@ LEAST: Final = ("folded", "given_up", "pending", "credits", "resolved_at", "id")
 
 
 @click.command()
-@click.argument("organization", required=False)
+@click.argument("organization", required=False, shell_complete=organization_names)
 @click.option("--open", "open_only", is_flag=True, help="Only those that stand.")
 @row_options
 def incidents(organization: str | None, config_file: Path | None, style: str, *, open_only: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.cli.completion import channel_names
 from monitor.cli.options import config_option, load
 from monitor.cli.streams import verdict
 from monitor.errors import DeliveryError
@@ -18,7 +19,7 @@ OPENED_AND_RESOLVED: Final = " (an incident of its own was opened there, and res
 
 
 @click.command(short_help="Send a test message to channels.")
-@click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...")
+@click.argument("channels", nargs=-1, required=True, metavar="CHANNEL...", shell_complete=channel_names)
 @config_option
 def notify(channels: tuple[str, ...], config_file: Path | None) -> None:
     """Send a test message to each CHANNEL and say what happened; exit 69 if one did not take it."""

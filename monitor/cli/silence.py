@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from monitor.cli.completion import silenced_names
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
 from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
@@ -41,7 +42,7 @@ def _writer(settings: "Settings") -> "Iterator[Store]":
 
 
 @click.command(short_help="Say nothing of an organization or account.")
-@click.argument("name")
+@click.argument("name", shell_complete=silenced_names)
 @click.option("--rule", type=RULES, help="This rule alone; `credential` is silenced only so.")
 @click.option("--for", "length", type=Duration(), help="For so long: 30m, 2h, 7d.")
 @click.option("--until-resolved", is_flag=True, help="Acknowledge: until it is over or gets worse.")

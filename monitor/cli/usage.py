@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from monitor.cli.completion import organization_names
 from monitor.cli.options import When, Zone, in_zone, load, open_reader, require_period, row_options
 from monitor.cli.output import print_rows
 from monitor.cli.table import Percent, Row
@@ -22,7 +23,7 @@ UNKNOWN: Final = "gap, not known"
 
 
 @click.command(short_help="Credits used, topped up, and their cost.")
-@click.argument("organization", required=False)
+@click.argument("organization", required=False, shell_complete=organization_names)
 @click.option("--by", type=click.Choice(BY), default="day", show_default=True, help="One row for each of these.")
 @click.option("--since", type=When(), help="From the bucket on that holds this instant, date or time ago.")
 @click.option("--until", type=When(), help="Before this instant, date or time ago; its bucket is shown whole.")

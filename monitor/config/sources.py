@@ -20,6 +20,7 @@ DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing kn
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"
+SECRETS_OF_CONTAINER: Final = Path("/run/secrets")  # made with the first secret; our image names it
 QUOTED: Final = "is in quotes, which are part of a value here; write it without them"
 # What Kubernetes sets in every container for a service whose name begins with credit-monitor.
 SERVICE_LINK: Final = re.compile(
@@ -122,8 +123,11 @@ def read_layers(file: Path | None, environ: Mapping[str, str]) -> list[Layer]:
     layers = [file_layer(file)] if file else []
     layers.insert(0, credentials_layer(environ, layers))
     layers.insert(0, environment_layer(environ, layers))
-    if (key := environ.get(KEY_VARIABLE, "").strip()) and _is_without_account(layers):
-        layers.append(key_alone(key))
+    if _is_without_account(layers):
+        if key := environ.get(KEY_VARIABLE, "").strip():
+            layers.append(key_alone(f"environment {KEY_VARIABLE}", api_key=key))
+        elif path := _key_among_credentials(environ):
+            layers.append(key_alone(f"${CREDENTIALS}/{path.name}", api_key_file=str(path)))
     return layers
 
 
@@ -250,14 +254,25 @@ def credentials_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     if not folder:
         return layer
     taken = _names(lower)
-    try:
-        files = sorted(Path(folder).iterdir())
-    except OSError as error:
-        raise ConfigError([Mistake("", unreadable(error, Path(folder)), f"${CREDENTIALS}")]) from None
-    for path in files:
+    for path in _credentials(folder):
         if path.name.upper().startswith(PREFIX):
             _put_credential(layer, _path(path.name, taken), path)
     return layer
+
+
+def _credentials(folder: str) -> list[Path]:
+    try:
+        return sorted(Path(folder).iterdir())
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and Path(folder) == SECRETS_OF_CONTAINER:
+            return []
+        raise ConfigError([Mistake("", unreadable(error, Path(folder)), f"${CREDENTIALS}")]) from None
+
+
+def _key_among_credentials(environ: Mapping[str, str]) -> Path | None:
+    """Return the credential that is named like the key's own variable."""
+    files = _credentials(folder) if (folder := environ.get(CREDENTIALS)) else []
+    return next((path for path in files if path.name.upper() == KEY_VARIABLE), None)
 
 
 def _put_credential(layer: Layer, key: Key, path: Path) -> None:
@@ -274,11 +289,12 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
         raise ConfigError([Mistake(".".join(key), "is not UTF-8 text", place)]) from None
 
 
-def key_alone(key: str) -> Layer:
-    """Return the working configuration that is nothing but a key."""
+def key_alone(place: str, **given: str) -> Layer:
+    """Return the working configuration that is nothing but a key: `api_key`, or `api_key_file`."""
     layer = Layer(0)
-    layer.put_text(("accounts", "default", "api_key"), key, f"environment {KEY_VARIABLE}")
-    layer.put(("accounts", "default", "organizations"), "all", f"environment {KEY_VARIABLE}")
+    for name, value in given.items():
+        layer.put_text(("accounts", "default", name), value, place)
+    layer.put(("accounts", "default", "organizations"), "all", place)
     return layer
 
 

@@ -74,6 +74,7 @@ def run(settings: Settings, *, reread: Callable[[], Settings], terminal: "Termin
         _warn_of_new_host(opened)
         asyncio.run(daemon.run())
     finally:
+        manager.ended()
         lock.release()
 
 

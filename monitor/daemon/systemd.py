@@ -1,5 +1,6 @@
-"""The protocol of sd_notify: ready, reloading, stopping, status and watchdog; does nothing without `$NOTIFY_SOCKET`.
+"""The protocol of sd_notify: ready, reloading, stopping, status and watchdog; says nothing without `$NOTIFY_SOCKET`.
 
+A sign of life is the time of a file, too, for a container's health check (`progress`).
 Of a reload the protocol has no failure, so the outcome is left in `$RUNTIME_DIRECTORY`, where there is one.
 """
 
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+
+from monitor.daemon.progress import ProgressFile
 
 EXTEND_EVERY: Final = 10.0  # seconds between requests for more time to start
 EXTEND_BY: Final = timedelta(seconds=60)
@@ -29,6 +32,7 @@ class ServiceManager:
         self._status = ""
         self._failing = False
         self._reload_file = _reload_file(environ)
+        self._progress = ProgressFile(environ)
         self._is_reloading = False
         self.watchdog_timeout = _watchdog_timeout(environ)  # between two calls of `alive`; None: there is no watchdog
 
@@ -51,7 +55,12 @@ class ServiceManager:
 
     def alive(self) -> None:
         """Tell that the process works; due within every `watchdog_timeout`."""
+        self._progress.touch()
         self._tell("WATCHDOG=1")
+
+    def ended(self) -> None:
+        """Take the last sign of life back."""
+        self._progress.remove()
 
     def status(self, sentence: str) -> None:
         """Set what `systemctl status` shows; sent only when it has changed."""
@@ -67,11 +76,11 @@ class ServiceManager:
         def ask() -> None:
             until = time.monotonic() + LONGEST_START
             while not done.wait(EXTEND_EVERY) and time.monotonic() < until:
+                self._progress.touch()
                 self.status(doing)
                 self._tell(f"EXTEND_TIMEOUT_USEC={EXTEND_BY // timedelta(microseconds=1)}")
 
-        if self._address:
-            threading.Thread(target=ask, name="more time", daemon=True).start()
+        threading.Thread(target=ask, name="more time", daemon=True).start()
         try:
             yield
         finally:

@@ -180,6 +180,8 @@ def _owner(path: Path) -> Iterator[Finding]:
     if user not in {0, owner}:
         state = f"{path} belongs to {user_name(owner)}, and you are {user_name(user)}"
         yield warning("database files", state, f"run credit-monitor as {user_name(owner)}, or as root")
+    elif user == owner and integrity.lets_in_by_group(path.parent):
+        return  # a container's directory is made for any user
     elif (other := path.parent.stat().st_uid) not in {0, owner}:
         state = f"{path} belongs to {user_name(owner)}, its directory to {user_name(other)}"
         yield warning("database files", state, f"chown {user_name(other)} {path}")

@@ -1,5 +1,6 @@
 """Check a database without changing it: damage, whether a daemon holds it, and who may read its files."""
 
+import os
 import stat
 import time
 from collections.abc import Iterator
@@ -91,10 +92,24 @@ def lax_modes(url: str) -> Iterator[str]:
 
 def _lax_directory(directory: Path) -> Iterator[str]:
     mode = _mode(directory)
+    if lets_in_by_group(directory):
+        mode &= ~stat.S_IRWXG
     if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
         yield f"others can put files into {directory} (mode {mode:03o}); chmod 700 {directory}"
     elif mode & OTHERS and directory.name == "credit-monitor":
         yield f"others can look into {directory} (mode {mode:03o}); chmod 700 {directory}"
+
+
+def lets_in_by_group(directory: Path) -> bool:
+    """Whether a directory's group is how we get in, as in a container.
+
+    Root's group, where any user may run an image, or one that an orchestrator gave to a volume (set-gid, root's).
+    """
+    try:
+        status = directory.stat()
+    except OSError:
+        return False
+    return status.st_gid == 0 or (status.st_uid == 0 != os.geteuid() and bool(status.st_mode & stat.S_ISGID))
 
 
 def _mode(path: Path) -> int:

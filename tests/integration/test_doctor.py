@@ -507,3 +507,15 @@ def test_a_file_of_the_database_is_made_for_its_owner_alone(sqlite_url: str, req
     assert hold
     hold.release()
     opened.close()
+
+
+def test_a_group_that_lets_a_container_in_is_nobody_else(tmp_path: Path) -> None:
+    folder = tmp_path / "credit-monitor"
+    folder.mkdir()
+    url = f"sqlite:///{folder}/monitor.db"
+    group = folder.stat().st_gid
+    for mode, is_lax in ((0o770, group != 0), (0o777, True), (0o750, group != 0), (0o700, False)):
+        folder.chmod(mode)
+        assert bool(list(integrity.lax_modes(url))) is is_lax, oct(mode)
+    assert integrity.lets_in_by_group(folder) is (group == 0)
+    assert not integrity.lets_in_by_group(tmp_path / "gone")

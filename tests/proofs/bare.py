@@ -4,7 +4,6 @@ As root.  The container shares this machine's network, for pip; what pip needs t
 environment.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.proofs.debian import CHECKOUT, NAMES, CannotRun, copy_tree, release, require_tools
+from tests.proofs.debian import CHECKOUT, CannotRun, chosen_releases, copy_tree, require_tools
 
 PACKAGES: Final = "make,python3-venv,ca-certificates"
 FOR_PIP: Final = (
@@ -47,14 +46,12 @@ def _for_pip() -> Iterator[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.proofs.bare", description=__doc__)
-    parser.add_argument("release", nargs="*", type=release, default=sorted(NAMES), help="12, 13")
     codes = {}
     try:
         require_tools()
-        for number in parser.parse_args().release:
-            print(f"\nDebian {number}", flush=True)
-            codes[number] = run_tests(number)
+        for release in chosen_releases("bare", __doc__):
+            print(f"\nDebian {release}", flush=True)
+            codes[release] = run_tests(release)
     except CannotRun as reason:
         print(f"test-bare cannot run on this machine: {reason}")
         return 0

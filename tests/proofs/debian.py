@@ -1,10 +1,10 @@
 """Minimal Debian trees and a copy of this checkout in them, for proofs that need another machine than this one."""
 
+import argparse
 import os
 import shutil
 import subprocess
-from argparse import ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -16,15 +16,21 @@ NAMES: Final = {12: "bookworm", 13: "trixie"}
 TOOLS: Final = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
 
 
+def chosen_releases(proof: str, about: str | None, *, default: Sequence[int] = tuple(NAMES)) -> list[int]:
+    """Return the releases that the command line names.
+
+    Not by `choices`: of an optional list argparse looks whether the default is one of them.
+    """
+    parser = argparse.ArgumentParser(prog=f"tests.proofs.{proof}", description=about)
+    parser.add_argument("release", nargs="*", type=int, help=" or ".join(map(str, NAMES)))
+    named = parser.parse_args().release or list(default)
+    if unknown := set(named) - NAMES.keys():
+        parser.error(f"no such release: {', '.join(map(str, unknown))}")
+    return named
+
+
 class CannotRun(Exception):
     """This machine cannot run another one; says why."""
-
-
-def release(text: str) -> int:
-    """A release on the command line.  No `choices`: argparse of Python 3.11 looks for a whole default among them."""
-    if not text.isdecimal() or int(text) not in NAMES:
-        raise ArgumentTypeError(f"expected one of {', '.join(map(str, sorted(NAMES)))}, not {text!r}")
-    return int(text)
 
 
 def require_tools(more: Mapping[str, str] | None = None) -> None:

@@ -179,6 +179,21 @@ def test_files_that_cannot_be_read_are_told_by_their_path(tmp_path: Path) -> Non
     assert mistakes(None, {"CREDENTIALS_DIRECTORY": str(gone)}) == expected
 
 
+def test_a_container_without_a_secret_has_no_directory_of_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / "secrets"), "STABILITY_API_KEY": KEY}
+    monkeypatch.setattr("monitor.config.sources.SECRETS_OF_CONTAINER", tmp_path / "secrets")
+    assert list(load(None, environ | {"STATE_DIRECTORY": str(tmp_path)}).accounts) == ["default"]
+
+
+def test_a_key_alone_may_be_a_credential(tmp_path: Path) -> None:
+    (tmp_path / "stability_api_key").write_text(f"{KEY}\n")
+    (tmp_path / "CREDIT_MONITOR_CHANNELS__DEFAULT__URL").write_text("json://localhost/")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "STATE_DIRECTORY": str(tmp_path)}
+    settings = load(None, environ)
+    assert settings.api_key("default") == KEY
+    assert list(settings.channels) == ["default"]
+
+
 def test_a_file_nobody_may_read_is_told_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "locked.toml"
     path.write_text("")

@@ -4,7 +4,6 @@
 when this machine cannot boot another one, which it says.
 """
 
-import argparse
 import json
 import re
 import secrets
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.proofs.debian import NAMES, REPOSITORY, CannotRun, release, require_tools
+from tests.proofs.debian import REPOSITORY, CannotRun, chosen_releases, require_tools
 from tests.proofs.systemd.machine import TOOLS, Answer, Machine
 from tests.support.wait import STOP, patience
 
@@ -261,13 +260,11 @@ def prove(release: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.proofs.systemd", description=__doc__)
-    parser.add_argument("release", nargs="*", type=release, default=sorted(NAMES), help="12, 13")
     failed = 0
     try:
         require_tools(TOOLS)
-        for number in parser.parse_args().release:
-            failed += prove(number)
+        for release in chosen_releases("systemd", __doc__):
+            failed += prove(release)
     except CannotRun as reason:
         print(f"test-systemd cannot run on this machine: {reason}")
         return int(failed > 0)
