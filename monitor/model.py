@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import Any, Final
 
 
 class Severity(IntEnum):
@@ -98,13 +99,8 @@ class DeliveryState(StrEnum):
 # --- what the vendor says ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VendorOrganization:
-    """One organization as the account endpoint lists it."""
-
-    id: str
-    name: str | None
-    is_default: bool
+STABILITY: Final = "stability"  # the provider where the configuration names none
+STABILITY_UNIT: Final = "credits"  # what it counts in; one vendor's credit is not another's
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +109,53 @@ class RateLimit:
 
     requests: int
     per: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What is known of a provider before it is asked: of one built in, or of one that the configuration describes.
+
+    `asks_each`: each organization has a request of its own, and an id of the vendor's own by which it is known
+    whichever key asks (Stability; a description with `organizations`).  Else one answer holds all balances of a key,
+    and (provider, account, id) is what each is known by.  `levels` are the description's `credits` as written.
+    """
+
+    name: str
+    unit: str | None = None  # of every balance; None: the answer says it
+    asks_each: bool = False
+    needs_key: bool = True
+    variables: frozenset[str] = frozenset()  # that an account has to give in `vars`
+    base_url: str = ""  # scheme and host that are asked where the account has no base_url of its own
+    rate_limit: RateLimit | None = None
+    every_min: timedelta | None = None
+    levels: Mapping[str, Any] | None = None
+    top_up_url: str | None = None
+    key_help: str = ""
+    env: str = ""  # the variable in which people keep the key
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One balance of an answer; `id` tells it from its siblings and is empty where there is one alone.
+
+    `unlimited`: the vendor says that there is no limit, and `credits` means nothing.
+    """
+
+    id: str
+    credits: Decimal
+    unit: str = STABILITY_UNIT
+    name: str | None = None
+    resets_at: datetime | None = None  # when a quota refills; None: none known
+    unlimited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VendorOrganization:
+    """One organization as the account endpoint lists it."""
+
+    id: str
+    name: str | None
+    is_default: bool
 
 
 @dataclass(frozen=True, slots=True)

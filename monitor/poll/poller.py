@@ -185,12 +185,14 @@ class Poller:
     async def _fetch(self, organization: OrganizationRow) -> Decimal:
         """Return the balance; after a fall to a hundredth ask again first, and take the second answer."""
         before = self._balances.get(organization.id, Decimal(0))
-        balance = await self._provider.fetch_balance(organization.vendor_id)
-        if before > 1 and balance <= before * IMPLAUSIBLE:
-            log.warning("%s: fell from %s to %s credits at once; asking again", organization.name, before, balance)
-            balance = await self._provider.fetch_balance(organization.vendor_id)
-        self._balances[organization.id] = balance
-        return balance
+        (answer,) = await self._provider.fetch(organization.vendor_id)
+        if before > 1 and answer.credits <= before * IMPLAUSIBLE:
+            log.warning(
+                "%s: fell from %s to %s credits at once; asking again", organization.name, before, answer.credits
+            )
+            (answer,) = await self._provider.fetch(organization.vendor_id)
+        self._balances[organization.id] = answer.credits
+        return answer.credits
 
     async def _discover(self) -> list[OrganizationRow]:
         """Ask the account endpoint where it is needed; return the organizations that it newly listed."""

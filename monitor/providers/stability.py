@@ -16,7 +16,7 @@ import stamina
 
 from monitor import __version__
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited, UnexpectedAnswer
-from monitor.model import Generation, VendorOrganization
+from monitor.model import Balance, Generation, VendorOrganization
 from monitor.providers.answers import Listing, read_credits, read_date, read_error, read_organizations
 from monitor.providers.base import Access
 from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
@@ -67,6 +67,10 @@ class Stability:
         self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
         self._last_listing = (b"", Listing((), ()))
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+
+    async def fetch(self, organization: str | None = None) -> tuple[Balance, ...]:
+        """Return the balance of one organization; None asks for the key's default one."""
+        return (Balance(organization or "", await self.fetch_balance(organization)),)
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
         """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
