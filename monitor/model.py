@@ -147,6 +147,7 @@ class Balance:
     name: str | None = None
     resets_at: datetime | None = None  # when a quota refills; None: none known
     unlimited: bool = False
+    note: str | None = None  # what is odd about the answer, and no error
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from monitor.config.schema import (
 )
 from monitor.config.secrets import Secret, exposure, open_regular
 from monitor.config.sources import Origin, variable_part
+from monitor.config.vendors import Vendors
 from monitor.errors import ChildError, ConfigError, Mistake
 from monitor.model import Rules
 
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 # --- settings as written ----------------------------------------------------------------------------------------------
 
 
-def check_written(written: FileSettings, mistakes: Mistakes) -> None:
+def check_written(written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
     """Keep the mistakes that can be seen before anything is derived."""
     _check_names(written, mistakes)
     _check_rules(("rules",), written.written_rules, written, mistakes)
@@ -57,6 +58,9 @@ def check_written(written: FileSettings, mistakes: Mistakes) -> None:
         if is_open_http(account.base_url) and not account.allow_http:
             problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
             mistakes.add(("accounts", name, "base_url"), problem)
+    for name in vendors.described:
+        for key, problem in vendors.problems(name):
+            mistakes.add(("providers", name, *key), problem)
     for name, organization in written.organizations.items():
         _check_organization(("organizations", name), organization, written, mistakes)
 

@@ -17,6 +17,7 @@ from monitor.config.schema import BY_NAME, NO_RULES, Account, Channel, FileSetti
 from monitor.config.secrets import Secret
 from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
+from monitor.config.vendors import Vendors
 from monitor.errors import Mistake
 from monitor.model import Rules
 
@@ -90,10 +91,14 @@ class _Loader:
     environ: Mapping[str, str] = field(repr=False)
     mistakes: Mistakes
     written: FileSettings = field(repr=False)
+    vendors: Vendors = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vendors = Vendors(self.written.providers)
 
     def settings(self) -> Settings:
         """Return the settings without whatever is wrong; `mistakes` has that."""
-        checks.check_written(self.written, self.mistakes)
+        checks.check_written(self.written, self.vendors, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
         warnings = checks.cautions(self.written, settings, self.mistakes)
@@ -116,6 +121,7 @@ class _Loader:
             "urls": {name: self._secret("channels", name, "url") for name in written.channels},
             "heartbeat": self._secret("heartbeat_url"),
             "token": self._secret("web", "token"),
+            "vendors": self.vendors,
             "warnings": (),
         }
         return Settings.model_construct().model_copy(update=dict(written) | derived)

@@ -13,7 +13,19 @@ from dataclasses import fields as fields_of
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -27,6 +39,10 @@ from monitor.config import fields
 from monitor.config.fields import Address, DigestTime, QuietHours
 from monitor.config.secrets import Secret
 from monitor.model import REMINDERS, Generation, RateLimit, Rules, Severity
+from monitor.providers.description import KEYS as PROVIDER_KEYS
+
+if TYPE_CHECKING:
+    from monitor.config.vendors import Vendors
 
 USUAL_KEY: Final = re.compile(r"sk-[A-Za-z0-9]{48}")
 
@@ -263,6 +279,7 @@ class FileSettings(BaseSettings):
     accounts: Mapping[str, Account] = Field(default_factory=dict)
     organizations: Mapping[str, Organization] = Field(default_factory=dict)
     channels: Mapping[str, Channel] = Field(default_factory=dict)
+    providers: Mapping[str, Any] = Field(default_factory=dict)  # as written: `descriptions` reads them
 
     @classmethod
     def settings_customise_sources(
@@ -291,6 +308,7 @@ class Settings(FileSettings):
 
     file: Path | None
     rules: Rules
+    vendors: "Vendors"  # by name: those described, and those built in
     warnings: tuple[str, ...]
     keys: Mapping[str, Secret] = Field(repr=False)
     urls: Mapping[str, Secret] = Field(repr=False)
@@ -444,8 +462,11 @@ def names_in(table: Key) -> list[str]:
 def known_settings() -> list[Key]:
     """Return the key of every setting; a table is one only where rules may be given whole."""
     return [
-        (*place, key)
-        for place, table in TABLES.items()
-        for key, entry in entries(table).items()
-        if entry.table is None or place[-1:] == ("rules",)
+        *(
+            (*place, key)
+            for place, table in TABLES.items()
+            for key, entry in entries(table).items()
+            if (entry.table is None or place[-1:] == ("rules",)) and not entry.by_name
+        ),
+        *(("providers", ANY, key) for key in PROVIDER_KEYS),
     ]

@@ -1,5 +1,6 @@
 """Every setting in force, as the file would have it, for `config show`; secrets are shown as `***`."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,7 +37,12 @@ def _table_rows(place: Key, kind: AnyTable, table: Any, settings: Settings) -> I
     keys = entries(kind)
     for key, entry in keys.items():
         here = (*place, key)
-        if key == "rules":
+        if key == "providers":
+            described = getattr(table, entry.attribute).items()
+            yield from (
+                ((*here, name, inner), _written(value)) for name, made in described for inner, value in made.items()
+            )
+        elif key == "rules":
             yield from ((((*here, rule), value) for rule, value in _rules(table.rules).items()))
         elif entry.by_name and entry.table:
             for name, inner in getattr(table, entry.attribute).items():
@@ -47,6 +53,10 @@ def _table_rows(place: Key, kind: AnyTable, table: Any, settings: Settings) -> I
             yield from _secret_row(here, entry.shown, settings)
         elif key.removesuffix("_file") not in keys or key == key.removesuffix("_file"):
             yield from _value_row(here, entry.shown, getattr(table, f"shown_{key}", getattr(table, entry.attribute)))
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _secret_row(key: Key, shown: Shown, settings: Settings) -> Iterator[tuple[Key, str]]:
