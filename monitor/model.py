@@ -177,6 +177,11 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlimited:
+    """The vendor says that there is no limit: no balance, and nothing to alarm of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Age:
     """For how long an organization has given no balance, since its last one or since its first failure.
 
@@ -189,7 +194,7 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fetch of one organization (None: of the account's list): a `Snapshot` or a `Failure`, and when it ended.
+    """One fetch of one organization (None: of the account's list), its outcome, and when it ended.
 
     One `carried_over` from an earlier leadership is judged only if nothing newer was recorded since.
     """
@@ -197,17 +202,21 @@ class Check:
     account_id: int
     organization_id: int | None
     ended_at: datetime
-    outcome: Snapshot | Failure
+    outcome: "Outcome"
     carried_over: bool = False
     poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
     by_another: bool = False  # process, with a key of its own: it tells the balance, and nothing of our key
     age: Age | None = None  # of what is known, where it failed; None: by the instants alone
+    resets_at: datetime | None = None  # of a quota, as the answer says
 
     def age_since(self, since: datetime) -> timedelta:
         """Return how old what was known at `since` is at this check."""
         if self.age is not None and self.age.since == since:
             return self.age.ran
         return self.ended_at - since
+
+
+Outcome = Snapshot | Failure | Unlimited
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -347,6 +356,11 @@ class Organization:
     failure: Failure | None = None  # of the last check; None when it gave a snapshot
     failing_since: datetime | None = None
     confirmations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    provider: str = STABILITY
+    unit: str = STABILITY_UNIT  # of every amount; "": no answer has said it yet
+    mixed: bool = False  # its account watches balances of other units, too
+    unlimited: bool = False  # the vendor's last word: there is no limit
+    resets_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +416,7 @@ class Facts:
     returns: int = 0  # how often the incident came back
     calm: bool = False  # the present reading is clear, and the incident goes on
     quiet_for: timedelta | None = None  # the first return: how long it has to be quiet until more is told
+    unit: str = STABILITY_UNIT  # of every amount
 
     @property
     def credits(self) -> Decimal | None:

@@ -11,6 +11,7 @@ from monitor.model import (
     FailureKind,
     OpenIncident,
     Organization,
+    Outcome,
     Rule,
     Rules,
     Runway,
@@ -105,6 +106,7 @@ class OrganizationCase:
             account=organization.account,
             at=self.at,
             vendor_id=organization.vendor_id,
+            unit=organization.unit,
             title=organization.title,
             snapshot=last,
             previous=organization.previous,
@@ -136,7 +138,7 @@ class AccountCase:
     name: str
     at: datetime
     rules: Rules
-    outcome: Snapshot | Failure | None = None
+    outcome: Outcome | None = None
     organizations: int | None = None  # that an outage concerns
     subject: Subject = Subject.ACCOUNT
     credits: Decimal | None = None
@@ -160,7 +162,7 @@ class AccountCase:
 
 
 def everything(
-    at: datetime, rules: Rules, *, outcome: Snapshot | Failure | None = None, organizations: int | None = None
+    at: datetime, rules: Rules, *, outcome: Outcome | None = None, organizations: int | None = None
 ) -> AccountCase:
     """Return the case of every account at once: the monitor's own."""
     return AccountCase(EVERYTHING, EVERY_ACCOUNT, at, rules, outcome, organizations, Subject.MONITOR)

@@ -32,6 +32,7 @@ from monitor.model import (
     Notification,
     OpenIncident,
     Organization,
+    Outcome,
     Rejections,
     Rule,
     Rules,
@@ -96,7 +97,7 @@ def settle_unasked(
     return notifier.enqueued
 
 
-def is_rejection(outcome: Snapshot | Failure) -> bool:
+def is_rejection(outcome: Outcome) -> bool:
     """Return whether the vendor refused the key."""
     return isinstance(outcome, Failure) and outcome.kind is FailureKind.CREDENTIAL_REJECTED
 
@@ -181,7 +182,7 @@ class Settlement:
 
     def _judge_key(self, check: Check) -> None:
         incidents = self.accounts.setdefault(check.account_id, {})
-        if check.account_id in self.rejected and isinstance(check.outcome, Snapshot):
+        if check.account_id in self.rejected and not isinstance(check.outcome, Failure):
             return
         before = self.rejections[check.account_id]
         verdicts, rejections = judge_account(incidents, check, rejections=before, rules=self.settings.rules)
@@ -197,7 +198,7 @@ class Settlement:
         """Judge an outage of the whole account, or of every account at once: one outage is one message."""
         incidents = self.accounts.setdefault(check.account_id, {})
         stands = is_firing(incidents, Rule.OUTAGE) or is_firing(self.everything, Rule.OUTAGE)
-        if isinstance(check.outcome, Snapshot) and not (incidents or self.everything):
+        if not isinstance(check.outcome, Failure) and not (incidents or self.everything):
             return
         reach, count = (Extent.NONE, None) if stands else self._extent(check, before)
         rules = self.settings.rules
