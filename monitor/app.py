@@ -280,12 +280,14 @@ def access(settings: Settings, account: str) -> Access:
     configured = settings.accounts[account]
     return Access(
         base_url=configured.base_url,
-        api_key=settings.api_key(account),
+        api_key=settings.api_key(account) if configured.vendor.needs_key else "",
         generation=configured.generation,
         rate_limit=configured.rate_limit,
         deadline=settings.poll.deadline,
         proxy=configured.proxy,
         ca_file=Path(configured.ca_file) if configured.ca_file else None,
+        provider=configured.provider,
+        variables=configured.vars,
     )
 
 

@@ -235,6 +235,11 @@ class Rung:
     of_top_up: bool = False
 
 
+SMALLEST: Final = Decimal("0.000001")  # amount that there is
+# The ladder where nobody set a level: critical at a balance of 0 or less, and at an answer of *no credits*.
+NOTHING_LEFT: Final = (Rung(Severity.CRITICAL, SMALLEST, SMALLEST),)
+
+
 @dataclass(frozen=True, slots=True)
 class SpendLimit:
     """More than `credits` used within `window` is too much; it is over when the use is at or under `clear`."""

@@ -38,7 +38,9 @@ FOR EACH ROW EXECUTE FUNCTION credit_monitor_may_lead()"""
 def upgrade() -> None:
     for column in (
         sa.Column("provider", sa.Text, nullable=False, server_default="stability", comment="the vendor's name"),
-        sa.Column("unit", sa.Text, nullable=False, server_default="credits", comment="of every amount; '': unknown yet"),
+        sa.Column(
+            "unit", sa.Text, nullable=False, server_default="credits", comment="of every amount; '': unknown yet"
+        ),
         sa.Column("unlimited", sa.Boolean, nullable=False, server_default=sa.false(), comment="the vendor's last word"),
         sa.Column("resets_at", Instant, comment="when it refills by itself, as far as known"),
     ):

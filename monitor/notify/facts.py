@@ -15,7 +15,6 @@ from monitor.model import (
     Rule,
     Rules,
     Runway,
-    Snapshot,
     Subject,
     Unknown,
     Verdict,

@@ -1,6 +1,6 @@
 """A poll: what is due is fetched, recorded, judged, and what is to be said is put into the outbox."""
 
-from monitor.notify.routing import channels_of, rules_of
+from monitor.notify.routing import channels_of, named, rules_of
 from monitor.poll.age_watch import AgeWatch
 from monitor.poll.ages import Ages, RunningClock
 from monitor.poll.assignment import Assignment
@@ -25,6 +25,7 @@ __all__ = [
     "catch_up",
     "channels_of",
     "displace",
+    "named",
     "reconcile",
     "rules_of",
     "settle",

@@ -16,7 +16,7 @@ from monitor.model import Notification, OpenIncident, Rule, Subject, Verdict
 from monitor.notify import fallback
 from monitor.notify.facts import AccountCase, OrganizationCase, everything
 from monitor.notify.notifier import Notifier
-from monitor.notify.routing import rules_of
+from monitor.notify.routing import account_rules_of, rules_of
 from monitor.poll.assignment import Placement
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.settle import outlook_of
@@ -149,12 +149,13 @@ def _polling_accounts(settings: Settings) -> set[str]:
 
 
 def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCase, Incidents]]:
-    rules = notifier.settings.rules
+    settings = notifier.settings
     names = {row.id: row.name for row in accounts.account_rows(notifier.tx)}
     for account_id, incidents in open_incidents(notifier.tx, Subject.ACCOUNT).items():
+        rules = account_rules_of(settings, names[account_id])
         yield AccountCase(account_id, names[account_id], at, rules), incidents
     for incidents in open_incidents(notifier.tx, Subject.MONITOR).values():
-        yield everything(at, rules), incidents
+        yield everything(at, settings.rules), incidents
 
 
 def _reconcile_organizations(
@@ -175,7 +176,7 @@ def _organization_cases(
     rows = organizations.current_rows(notifier.tx, list(by_organization))
     for organization_id, incidents in by_organization.items():
         organization = rows[organization_id]
-        rules = rules_of(notifier.settings, organization.name)
+        rules = rules_of(notifier.settings, organization)
         outlook = outlook_of(forecasts.at(notifier.tx, organization, rules))
         yield OrganizationCase(notifier.tx, organization, at, rules, outlook), incidents
 

@@ -14,7 +14,6 @@ from monitor.model import STABILITY, STABILITY_UNIT, Failure, FailureKind, Organ
 from monitor.store.tables import organizations
 from monitor.store.writer import Transaction, insert
 
-
 REALM_END: Final = "#"
 
 
@@ -79,7 +78,9 @@ def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | No
     here = organizations.c
     title = sa.func.coalesce(new.excluded.title, here.title)
     unit = sa.case((here.unit == "", new.excluded.unit), else_=here.unit)
-    ensure = new.on_conflict_do_update(index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title, "unit": unit})
+    ensure = new.on_conflict_do_update(
+        index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title, "unit": unit}
+    )
     tx.execute(ensure, [{"provider": STABILITY, "unit": STABILITY_UNIT, **row, "watched": True} for row in wanted])
     rows = {(row.base_url, row.vendor_id): row for row in _rows_of(tx, [row["vendor_id"] for row in wanted])}
     return [rows[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
