@@ -287,6 +287,7 @@ def access(settings: Settings, account: str) -> Access:
         proxy=configured.proxy,
         ca_file=Path(configured.ca_file) if configured.ca_file else None,
         provider=configured.provider,
+        description=settings.description(account),
         variables=configured.vars,
     )
 

@@ -117,18 +117,20 @@ class Vendor:
 
     `asks_each`: each organization has a request of its own, and an id of the vendor's own by which it is known
     whichever key asks (Stability; a description with `organizations`).  Else one answer holds all balances of a key,
-    and (provider, account, id) is what each is known by.  `levels` are the description's `credits` as written.
+    and (provider, account, id) is what each is known by.  `levels` are the description's `credits` as written,
+    also "off".
     """
 
     name: str
     unit: str | None = None  # of every balance; None: the answer says it
     asks_each: bool = False
+    is_one_balance: bool = False  # its answer holds one, without an id
     needs_key: bool = True
     variables: frozenset[str] = frozenset()  # that an account has to give in `vars`
     base_url: str = ""  # scheme and host that are asked where the account has no base_url of its own
     rate_limit: RateLimit | None = None
     every_min: timedelta | None = None
-    levels: Mapping[str, Any] | None = None
+    levels: Any = None
     top_up_url: str | None = None
     key_help: str = ""
     env: str = ""  # the variable in which people keep the key
@@ -147,6 +149,7 @@ class Balance:
     name: str | None = None
     resets_at: datetime | None = None  # when a quota refills; None: none known
     unlimited: bool = False
+    note: str | None = None  # what is odd about the answer, and no error
 
 
 @dataclass(frozen=True, slots=True)

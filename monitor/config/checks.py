@@ -35,9 +35,9 @@ from monitor.config.schema import (
 )
 from monitor.config.secrets import Secret, exposure, open_regular
 from monitor.config.sources import Origin, variable_part
+from monitor.config.vendors import Vendors
 from monitor.errors import ChildError, ConfigError, Mistake
 from monitor.model import STABILITY, Rules
-from monitor.providers import vendors
 
 if TYPE_CHECKING:
     from monitor.channels import Examined, Template
@@ -52,25 +52,28 @@ log = logging.getLogger(__name__)
 # --- settings as written ----------------------------------------------------------------------------------------------
 
 
-def check_written(written: FileSettings, mistakes: Mistakes) -> None:
+def check_written(written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
     """Keep the mistakes that can be seen before anything is derived."""
     _check_names(written, mistakes)
     _check_rules(("rules",), written.written_rules, written, mistakes)
     for name, account in written.accounts.items():
-        _check_account(("accounts", name), account, written, mistakes)
+        _check_account(("accounts", name), account, written, vendors, mistakes)
+    for name in vendors.described:
+        for key, problem in vendors.problems(name):
+            mistakes.add(("providers", name, *key), problem)
     for name, organization in written.organizations.items():
         _check_organization(("organizations", name), organization, written, mistakes)
 
 
-def _check_account(place: Key, account: Account, written: FileSettings, mistakes: Mistakes) -> None:
+def _check_account(place: Key, account: Account, written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
     if is_open_http(account.base_url) and not account.allow_http:
         problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
         mistakes.add((*place, "base_url"), problem)
     _check_rules((*place, "rules"), account.written_rules, written, mistakes)
     try:
-        vendor = vendors.find(account.provider, written.providers)
+        vendor = vendors.facts(account.provider)
     except KeyError:
-        nearest = hint(account.provider, vendors.names(written.providers))
+        nearest = hint(account.provider, [STABILITY, *vendors.names()])
         problem = f"names no provider; {nearest}, or describe it in [providers.{account.provider}]"
         mistakes.add((*place, "provider"), problem)
         return

@@ -36,9 +36,9 @@ from monitor.config.schema import (
 from monitor.config.secrets import Secret
 from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
+from monitor.config.vendors import STABILITY_VENDOR, Vendors
 from monitor.errors import Mistake
 from monitor.model import STABILITY, Vendor
-from monitor.providers import vendors
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -110,10 +110,14 @@ class _Loader:
     environ: Mapping[str, str] = field(repr=False)
     mistakes: Mistakes
     written: FileSettings = field(repr=False)
+    vendors: Vendors = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vendors = Vendors(self.written.providers)
 
     def settings(self) -> Settings:
         """Return the settings without whatever is wrong; `mistakes` has that."""
-        checks.check_written(self.written, self.mistakes)
+        checks.check_written(self.written, self.vendors, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
         warnings = checks.cautions(self.written, settings, self.mistakes)
@@ -124,7 +128,11 @@ class _Loader:
         written = self.written
         rules = rules_over(default_rules(written.poll.every), written.written_rules)
         accounts = {name: self._account(name, each) for name, each in written.accounts.items()}
-        organizations = {name: self._organization(name, each, accounts) for name, each in written.organizations.items()}
+        # One that names no account is a mistake: it has the general rules.
+        anybody = Account(vendor=STABILITY_VENDOR, rules=AccountRules(rules, rules), every=written.poll.every)
+        organizations = {
+            name: self._organization(name, each, accounts, anybody) for name, each in written.organizations.items()
+        }
         derived = {
             "file": self.file,
             "database": replace(written.database, url=self._database_url()),
@@ -137,6 +145,7 @@ class _Loader:
             "urls": {name: self._secret("channels", name, "url") for name in written.channels},
             "heartbeat": self._secret("heartbeat_url"),
             "token": self._secret("web", "token"),
+            "vendors": self.vendors,
             "warnings": (),
         }
         return Settings.model_construct().model_copy(update=dict(written) | derived)
@@ -172,14 +181,16 @@ class _Loader:
 
     def _vendor(self, account: Account) -> Vendor:
         try:
-            return vendors.find(account.provider, self.written.providers)
+            return self.vendors.facts(account.provider)
         except KeyError:
             return UNKNOWN_VENDOR  # `checks` keeps the mistake
 
-    def _organization(self, name: str, organization: Organization, accounts: Mapping[str, Account]) -> Organization:
+    def _organization(
+        self, name: str, organization: Organization, accounts: Mapping[str, Account], anybody: Account
+    ) -> Organization:
         """Return an organization with its account; its rules are made here where its vendor has one unit."""
         account = organization.account or (next(iter(accounts)) if len(accounts) == 1 else "")
-        holder = accounts.get(account) or Account(name=account)
+        holder = accounts.get(account, anybody)
         rules = rules_in_force(holder, holder.vendor.unit or "", organization.written_rules)
         kept = NO_RULES if holder.vendor.unit else organization.written_rules
         return replace(organization, name=name, account=account, rules=rules, written_rules=kept)

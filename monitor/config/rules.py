@@ -7,7 +7,9 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
 
-from monitor.config.fields import Share
+from pydantic import ValidationError
+
+from monitor.config.fields import OFF, Share
 from monitor.config.schema import (
     NO_RULES,
     Account,
@@ -15,7 +17,6 @@ from monitor.config.schema import (
     AccountRulesTable,
     Key,
     Ladder,
-    Level,
     RulesTable,
     Spend,
 )
@@ -36,16 +37,25 @@ def default_rules(every: timedelta, *, vendor: Vendor | None = None) -> Rules:
     when nothing is left.
     """
     credits_ladder = Ladder[Decimal](warning=Decimal(1000), critical=Decimal(200))
-    if vendor is not None and vendor.levels:
-        credits_ladder = Ladder[Level].model_validate(vendor.levels)
+    rungs = _rungs(credits_ladder, BANDS["credits"]) if vendor is None else vendor_rungs(vendor.levels)
     runway_ladder = Ladder[Decimal](warning=Decimal(7 * 24), critical=Decimal(2 * 24))
-    has_levels = vendor is None or vendor.levels
     return Rules(
-        credits=_rungs(credits_ladder, BANDS["credits"]) if has_levels else NOTHING_LEFT,
+        credits=rungs,
         runway=_rungs(runway_ladder, BANDS["runway"]),
         stale_after=max(SHORTEST_STALE, 3 * every),
         quiet=flapping_window(every),
     )
+
+
+def vendor_rungs(levels: Any) -> tuple[Rung, ...]:
+    """Return the ladder of a description's `credits`; without any the balance is critical when nothing is left."""
+    if levels == OFF:
+        return ()
+    try:
+        ladder = RulesTable.model_validate({"credits": levels}).credits
+    except ValidationError:
+        return NOTHING_LEFT  # it is a mistake of the description
+    return _rungs(ladder, BANDS["credits"]) if ladder else NOTHING_LEFT
 
 
 def account_rules(base: Rules, table: AccountRulesTable) -> AccountRules:

@@ -13,7 +13,19 @@ from dataclasses import fields as fields_of
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -27,6 +39,11 @@ from monitor.config import fields
 from monitor.config.fields import Address, DigestTime, QuietHours
 from monitor.config.secrets import Secret
 from monitor.model import REMINDERS, STABILITY, Generation, RateLimit, Rules, Severity, Vendor
+from monitor.providers.description import KEYS as PROVIDER_KEYS
+
+if TYPE_CHECKING:
+    from monitor.config.vendors import Vendors
+    from monitor.providers.description import Description
 
 UNKNOWN_VENDOR: Final = Vendor(name="")  # of an account whose provider is a mistake
 USUAL_KEY: Final = re.compile(r"sk-[A-Za-z0-9]{48}")
@@ -332,10 +349,10 @@ class FileSettings(BaseSettings):
     retention: Retention = Retention()
     web: Web | None = Web()
     written_rules: WrittenRules = NO_RULES
-    providers: Mapping[str, Any] = Field(default_factory=dict)
     accounts: Mapping[str, Account] = Field(default_factory=dict)
     organizations: Mapping[str, Organization] = Field(default_factory=dict)
     channels: Mapping[str, Channel] = Field(default_factory=dict)
+    providers: Mapping[str, Any] = Field(default_factory=dict)  # as written: `descriptions` reads them
 
     @classmethod
     def settings_customise_sources(
@@ -364,6 +381,7 @@ class Settings(FileSettings):
 
     file: Path | None
     rules: Rules
+    vendors: "Vendors"  # by name: those described, and those built in
     warnings: tuple[str, ...]
     keys: Mapping[str, Secret] = Field(repr=False)
     urls: Mapping[str, Secret] = Field(repr=False)
@@ -395,6 +413,11 @@ class Settings(FileSettings):
     def top_up_urls(self) -> dict[str, str]:
         """The page on which credits are bought, by account; without those that have none."""
         return {name: account.top_up_url for name, account in self.accounts.items() if account.top_up_url}
+
+    def description(self, account: str) -> "Description | None":
+        """Return what describes an account's vendor; None for Stability, which is programmed."""
+        provider = self.accounts[account].provider
+        return self.vendors[provider] if provider in self.vendors else None
 
     @property
     def with_keys(self) -> list[str]:
@@ -529,8 +552,11 @@ def names_in(table: Key) -> list[str]:
 def known_settings() -> list[Key]:
     """Return the key of every setting; a table is one only where rules may be given whole."""
     return [
-        (*place, key)
-        for place, table in TABLES.items()
-        for key, entry in entries(table).items()
-        if entry.table is None or place[-1:] == ("rules",)
+        *(
+            (*place, key)
+            for place, table in TABLES.items()
+            for key, entry in entries(table).items()
+            if (entry.table is None or place[-1:] == ("rules",)) and not entry.by_name
+        ),
+        *(("providers", ANY, key) for key in PROVIDER_KEYS),
     ]

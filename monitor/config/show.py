@@ -1,5 +1,6 @@
 """Every setting in force, as the file would have it, for `config show`; secrets are shown as `***`."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -51,6 +52,11 @@ def _table_rows(place: Key, kind: AnyTable, table: Any, settings: Settings) -> I
         here = (*place, key)
         if isinstance(table, Account) and key == "rules":
             yield from _account_rules(here, table)
+        elif key == "providers":
+            described = getattr(table, entry.attribute).items()
+            yield from (
+                ((*here, name, inner), _written(value)) for name, made in described for inner, value in made.items()
+            )
         elif key == "rules":
             yield from ((((*here, rule), value) for rule, value in _rules(table.rules).items()))
         elif entry.by_name and entry.table:
@@ -71,6 +77,10 @@ def _account_rules(place: Key, account: Account) -> Iterator[tuple[Key, Any]]:
     yield from (((*place, rule), value) for rule, value in _rules(account.rules.plain).items())
     for unit, rules in account.rules.by_unit.items():
         yield (*place, "credits", unit), rules.credits or None
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _secret_row(key: Key, shown: Shown, settings: Settings) -> Iterator[tuple[Key, str]]:

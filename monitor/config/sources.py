@@ -206,8 +206,8 @@ def lines_of(text: str) -> dict[Key, int]:
     lines: dict[Key, int] = {}
     table: Key = ()
     for number, line in enumerate(text.split("\n"), start=1):
-        if header := _TABLE.match(line):
-            table = _parts(header[1])
+        if (header := table_of(line)) is not None:
+            table = header
             lines.setdefault(table[:DEEPEST], number)
         elif setting := _SETTING.match(line):
             lines.setdefault((table + _parts(setting[1]))[:DEEPEST], number)
@@ -215,6 +215,12 @@ def lines_of(text: str) -> dict[Key, int]:
         for length in range(1, len(key)):
             lines.setdefault(key[:length], number)
     return lines
+
+
+def table_of(line: str) -> Key | None:
+    """Return the key of the table that a line begins; None when it begins none."""
+    header = _TABLE.match(line)
+    return _parts(header[1]) if header else None
 
 
 def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:

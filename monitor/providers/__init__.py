@@ -9,8 +9,6 @@ import sys
 # httpx loads its own command line, and with it rich and pygments wherever they are installed: 4 MiB for nothing.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
-from monitor.errors import ConfigError, Mistake
-from monitor.model import STABILITY
 from monitor.providers.base import Access, Provider
 
 __all__ = ["Access", "Provider", "open_provider"]
@@ -21,8 +19,10 @@ def open_provider(access: Access) -> Provider:
 
     Raise `ConfigError` when something in `access` cannot be used.
     """
-    if access.provider == STABILITY:
+    if access.description is None:
         from monitor.providers.stability import Stability  # noqa: PLC0415 -- httpx is loaded by who asks
 
         return Stability(access)
-    raise ConfigError([Mistake("provider", "names no provider")])
+    from monitor.providers.described import Described  # noqa: PLC0415 -- so is what reads JSON by paths
+
+    return Described(access, access.description)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from monitor.model import STABILITY, Balance, Generation, RateLimit, VendorOrganization
+from monitor.providers.description import Description
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -27,6 +28,7 @@ class Access:
     proxy: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     provider: str = STABILITY
+    description: Description | None = None  # None: Stability
     variables: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES)  # of the account, for its description
 
 

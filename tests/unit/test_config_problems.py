@@ -26,7 +26,7 @@ TWO = "[accounts.studio]\n[accounts.attic]\n"
 CHANNELS = "[channels.ops]\n[channels.mail]\n"
 TABLES = (
     "timezone, price_per_credit, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
-    "rules, accounts, organizations, channels"
+    "rules, accounts, organizations, channels, providers"
 )
 
 

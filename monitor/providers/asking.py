@@ -1,0 +1,113 @@
+"""Asking a vendor with one key: its rate limit, retries with backoff inside a deadline, a pause after a 429.
+
+Whoever knows a vendor makes the requests and reads the answers; nobody else sends one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import stamina
+
+from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited
+from monitor.providers.answers import read_date
+from monitor.providers.base import Access
+from monitor.providers.http import IN_FLIGHT, Answer, HttpClient, Request
+from monitor.providers.rate_limit import shared_limiter
+
+Result = TypeVar("Result")
+_retries = partial(
+    stamina.retry_context, on=ProviderUnavailable, attempts=None, timeout=None, wait_initial=0.25, wait_jitter=0.5
+)
+
+
+class Asker:
+    """The connection of one account; `every_min`: so long nothing is asked again, not even after a failure."""
+
+    def __init__(self, access: Access, *, every_min: timedelta | None = None) -> None:
+        self._client = HttpClient(access)
+        self._deadline = access.deadline.total_seconds()
+        self._every_min = every_min.total_seconds() if every_min else 0.0
+        self._asked: dict[str, float] = {}  # address → when it was asked last, where there is an `every_min`
+        self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+
+    @property
+    def base_url(self) -> str:
+        """The address under which everything is asked, without a slash at its end."""
+        return self._client.base_url
+
+    async def ask(self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int) -> Result:
+        """Return what `read` makes of the answer: attempts until an outcome is final or the deadline has passed.
+
+        The deadline counts from the first request.  Raise `FetchError`, as `read` does.
+        """
+
+        async def attempt() -> Result | FetchError:
+            if self._every_min:
+                self._asked[str(request.url)] = asyncio.get_running_loop().time()
+            return self._outcome(await self._client.send(request, max_bytes=max_bytes), read)
+
+        outcome: Result | FetchError = ProviderUnavailable(
+            f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
+        )
+        async with self._in_flight:
+            await self._turn(request)
+            try:
+                async with asyncio.timeout(self._deadline):
+                    outcome = await attempt()
+                    if isinstance(outcome, ProviderUnavailable):
+                        outcome = await self._retry(outcome, attempt, request)
+            except TimeoutError:
+                pass  # the last outcome known stands
+        if isinstance(outcome, FetchError):
+            raise outcome
+        return outcome
+
+    async def _turn(self, request: Request) -> None:
+        """Return when a request may be sent."""
+        if self._every_min and (asked_at := self._asked.get(str(request.url))) is not None:
+            await asyncio.sleep(asked_at + self._every_min - asyncio.get_running_loop().time())
+        await self._limiter.turn()
+
+    async def _retry(
+        self, failure: ProviderUnavailable, attempt: Callable[[], Awaitable[Result | FetchError]], request: Request
+    ) -> Result | FetchError:
+        """Retry with backoff after a first failure; apart from `ask`, since stamina costs time in the good case."""
+        async for retry in _retries():
+            with retry:
+                if retry.num == 1:
+                    raise failure
+                await self._turn(request)
+                outcome = await attempt()
+                if isinstance(outcome, ProviderUnavailable):
+                    raise outcome
+                return outcome
+        raise AssertionError
+
+    def _outcome(self, answer: Answer | FetchError, read: Callable[[Answer], Result]) -> Result | FetchError:
+        """Return what an answer says, or its error: returned, so that none becomes the context of another."""
+        if isinstance(answer, FetchError):
+            return answer
+        try:
+            return read(answer)
+        except FetchError as error:
+            if isinstance(error, RateLimited):
+                self._limiter.pause(error.retry_after)
+            return error.with_traceback(None)  # whose frames hold the answer
+
+    def vendor_time(self) -> datetime | None:
+        """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
+        return read_date(self._client.date)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def require_key(api_key: str) -> None:
+    """Raise `ConfigError` for what cannot be a key."""
+    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise ConfigError([Mistake("api_key", "empty, or with characters that no key has")])
