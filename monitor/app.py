@@ -169,7 +169,7 @@ def open_parts(
     pickup = Pickup(opened, batch, clock=clock)
     # A key that was rejected may have been replaced: nobody is to wait for its next turn.
     polled = {row.name: None if row.is_rejected else row.polled_at for row in rows}
-    due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
+    due = {name: due_at(polled.get(name), account.every, now=clock()) for name, account in settings.accounts.items()}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 
@@ -213,7 +213,8 @@ def _pollers(
             counters=counters,
             displace=displace_rows,
             ages=ages,
-            every=settings.poll.every,
+            every=settings.accounts[row.name].every,
+            vendor=settings.accounts[row.name].vendor,
         )
         for row in rows
         if row.name in providers

@@ -157,8 +157,8 @@ class VendorOrganization:
     """One organization as the account endpoint lists it."""
 
     id: str
-    name: str | None
-    is_default: bool
+    name: str | None = None
+    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)

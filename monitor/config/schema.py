@@ -417,7 +417,7 @@ class Settings(FileSettings):
     def description(self, account: str) -> "Description | None":
         """Return what describes an account's vendor; None for Stability, which is programmed."""
         provider = self.accounts[account].provider
-        return self.vendors[provider] if provider in self.vendors else None
+        return None if self.vendors.is_programmed(provider) else self.vendors[provider]
 
     @property
     def with_keys(self) -> list[str]:

@@ -78,9 +78,13 @@ class Vendors:
             return built_in(name)
         raise KeyError(name)
 
+    def is_programmed(self, name: str) -> bool:
+        """Return whether a vendor is asked by code of ours: Stability, unless the configuration describes it anew."""
+        return name == STABILITY and name not in self._tables
+
     def facts(self, name: str) -> Vendor:
         """Return what is known of a provider before it is asked, Stability among them; raise `KeyError` likewise."""
-        if name == STABILITY and name not in self:
+        if self.is_programmed(name):
             return STABILITY_VENDOR
         made = self[name]
         units = {figure.unit for figure in made.figures if not figure.unit_path}

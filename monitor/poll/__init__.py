@@ -6,8 +6,9 @@ from monitor.poll.ages import Ages, RunningClock
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.forecast_cache import ForecastCache
+from monitor.poll.intake import Displace
 from monitor.poll.pickup import Pickup
-from monitor.poll.poller import Displace, Poller, PollResult
+from monitor.poll.poller import Poller, PollResult
 from monitor.poll.reconcile import catch_up, displace, reconcile
 from monitor.poll.settle import settle, settle_unasked
 

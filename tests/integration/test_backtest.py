@@ -20,7 +20,7 @@ from wait import LONG
 from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
-from monitor.poll import ForecastCache, rules_of
+from monitor.poll import ForecastCache, named, rules_of
 from monitor.store import engines, organizations
 from monitor.store.snapshots import record_checks
 from monitor.store.tables import incidents, notifications
