@@ -169,7 +169,7 @@ def open_parts(
     pickup = Pickup(opened, batch, clock=clock)
     # A key that was rejected may have been replaced: nobody is to wait for its next turn.
     polled = {row.name: None if row.is_rejected else row.polled_at for row in rows}
-    due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
+    due = {name: due_at(polled.get(name), account.every, now=clock()) for name, account in settings.accounts.items()}
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, age_watch, pickup)
 
 
@@ -213,7 +213,8 @@ def _pollers(
             counters=counters,
             displace=displace_rows,
             ages=ages,
-            every=settings.poll.every,
+            every=settings.accounts[row.name].every,
+            vendor=settings.accounts[row.name].vendor,
         )
         for row in rows
         if row.name in providers
@@ -280,12 +281,15 @@ def access(settings: Settings, account: str) -> Access:
     configured = settings.accounts[account]
     return Access(
         base_url=configured.base_url,
-        api_key=settings.api_key(account),
+        api_key=settings.api_key(account) if configured.vendor.needs_key else "",
         generation=configured.generation,
         rate_limit=configured.rate_limit,
         deadline=settings.poll.deadline,
         proxy=configured.proxy,
         ca_file=Path(configured.ca_file) if configured.ca_file else None,
+        provider=configured.provider,
+        description=settings.description(account),
+        variables=configured.vars,
     )
 
 

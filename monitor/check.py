@@ -172,8 +172,8 @@ def _report(
     current = organizations.current_rows(tx, [row.id for row in watched])
     incidents = open_incidents(tx, Subject.ORGANIZATION)
     checked = [
-        Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
-        for row in watched
+        Checked(one, judge.level(one, incidents.get(one.id, {}), rules_of(settings, one)))
+        for one in (current[row.id] for row in watched)
     ]
     return CheckReport(tuple(checked), _account_troubles(tx, account_names, listings), delivered, not_found)
 

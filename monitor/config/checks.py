@@ -22,7 +22,9 @@ from monitor.config.problems import Mistakes, hint
 from monitor.config.rules import mistakes_in as mistakes_in_rules
 from monitor.config.schema import (
     BY_NAME,
+    NO_ACCOUNT_RULES,
     NO_RULES,
+    Account,
     FileSettings,
     Key,
     Organization,
@@ -35,7 +37,7 @@ from monitor.config.secrets import Secret, exposure, open_regular
 from monitor.config.sources import Origin, variable_part
 from monitor.config.vendors import Vendors
 from monitor.errors import ChildError, ConfigError, Mistake
-from monitor.model import Rules
+from monitor.model import STABILITY, Rules
 
 if TYPE_CHECKING:
     from monitor.channels import Examined, Template
@@ -55,14 +57,35 @@ def check_written(written: FileSettings, vendors: Vendors, mistakes: Mistakes) -
     _check_names(written, mistakes)
     _check_rules(("rules",), written.written_rules, written, mistakes)
     for name, account in written.accounts.items():
-        if is_open_http(account.base_url) and not account.allow_http:
-            problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
-            mistakes.add(("accounts", name, "base_url"), problem)
+        _check_account(("accounts", name), account, written, vendors, mistakes)
     for name in vendors.described:
         for key, problem in vendors.problems(name):
             mistakes.add(("providers", name, *key), problem)
     for name, organization in written.organizations.items():
         _check_organization(("organizations", name), organization, written, mistakes)
+
+
+def _check_account(place: Key, account: Account, written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
+    if is_open_http(account.base_url) and not account.allow_http:
+        problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
+        mistakes.add((*place, "base_url"), problem)
+    _check_rules((*place, "rules"), account.written_rules, written, mistakes)
+    try:
+        vendor = vendors.facts(account.provider)
+    except KeyError:
+        nearest = hint(account.provider, [STABILITY, *vendors.names()])
+        problem = f"names no provider; {nearest}, or describe it in [providers.{account.provider}]"
+        mistakes.add((*place, "provider"), problem)
+        return
+    for name in sorted(vendor.variables - account.vars.keys()):
+        mistakes.add((*place, "vars"), f'lacks {name}, which {vendor.name} needs: vars = {{ {name} = "…" }}')
+    for name in sorted(account.vars.keys() - vendor.variables):
+        mistakes.add((*place, "vars", name), f"is not used by {vendor.name}; {hint(name, sorted(vendor.variables))}")
+    if vendor.every_min and account.written_every and account.written_every < vendor.every_min:
+        least = durations.write(vendor.every_min)
+        mistakes.add((*place, "every"), f"must be at least {least}, more often {vendor.name} is not to be asked")
+    if vendor.name != STABILITY and mistakes.origin((*place, "generation")):
+        mistakes.add((*place, "generation"), "is Stability's alone; remove it")
 
 
 def _check_names(written: FileSettings, mistakes: Mistakes) -> None:
@@ -79,7 +102,7 @@ def _check_names(written: FileSettings, mistakes: Mistakes) -> None:
 
 
 def _check_rules(place: Key, table: RulesTable, written: FileSettings, mistakes: Mistakes) -> None:
-    if table is NO_RULES:
+    if table is NO_RULES or table is NO_ACCOUNT_RULES:
         return
     every = written.poll.every if mistakes.is_sound(("poll",)) else None
     for key, problem in mistakes_in_rules(table, every):
@@ -114,6 +137,7 @@ def check_in_force(written: FileSettings, settings: Settings, mistakes: Mistakes
     """Keep the mistakes of settings against each other."""
     _check_doubles(settings, mistakes)
     rules = [settings.rules, *(organization.rules for organization in settings.organizations.values())]
+    rules += [account.rules.plain for account in settings.accounts.values()]
     digests = [channel.digest for channel in settings.channels.values() if channel.digest]
     for name, problem in _retention_mistakes(settings.retention, rules, digests):
         mistakes.add(("retention", name), problem)
@@ -139,7 +163,7 @@ def _check_doubles(settings: Settings, mistakes: Mistakes) -> None:
         account = settings.accounts.get(organization.account)
         if account is None or not mistakes.is_sound(place):
             continue
-        vendor = account.base_url if organization.id else account.name
+        vendor = account.realm if organization.id else account.name
         if (other := names.setdefault((vendor, organization.id), name)) != name:
             mistakes.add(place, f"is the same organization as {other}; remove one")
 
@@ -185,6 +209,7 @@ def cautions(written: FileSettings, settings: Settings, mistakes: Mistakes) -> t
         *_open_secrets([*settings.keys.values(), *settings.urls.values(), settings.heartbeat, settings.token]),
         *_open_file(settings.file, written, mistakes.origin),
         *_idle_accounts(settings),
+        *_raised_ages(written, settings),
         *_slow_checks(settings.poll, mistakes),
     )
 
@@ -230,6 +255,19 @@ def _idle_accounts(settings: Settings) -> Iterator[str]:
         if not account.organizations_all and name not in used:
             hint = f'set organizations = "all", or add an organization with account = "{name}"'
             yield f"accounts.{name}: watches nothing; {hint}"
+
+
+def _raised_ages(written: FileSettings, settings: Settings) -> Iterator[str]:
+    """Yield a note where an account is asked so seldom that `stale_after` would alarm after one late poll."""
+    for name, account in settings.accounts.items():
+        tables = {"rules": written.written_rules, f"accounts.{name}.rules": written.accounts[name].written_rules}
+        for each, organization in written.organizations.items():
+            if settings.organizations[each].account == name:
+                tables[f"organizations.{each}.rules"] = organization.written_rules
+        for place, table in tables.items():
+            if table.stale_after and table.stale_after < 2 * account.every:
+                raised = durations.write(2 * account.every)
+                yield f"{place}.stale_after: is {raised} for account {name}, twice the time between its polls"
 
 
 def _slow_checks(poll: Poll, mistakes: Mistakes) -> Iterator[str]:
@@ -366,7 +404,10 @@ def _with_read(settings: Settings) -> Settings:
     settings = settings.model_copy(update={"keys": keys})
     return settings.model_copy(
         update={
-            "keys": {name: replace(secret, value=settings.api_key(name)) for name, secret in keys.items()},
+            "keys": {
+                name: replace(secret, value=settings.api_key(name)) if name in settings.with_keys else secret
+                for name, secret in keys.items()
+            },
             "urls": {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()},
             "heartbeat": replace(settings.heartbeat, value=settings.heartbeat_url()),
             "token": replace(settings.token, value=settings.web_token()),
@@ -394,7 +435,7 @@ def account_mistakes(settings: Settings) -> list[Mistake]:
 def secret_mistakes(settings: Settings) -> list[Mistake]:
     """Return a mistake for every key, every channel's URL and every other secret that cannot be had."""
     mistakes: list[Mistake] = []
-    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
+    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.with_keys]
     reads += [partial(settings.channel_url, name) for name in settings.channels]
     for read in (*reads, settings.heartbeat_url, settings.web_token):
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,14 +13,32 @@ from pydantic import ValidationError
 from monitor.config import checks, sources
 from monitor.config.fields import in_zone
 from monitor.config.problems import Mistakes
-from monitor.config.rules import default_rules, rules_over
-from monitor.config.schema import BY_NAME, NO_RULES, Account, Channel, FileSettings, Key, Organization, Settings
+from monitor.config.rules import (
+    STABILITYS_OWN,
+    account_rules,
+    default_rules,
+    not_too_young,
+    rules_in_force,
+    rules_over,
+)
+from monitor.config.schema import (
+    BY_NAME,
+    NO_RULES,
+    UNKNOWN_VENDOR,
+    Account,
+    AccountRules,
+    Channel,
+    FileSettings,
+    Key,
+    Organization,
+    Settings,
+)
 from monitor.config.secrets import Secret
 from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
-from monitor.config.vendors import Vendors
+from monitor.config.vendors import STABILITY_VENDOR, Vendors
 from monitor.errors import Mistake
-from monitor.model import Rules
+from monitor.model import STABILITY, Vendor
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -108,13 +127,18 @@ class _Loader:
         """Return the settings with everything that follows from others."""
         written = self.written
         rules = rules_over(default_rules(written.poll.every), written.written_rules)
-        organizations = {name: self._organization(name, each, rules) for name, each in written.organizations.items()}
+        accounts = {name: self._account(name, each) for name, each in written.accounts.items()}
+        # One that names no account is a mistake: it has the general rules.
+        anybody = Account(vendor=STABILITY_VENDOR, rules=AccountRules(rules, rules), every=written.poll.every)
+        organizations = {
+            name: self._organization(name, each, accounts, anybody) for name, each in written.organizations.items()
+        }
         derived = {
             "file": self.file,
             "database": replace(written.database, url=self._database_url()),
             "web": written.web if written.web and written.web.listen else None,
             "rules": rules,
-            "accounts": MappingProxyType({name: self._account(name, each) for name, each in written.accounts.items()}),
+            "accounts": MappingProxyType(accounts),
             "organizations": MappingProxyType(organizations),
             "channels": MappingProxyType({name: self._channel(name, each) for name, each in written.channels.items()}),
             "keys": {name: self._secret("accounts", name, "api_key") for name in written.accounts},
@@ -127,14 +151,49 @@ class _Loader:
         return Settings.model_construct().model_copy(update=dict(written) | derived)
 
     def _account(self, name: str, account: Account) -> Account:
-        key = ("accounts", name, "ca_file")
-        return replace(account, name=name, ca_file=account.ca_file and str(self._path(key, account.ca_file)))
+        """Return an account with what it leaves to its vendor."""
+        place, vendor = ("accounts", name), self._vendor(account)
+        every = account.written_every or max(self.written.poll.every, vendor.every_min or timedelta(0))
+        is_stability = account.provider == STABILITY
+        general = rules_over(
+            default_rules(every, vendor=None if is_stability else vendor),
+            self.written.written_rules,
+            without=() if is_stability else STABILITYS_OWN,
+        )
+        rules = account_rules(general, account.written_rules)
+        given = {key for key in ("rate_limit", "top_up_url") if self.mistakes.origin((*place, key))}
+        return replace(
+            account,
+            name=name,
+            vendor=vendor,
+            ca_file=account.ca_file and str(self._path((*place, "ca_file"), account.ca_file)),
+            base_url=account.base_url or vendor.base_url,
+            every=every,
+            rules=AccountRules(
+                not_too_young(rules.plain, every),
+                not_too_young(rules.mixed, every),
+                {unit: not_too_young(of_unit, every) for unit, of_unit in rules.by_unit.items()},
+            ),
+            rate_limit=account.rate_limit if "rate_limit" in given else vendor.rate_limit,
+            top_up_url=account.top_up_url if "top_up_url" in given else vendor.top_up_url,
+            organizations=account.organizations or (None if is_stability else "all"),
+        )
 
-    def _organization(self, name: str, organization: Organization, base: Rules) -> Organization:
-        accounts = self.written.accounts
+    def _vendor(self, account: Account) -> Vendor:
+        try:
+            return self.vendors.facts(account.provider)
+        except KeyError:
+            return UNKNOWN_VENDOR  # `checks` keeps the mistake
+
+    def _organization(
+        self, name: str, organization: Organization, accounts: Mapping[str, Account], anybody: Account
+    ) -> Organization:
+        """Return an organization with its account; its rules are made here where its vendor has one unit."""
         account = organization.account or (next(iter(accounts)) if len(accounts) == 1 else "")
-        rules = rules_over(base, organization.written_rules)
-        return replace(organization, name=name, account=account, rules=rules, written_rules=NO_RULES)
+        holder = accounts.get(account, anybody)
+        rules = rules_in_force(holder, holder.vendor.unit or "", organization.written_rules)
+        kept = NO_RULES if holder.vendor.unit else organization.written_rules
+        return replace(organization, name=name, account=account, rules=rules, written_rules=kept)
 
     def _channel(self, name: str, channel: Channel) -> Channel:
         zone = self.written.timezone

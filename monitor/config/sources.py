@@ -16,7 +16,7 @@ from monitor.config.schema import BY_NAME, SECRETS, Key
 from monitor.config.secrets import CREDENTIALS, is_quoted, open_regular, unreadable
 from monitor.errors import ConfigError, Mistake
 
-DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing known lies deeper
+DEEPEST: Final = 7  # accounts.NAME.rules.credits.USD.clear.warning; nothing known lies deeper
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -12,9 +13,19 @@ from monitor.config import sources
 from monitor.config.descriptions import Problems, read_description
 from monitor.config.problems import Mistakes, hint
 from monitor.errors import UsageError
+from monitor.model import STABILITY, STABILITY_UNIT, RateLimit, Vendor
 from monitor.providers.description import Description
 
 TABLE: Final = "providers"
+STABILITY_VENDOR: Final = Vendor(
+    name=STABILITY,
+    unit=STABILITY_UNIT,
+    asks_each=True,
+    base_url="https://api.stability.ai",
+    rate_limit=RateLimit(75, timedelta(seconds=10)),  # half of the vendor's: others use the key, too
+    top_up_url="https://platform.stability.ai/account/credits",
+    env="STABILITY_API_KEY",
+)
 
 
 @cache
@@ -66,6 +77,31 @@ class Vendors:
         if name in built_in_names():
             return built_in(name)
         raise KeyError(name)
+
+    def is_programmed(self, name: str) -> bool:
+        """Return whether a vendor is asked by code of ours: Stability, unless the configuration describes it anew."""
+        return name == STABILITY and name not in self._tables
+
+    def facts(self, name: str) -> Vendor:
+        """Return what is known of a provider before it is asked, Stability among them; raise `KeyError` likewise."""
+        if self.is_programmed(name):
+            return STABILITY_VENDOR
+        made = self[name]
+        units = {figure.unit for figure in made.figures if not figure.unit_path}
+        return Vendor(
+            name=name,
+            unit=units.pop() if len(units) == 1 and not any(figure.unit_path for figure in made.figures) else None,
+            asks_each=made.organizations is not None,
+            is_one_balance=made.is_one_balance,
+            needs_key=made.uses_key,
+            variables=frozenset(made.variables),
+            rate_limit=made.rate_limit,
+            every_min=made.every_min,
+            levels=made.credits,
+            top_up_url=made.top_up_url,
+            key_help=made.key_help or "",
+            env=made.env or "",
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self._tables or name in built_in_names()

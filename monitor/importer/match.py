@@ -69,8 +69,8 @@ class Matcher:
             rows = [row for row in self.known if row.name == organization]
             rows = rows or [row for row in self.known if row.vendor_id == organization]
         if account in self.settings.accounts:  # another vendor's may have the same id
-            base_url = self.settings.accounts[account].base_url
-            return [row for row in rows if row.base_url == base_url]
+            realm = self.settings.accounts[account].realm
+            return [row for row in rows if row.realm == realm]
         return [row for row in rows if row.account == account] or rows
 
     def _configured(self, organization: str, vendor_id: str) -> Match | None:
@@ -86,7 +86,7 @@ class Matcher:
         return self._match_configured(named.id, organization, named.account)
 
     def _match_configured(self, vendor_id: str, name: str, account: str) -> Match:
-        return Match(None, self.settings.accounts[account].base_url, vendor_id, name, account)
+        return Match(None, self.settings.accounts[account].realm, vendor_id, name, account)
 
     def _of_account(self, organization: str, vendor_id: str, account: str) -> Match:
         if vendor_id and account in self.settings.accounts:

@@ -11,10 +11,10 @@ from monitor.model import (
     FailureKind,
     OpenIncident,
     Organization,
+    Outcome,
     Rule,
     Rules,
     Runway,
-    Snapshot,
     Subject,
     Unknown,
     Verdict,
@@ -105,6 +105,7 @@ class OrganizationCase:
             account=organization.account,
             at=self.at,
             vendor_id=organization.vendor_id,
+            unit=organization.unit,
             title=organization.title,
             snapshot=last,
             previous=organization.previous,
@@ -136,7 +137,7 @@ class AccountCase:
     name: str
     at: datetime
     rules: Rules
-    outcome: Snapshot | Failure | None = None
+    outcome: Outcome | None = None
     organizations: int | None = None  # that an outage concerns
     subject: Subject = Subject.ACCOUNT
     credits: Decimal | None = None
@@ -160,7 +161,7 @@ class AccountCase:
 
 
 def everything(
-    at: datetime, rules: Rules, *, outcome: Snapshot | Failure | None = None, organizations: int | None = None
+    at: datetime, rules: Rules, *, outcome: Outcome | None = None, organizations: int | None = None
 ) -> AccountCase:
     """Return the case of every account at once: the monitor's own."""
     return AccountCase(EVERYTHING, EVERY_ACCOUNT, at, rules, outcome, organizations, Subject.MONITOR)

@@ -20,7 +20,7 @@ from wait import LONG
 from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
-from monitor.poll import ForecastCache, rules_of
+from monitor.poll import ForecastCache, named, rules_of
 from monitor.store import engines, organizations
 from monitor.store.snapshots import record_checks
 from monitor.store.tables import incidents, notifications
@@ -113,7 +113,7 @@ async def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, c
     said = list(backtest.replay(engine, backtest.courses(engine, rules_file)))
     engine.dispose()
     assert [brief(one) for one in said] == written
-    assert told(backtest.Course.begin("farm", rules_of(rules_file, "farm")), checks) == said
+    assert told(backtest.Course.begin("farm", rules_of(rules_file, named(rules_file, "farm"))), checks) == said
 
 
 @settings(max_examples=25)
