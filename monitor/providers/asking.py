@@ -7,15 +7,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import stamina
 
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited
+from monitor.model import Balance
 from monitor.providers.answers import read_date
-from monitor.providers.base import Access
+from monitor.providers.base import Access, Trial
 from monitor.providers.http import IN_FLIGHT, Answer, HttpClient, Request
 from monitor.providers.rate_limit import shared_limiter
+from monitor.providers.redaction import redact
+
+LONGEST_SHOWN: Final = 4000  # characters of an answer
 
 Result = TypeVar("Result")
 _retries = partial(
@@ -42,11 +46,14 @@ class Asker:
         """The address under which everything is asked, without a slash at its end."""
         return self._client.base_url
 
-    async def ask(self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int) -> Result:
+    async def ask(
+        self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int, retries: bool = True
+    ) -> Result:
         """Return what `read` makes of the answer: attempts until an outcome is final or the deadline has passed.
 
         The deadline counts from the first request.  Raise `FetchError`, as `read` does.
         """
+        retries = retries and self._every_min < self._deadline
         outcome: Result | FetchError = ProviderUnavailable(
             f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
         )
@@ -68,13 +75,39 @@ class Asker:
             try:
                 async with asyncio.timeout(self._deadline):
                     outcome = await attempt()
-                    if isinstance(outcome, ProviderUnavailable) and self._every_min < self._deadline:
+                    if isinstance(outcome, ProviderUnavailable) and retries:
                         outcome = await self._retry(outcome, attempt, request)
             except TimeoutError:
                 pass  # the last outcome known stands
         if isinstance(outcome, FetchError):
             raise outcome
         return outcome
+
+    async def try_once(
+        self, request: Request, read: Callable[[Answer], tuple[Balance, ...]], *, secret: str, max_bytes: int
+    ) -> Trial:
+        """Ask without retries; return request and answer as they may be shown, and what `read` makes of it."""
+        came: list[Answer] = []
+
+        def keep(answer: Answer) -> tuple[Balance, ...]:
+            came.append(answer)
+            return read(answer)
+
+        balances: tuple[Balance, ...] = ()
+        failure = None
+        try:
+            balances = await self.ask(request, keep, max_bytes=max_bytes, retries=False)
+        except FetchError as error:
+            failure = error
+        body = came[0].body if came else b""
+        return Trial(
+            asked=f"{request.method} {redact(str(request.url), secret)}",
+            shown=redact(body.decode("utf-8", "replace")[:LONGEST_SHOWN], secret),
+            body=body,
+            status=came[0].status if came else None,
+            balances=balances,
+            error=failure,
+        )
 
     async def _turn(self, request: Request) -> None:
         """Return when a request may be sent."""

@@ -18,7 +18,7 @@ from monitor.model import Balance, VendorOrganization
 from monitor.providers.answers import Meaning
 from monitor.providers.asking import Asker, require_key
 from monitor.providers.balances import read_answer, read_listing
-from monitor.providers.base import Access
+from monitor.providers.base import Access, Trial
 from monitor.providers.description import Description, Place
 from monitor.providers.http import Answer, Request
 from monitor.providers.templates import Unusable, UrlTemplate, fill, fill_all, variables
@@ -64,17 +64,15 @@ class Described:
         request = self._request_for(organization)
         return await self._asker.ask(request, lambda answer: self._read(answer, organization), max_bytes=_ANSWER_BYTES)
 
-    async def fetch_answer(self, organization: str | None = None) -> tuple[Answer, Request]:
-        """Return an answer of any status as it came, and what was asked, for who wants to see it."""
+    async def try_once(self, organization: str | None = None) -> Trial:
+        """Ask for the same, once and without retries; return what came, whatever it was."""
         request = self._request_for(organization)
-        return await self._asker.ask(request, lambda answer: answer, max_bytes=_ANSWER_BYTES), request
-
-    def read(self, answer: Answer) -> tuple[Balance, ...]:
-        """Return every balance of an answer; raise `FetchError`."""
-        return read_answer(self._made, answer, secret=self._secret, meaning=self._meaning)
+        return await self._asker.try_once(
+            request, lambda answer: self._read(answer, organization), secret=self._secret, max_bytes=_ANSWER_BYTES
+        )
 
     def _read(self, answer: Answer, organization: str | None) -> tuple[Balance, ...]:
-        balances = self.read(answer)
+        balances = read_answer(self._made, answer, secret=self._secret, meaning=self._meaning)
         if organization is None or self._made.organizations is None:
             return balances
         return tuple(replace(balance, id=organization) for balance in balances)
