@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from monitor.cli.options import config_option, format_option, load, row_options
-from monitor.cli.output import print_rows, say
+from monitor.cli.output import format_instant, print_rows, say
 from monitor.cli.table import Row
 from monitor.errors import FetchError, UsageError
 from monitor.text import escape_lines
@@ -174,14 +175,14 @@ def _print(made: "Description", answer: "Answer", balances: "Sequence[Balance]",
     for balance in balances:
         if balance.note:
             say(escape_lines(f"note: {balance.note}"), err=True)
+        if balance.resets_at and balance.resets_at > datetime.now(UTC):
+            say(f"{balance.id or 'it'} refills at {format_instant(balance.resets_at)}", err=True)
 
 
 def _balance_row(balance: "Balance") -> Row:
     row: dict[str, Any] = {"id": balance.id, "credits": balance.credits, "unit": balance.unit}
     if balance.unlimited:
         row |= {"credits": None, "unlimited": True}
-    if balance.resets_at:
-        row["resets_at"] = balance.resets_at
     return row
 
 
