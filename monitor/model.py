@@ -587,6 +587,7 @@ class TopUp:
     credits: Decimal  # by which it rose
     balance: Decimal
     at: datetime
+    unit: str = STABILITY_UNIT
 
 
 # --- the digest -------------------------------------------------------------------------------------------------------
@@ -605,6 +606,8 @@ class DigestLine:
     runway_likely: float | None = None
     runway_high: float | None = None
     failing: bool = False
+    unit: str = STABILITY_UNIT
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # wors
 
 _KEYS: Final = (
     *("organization", "id", "title", "account", "credits", "change", "taken_at"),
-    *("state", "severity", "failure", "failure_message"),
+    *("state", "severity", "failure", "failure_message", "unit"),
 )
 
 
@@ -80,6 +80,7 @@ def _check_row(one: Any) -> Row:
         *(row.snapshot.credits if row.snapshot else None, change, row.snapshot.taken_at if row.snapshot else None),
         *(one.state, one.level.label if one.level is not None else None),
         *(row.failure.kind.value if row.failure else None, row.failure.message if row.failure else None),
+        row.unit or None,
     )
     return dict(zip(_KEYS, values, strict=True))
 

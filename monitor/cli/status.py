@@ -49,6 +49,7 @@ def status(config_file: Path | None, style: str) -> None:
         | _runway(runways.get(one.id), table=style == "table")
         | _quiet(silences, one)
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
+        | {"unit": one.unit or None}
         for one in organizations
     ]
     show = partial(format_local, zone=settings.timezone)
@@ -59,6 +60,7 @@ def status(config_file: Path | None, style: str) -> None:
     for line in (
         *_accounts(accounts, show),
         *_flapping(organizations, show),
+        *(f"{one.name}: the vendor says that there is no limit" for one in organizations if one.unlimited),
         *(_is_down(channel, show) for channel in down),
         *_channels(queues, {channel["channel"] for channel in down}, now, show),
         *_kept_quiet(settings, silences, show),
@@ -88,6 +90,8 @@ def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
         "failure": one.failure.value if one.failure else None,
         "failure_message": one.failure_message,
         "failing_since": one.failing_since,
+        "unlimited": one.unlimited,
+        "resets_at": one.resets_at,
     }
 
 

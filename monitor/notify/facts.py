@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from monitor.model import (
+    SMALLEST,
     Facts,
     Failure,
     FailureKind,
@@ -171,4 +172,6 @@ def _level(verdict: Verdict) -> tuple[Decimal | None, Decimal | None]:
     """Return level and clear level for people: a limit from above is kept turned round inside."""
     if verdict.rule not in WITH_FIGURE or verdict.level is None or verdict.clear is None:
         return None, None
+    if verdict.rule is Rule.CREDITS and verdict.level == SMALLEST:
+        return None, None  # nobody set a level: nothing is left
     return abs(verdict.level), abs(verdict.clear)

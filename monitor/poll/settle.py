@@ -295,7 +295,8 @@ class Settlement:
         after = case.organization
         if after.top_up and after.snapshot and not self.notifier.is_kept_quiet(case):
             top_up, balance = after.top_up, after.snapshot.credits
-            self.top_ups.append(TopUp(after.name, after.account, top_up.credits, balance, top_up.taken_at))
+            rise = TopUp(after.name, after.account, top_up.credits, balance, top_up.taken_at, after.unit)
+            self.top_ups.append(rise)
 
     def _is_explained(self, check: Check) -> bool:
         """Return whether an incident of its account, or of all, explains that an organization gives no balance."""
