@@ -1,4 +1,4 @@
-"""Writes the table of built-in vendors into `docs/vendors.md`.  Run it after a change of the catalogue; a test compares."""
+"""Writes the table of vendors into `docs/vendors.md`.  Run it after a change of the catalogue; a test compares."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,8 @@ def _lines() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for name in built_in_names():
         made = built_in(name)
-        yield f"| `{name}` | {_title(name)} | {made.unit or 'as answered'} | {_needs(made)} | {_source(made.source or '')} |"
+        unit, source = made.unit or "as answered", _source(made.source or "")
+        yield f"| `{name}` | {_title(name)} | {unit} | {_needs(made)} | {source} |"
 
 
 def _title(name: str) -> str:
