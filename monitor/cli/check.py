@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import load, open_reader, row_options
+from monitor.cli.options import load, open_reader, provider_option, row_options
 from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
 from monitor.cli.table import Row
@@ -31,8 +31,11 @@ _KEYS: Final = (
 @click.command()
 @click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...")
 @click.option("--dry-run", is_flag=True, help="Store nothing, send nothing.")
+@provider_option
 @row_options
-def check(organizations: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool) -> None:
+def check(
+    organizations: tuple[str, ...], vendors: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool
+) -> None:
     """Poll now; exit 0 ok, 1 warning, 2 critical, 3 unknown."""
     import asyncio  # noqa: PLC0415
 
@@ -41,7 +44,7 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     from monitor.daemon import process  # noqa: PLC0415
 
     log_to_stderr(logging.ERROR)
-    settings = load(config_file)
+    settings = load(config_file, vendors)
     require_accounts(settings)
     standstill = _standstill(settings)  # before this check itself is the newest
     report = asyncio.run(checking.check(settings, organizations, clock=process.wall_clock, dry_run=dry_run))

@@ -3,13 +3,15 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from monitor.cli.options import config_option, format_option, row_options
-from monitor.cli.output import print_rows, say
+from monitor.cli.options import config_option, format_option, load, row_options
+from monitor.cli.output import format_instant, print_rows, say
 from monitor.cli.table import Row
 from monitor.errors import FetchError, UsageError
 from monitor.text import escape_lines
@@ -75,6 +77,9 @@ def try_(name: str, answer: Path | None, config_file: Path | None, style: str) -
     that name or vendor is asked once, else the samples of the description are read.
     """
     vendors = _vendors(config_file)
+    if answer is None and (account := _account_of(vendors, name)):
+        _try_account(config_file, account, style)
+        return
     made = vendors.require(name)
     if answer is not None:
         _try_saved(made, _read_file(answer), style)
@@ -89,6 +94,34 @@ def _vendors(config_file: Path | None) -> "WrittenVendors":
     from monitor.config.vendors import load_vendors  # noqa: PLC0415
 
     return load_vendors(config_file, service_environ(config_file, os.environ))
+
+
+def _account_of(vendors: "WrittenVendors", name: str) -> str | None:
+    """Return the configured account of this name or vendor; None where there is none."""
+    if name in vendors.accounts:
+        return name
+    return next((account for account, provider in vendors.accounts.items() if provider == name), None)
+
+
+def _try_account(config_file: Path | None, account: str, style: str) -> None:
+    """Ask once; show the answer without secrets, and what was read from which path."""
+    import asyncio  # noqa: PLC0415
+
+    from monitor.check import try_account  # noqa: PLC0415
+
+    settings = load(config_file)
+    try:
+        trial = asyncio.run(try_account(settings, account))
+    except FetchError as error:
+        _refuse(str(error))
+    tell = partial(say, err=style != "table")  # rows alone go where a program reads them
+    tell(f"{trial.asked}: {f'HTTP {trial.status}' if trial.status else 'no answer'}")
+    if trial.shown:
+        tell(escape_lines(trial.shown))
+    if trial.error:
+        _refuse(str(trial.error))
+    made = settings.vendors[settings.accounts[account].provider]
+    _print(made, _saved(trial.body), trial.balances, style)
 
 
 def _read_file(file: Path) -> bytes:
@@ -142,14 +175,14 @@ def _print(made: "Description", answer: "Answer", balances: "Sequence[Balance]",
     for balance in balances:
         if balance.note:
             say(escape_lines(f"note: {balance.note}"), err=True)
+        if balance.resets_at and balance.resets_at > datetime.now(UTC):
+            say(f"{balance.id or 'it'} refills at {format_instant(balance.resets_at)}", err=True)
 
 
 def _balance_row(balance: "Balance") -> Row:
     row: dict[str, Any] = {"id": balance.id, "credits": balance.credits, "unit": balance.unit}
     if balance.unlimited:
         row |= {"credits": None, "unlimited": True}
-    if balance.resets_at:
-        row["resets_at"] = balance.resets_at
     return row
 
 

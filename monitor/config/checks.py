@@ -38,6 +38,8 @@ from monitor.config.sources import Origin, variable_part
 from monitor.config.vendors import Vendors
 from monitor.errors import ChildError, ConfigError, Mistake
 from monitor.model import STABILITY, Rules
+from monitor.providers.description import Description
+from monitor.providers.templates import Unusable
 
 if TYPE_CHECKING:
     from monitor.channels import Examined, Template
@@ -77,15 +79,30 @@ def _check_account(place: Key, account: Account, written: FileSettings, vendors:
         problem = f"names no provider; {nearest}, or describe it in [providers.{account.provider}]"
         mistakes.add((*place, "provider"), problem)
         return
-    for name in sorted(vendor.variables - account.vars.keys()):
-        mistakes.add((*place, "vars"), f'lacks {name}, which {vendor.name} needs: vars = {{ {name} = "…" }}')
-    for name in sorted(account.vars.keys() - vendor.variables):
-        mistakes.add((*place, "vars", name), f"is not used by {vendor.name}; {hint(name, sorted(vendor.variables))}")
+    if not vendors.is_programmed(account.provider):
+        _check_variables(place, account, vendors[account.provider], mistakes)
     if vendor.every_min and account.written_every and account.written_every < vendor.every_min:
         least = durations.write(vendor.every_min)
         mistakes.add((*place, "every"), f"must be at least {least}, more often {vendor.name} is not to be asked")
     if vendor.name != STABILITY and mistakes.origin((*place, "generation")):
         mistakes.add((*place, "generation"), "is Stability's alone; remove it")
+
+
+def _check_variables(place: Key, account: Account, made: Description, mistakes: Mistakes) -> None:
+    """Keep the mistakes in what an account has to fill in of its vendor's description."""
+    if made.uses_base_url and not account.base_url:
+        mistakes.add((*place, "base_url"), f"is missing: {made.name} is asked there")
+    missing = sorted(made.variables - account.vars.keys() - (made.host_variables if account.base_url else set()))
+    for name in missing:
+        mistakes.add((*place, "vars"), f'lacks {name}, which {made.name} needs: vars = {{ {name} = "…" }}')
+    for name in sorted(account.vars.keys() - made.variables):
+        mistakes.add((*place, "vars", name), f"is not used by {made.name}; {hint(name, sorted(made.variables))}")
+    if missing:
+        return
+    try:
+        made.try_out(account.vars, account.base_url or None)
+    except Unusable as error:
+        mistakes.add((*place, "vars", error.name), str(error))
 
 
 def _check_names(written: FileSettings, mistakes: Mistakes) -> None:

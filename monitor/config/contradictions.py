@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from monitor.config import fields
+from monitor.config.rules import level_mistakes
 from monitor.config.schema import Key
 from monitor.providers.description import Description, Place
 from monitor.providers.templates import variables, variables_in
@@ -14,8 +14,8 @@ def contradictions(values: Mapping[str, Any], made: Description, *, is_text: boo
     yield from _ways(values, made)
     yield from _key_places(made)
     yield from _shapes(values, made, is_text=is_text)
-    if "credits" in values and values["credits"] != fields.OFF and not isinstance(values["credits"], Mapping):
-        yield ("credits",), 'expected levels such as { warning = 20, critical = 5 }, or "off"'
+    if "credits" in values:
+        yield from ((("credits", *key), problem) for key, problem in level_mistakes(values["credits"]))
 
 
 def _ways(values: Mapping[str, Any], made: Description) -> Iterator[tuple[Key, str]]:

@@ -1,6 +1,6 @@
 """File, credentials and environment become settings; every mistake is found before one is told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -70,10 +70,31 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> "_Loader":
     """Read every layer, and check the shape of each setting."""
     file = sources.find_file(path, environ)
     mistakes = Mistakes(sources.read_layers(file, environ))
+    _take_named_keys(mistakes.layers, environ)
     for layer in mistakes.layers:
         for key in layer.quoted:
             mistakes.add(key, sources.QUOTED)
     return _Loader(file, environ, mistakes, _validate(sources.merged(mistakes.layers), mistakes))
+
+
+def _take_named_keys(layers: Sequence[sources.Layer], environ: Mapping[str, str]) -> None:
+    """Give each account that is nothing but a vendor's name the key in that vendor's own variable.
+
+    Where that is not set and the vendor has another kind of key (NAME-key), the variable of that one is taken.
+    """
+    named = next((layer for layer in layers if layer.rank == 0), None)
+    if named is None or sources.PROVIDERS_VARIABLE not in environ:
+        return
+    tables = sources.merged(layers).get("providers")
+    vendors = Vendors(tables if isinstance(tables, Mapping) else {})
+    for account in list(named.values["accounts"]):
+        kinds = [name for name in (account, f"{account}-key") if name in vendors]
+        for name in kinds:
+            variable = vendors[name].env
+            if variable and environ.get(variable, "").strip():
+                named.put(("accounts", account, "provider"), name, f"environment {sources.PROVIDERS_VARIABLE}")
+                named.put_text(("accounts", account, "api_key"), environ[variable], f"environment {variable}")
+                break
 
 
 def _validate(values: dict[str, Any], mistakes: Mistakes) -> FileSettings:
@@ -216,10 +237,18 @@ class _Loader:
             place=place,
             line=line,
             variable=sources.variable(key),
-            elsewhere=credentials_hint(self.file, self.environ),
+            elsewhere=self._vendors_variable(key) or credentials_hint(self.file, self.environ),
             value=value if way == key else None,
             path=self._path(way, value) if way == in_file and value else None,
         )
+
+    def _vendors_variable(self, key: Key) -> str | None:
+        """Return what to set where an account is nothing but a vendor's name; None elsewhere."""
+        origin = self.mistakes.origin((*key[:2], "provider")) if key[0] == "accounts" else None
+        if origin is None or origin.place != f"environment {sources.PROVIDERS_VARIABLE}":
+            return None
+        kinds = (name for name in (key[1], f"{key[1]}-key") if name in self.vendors)
+        return "set " + " or ".join(self.vendors[name].env or "" for name in kinds)
 
     def _database_url(self) -> str:
         url = self.written.database.url

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from monitor.config.fields import OFF, Share
+from monitor.config.fields import LEVELS, OFF, Share
+from monitor.config.problems import hint
 from monitor.config.schema import (
     NO_RULES,
     Account,
@@ -45,6 +46,20 @@ def default_rules(every: timedelta, *, vendor: Vendor | None = None) -> Rules:
         stale_after=max(SHORTEST_STALE, 3 * every),
         quiet=flapping_window(every),
     )
+
+
+def level_mistakes(levels: Any) -> Iterator[tuple[Key, str]]:
+    """Yield the mistakes in a description's `credits`: key within it, problem."""
+    try:
+        table = RulesTable.model_validate({"credits": levels})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            key = tuple(str(part) for part in detail["loc"][1:])
+            is_unknown = detail["type"] == "extra_forbidden"
+            unknown = f"unknown setting; {hint(key[-1], sorted(LEVELS))}"
+            yield key, unknown if is_unknown else detail["msg"].removeprefix("Value error, ")
+        return
+    yield from ((key[1:], problem) for key, problem in mistakes_in(table, None))
 
 
 def vendor_rungs(levels: Any) -> tuple[Rung, ...]:

@@ -118,8 +118,12 @@ class Vendors:
 class WrittenVendors(Vendors):
     """The vendors of a file of which nothing else has to be right."""
 
-    def __init__(self, tables: Mapping[str, Any], mistakes: Mistakes, file: Path | None) -> None:
+    def __init__(
+        self, tables: Mapping[str, Any], accounts: Mapping[str, str], mistakes: Mistakes, file: Path | None
+    ) -> None:
+        """`accounts` has the vendor of each."""
         super().__init__(tables)
+        self.accounts = accounts
         self._mistakes = mistakes
         self._file = file
 
@@ -155,11 +159,17 @@ def load_vendors(path: Path | None, environ: Mapping[str, str]) -> WrittenVendor
     """Return the vendors of a configuration; raise `ConfigError` when it is no TOML."""
     file = sources.find_file(path, environ)
     mistakes = Mistakes(sources.read_layers(file, environ))
-    tables = sources.merged(mistakes.layers).get(TABLE, {})
+    values = sources.merged(mistakes.layers)
+    tables, accounts = values.get(TABLE, {}), values.get("accounts", {})
     if not isinstance(tables, Mapping):
         mistakes.add((TABLE,), "expected a table")
         tables = {}
-    return WrittenVendors(tables, mistakes, file)
+    vendors = {
+        name: str(account.get("provider", STABILITY))
+        for name, account in (accounts.items() if isinstance(accounts, Mapping) else ())
+        if isinstance(account, Mapping)
+    }
+    return WrittenVendors(tables, vendors, mistakes, file)
 
 
 def _tables_of(name: str, text: str) -> str:

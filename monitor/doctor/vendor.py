@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Final
 
 from monitor import app
+from monitor.check import seen_by
 from monitor.config import Settings
 from monitor.config.checks import in_thread
 from monitor.doctor.findings import Finding, look, ok, problem, warning
@@ -57,17 +58,18 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
         todo = OTHER_USER if is_closed_to_us(settings.keys[name]) else "mend that first"
         return [problem(what, f"was not asked: {error.mistakes[0].key} cannot be used", todo)]
     try:
-        organizations, unusable = await provider.fetch_organizations(), provider.unusable()
+        seen = await seen_by(provider, settings.accounts[name].vendor)
     except FetchError as error:
         return [_failure(what, error)]
     finally:
         skews += _skew(provider, clock)
         await provider.aclose()
-    seen = f"{access.base_url} takes the key; it sees {_count(organizations)}"
+    where = access.base_url or settings.accounts[name].provider
+    said = f"{where} {'takes the key; it sees' if access.api_key else 'answers with'} {_count(seen.organizations)}"
     return [
-        ok(what, seen) if organizations else warning(what, f"{seen}: nothing of it is watched", NOTHING_TODO),
-        *_unseen(settings, name, organizations),
-        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in unusable),
+        ok(what, said) if seen.organizations else warning(what, f"{said}: nothing of it is watched", NOTHING_TODO),
+        *_unseen(settings, name, seen.organizations),
+        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in seen.unusable),
     ]
 
 

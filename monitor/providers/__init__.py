@@ -9,9 +9,9 @@ import sys
 # httpx loads its own command line, and with it rich and pygments wherever they are installed: 4 MiB for nothing.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
-from monitor.providers.base import Access, Provider
+from monitor.providers.base import Access, Provider, Trial
 
-__all__ = ["Access", "Provider", "open_provider"]
+__all__ = ["Access", "Provider", "Trial", "open_provider"]
 
 
 def open_provider(access: Access) -> Provider:

@@ -7,15 +7,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import stamina
 
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited
+from monitor.model import Balance
 from monitor.providers.answers import read_date
-from monitor.providers.base import Access
+from monitor.providers.base import Access, Trial
 from monitor.providers.http import IN_FLIGHT, Answer, HttpClient, Request
 from monitor.providers.rate_limit import shared_limiter
+from monitor.providers.redaction import redact
+
+LONGEST_SHOWN: Final = 4000  # characters of an answer
 
 Result = TypeVar("Result")
 _retries = partial(
@@ -24,13 +28,16 @@ _retries = partial(
 
 
 class Asker:
-    """The connection of one account; `every_min`: so long nothing is asked again, not even after a failure."""
+    """The connection of one account; `every_min`: so long nothing is asked again, not even after a failure.
+
+    What is asked again before that, and would have to wait for longer than a check may take, has the last answer.
+    """
 
     def __init__(self, access: Access, *, every_min: timedelta | None = None) -> None:
         self._client = HttpClient(access)
         self._deadline = access.deadline.total_seconds()
         self._every_min = every_min.total_seconds() if every_min else 0.0
-        self._asked: dict[str, float] = {}  # address → when it was asked last, where there is an `every_min`
+        self._asked: dict[str, tuple[float, Any]] = {}  # address → when it was asked last, and what came of it
         self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
@@ -39,26 +46,36 @@ class Asker:
         """The address under which everything is asked, without a slash at its end."""
         return self._client.base_url
 
-    async def ask(self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int) -> Result:
+    async def ask(
+        self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int, retries: bool = True
+    ) -> Result:
         """Return what `read` makes of the answer: attempts until an outcome is final or the deadline has passed.
 
         The deadline counts from the first request.  Raise `FetchError`, as `read` does.
         """
-
-        async def attempt() -> Result | FetchError:
-            if self._every_min:
-                self._asked[str(request.url)] = asyncio.get_running_loop().time()
-            return self._outcome(await self._client.send(request, max_bytes=max_bytes), read)
-
+        retries = retries and self._every_min < self._deadline
         outcome: Result | FetchError = ProviderUnavailable(
             f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
         )
+
+        async def attempt() -> Result | FetchError:
+            address, at = str(request.url), asyncio.get_running_loop().time()
+            if self._every_min:
+                self._asked[address] = at, outcome
+            came = self._outcome(await self._client.send(request, max_bytes=max_bytes), read)
+            if self._every_min:
+                self._asked[address] = at, came
+            return came
+
+        if self._wait_for(request) > self._deadline:  # nothing new can be known before
+            last: Result = self._last(request)
+            return last
         async with self._in_flight:
             await self._turn(request)
             try:
                 async with asyncio.timeout(self._deadline):
                     outcome = await attempt()
-                    if isinstance(outcome, ProviderUnavailable):
+                    if isinstance(outcome, ProviderUnavailable) and retries:
                         outcome = await self._retry(outcome, attempt, request)
             except TimeoutError:
                 pass  # the last outcome known stands
@@ -66,11 +83,50 @@ class Asker:
             raise outcome
         return outcome
 
+    async def try_once(
+        self, request: Request, read: Callable[[Answer], tuple[Balance, ...]], *, secret: str, max_bytes: int
+    ) -> Trial:
+        """Ask without retries; return request and answer as they may be shown, and what `read` makes of it."""
+        came: list[Answer] = []
+
+        def keep(answer: Answer) -> tuple[Balance, ...]:
+            came.append(answer)
+            return read(answer)
+
+        balances: tuple[Balance, ...] = ()
+        failure = None
+        try:
+            balances = await self.ask(request, keep, max_bytes=max_bytes, retries=False)
+        except FetchError as error:
+            failure = error
+        body = came[0].body if came else b""
+        return Trial(
+            asked=f"{request.method} {redact(str(request.url), secret)}",
+            shown=redact(body.decode("utf-8", "replace")[:LONGEST_SHOWN], secret),
+            body=body,
+            status=came[0].status if came else None,
+            balances=balances,
+            error=failure,
+        )
+
     async def _turn(self, request: Request) -> None:
         """Return when a request may be sent."""
-        if self._every_min and (asked_at := self._asked.get(str(request.url))) is not None:
-            await asyncio.sleep(asked_at + self._every_min - asyncio.get_running_loop().time())
+        if (wait := self._wait_for(request)) > 0:
+            await asyncio.sleep(wait)
         await self._limiter.turn()
+
+    def _wait_for(self, request: Request) -> float:
+        """Return for how many seconds this may not be asked again; 0 or less when it may."""
+        if not self._asked or (asked := self._asked.get(str(request.url))) is None:
+            return 0.0
+        return asked[0] + self._every_min - asyncio.get_running_loop().time()
+
+    def _last(self, request: Request) -> Any:
+        """Return what came last, or raise it."""
+        outcome = self._asked[str(request.url)][1]
+        if isinstance(outcome, FetchError):
+            raise outcome.with_traceback(None)
+        return outcome
 
     async def _retry(
         self, failure: ProviderUnavailable, attempt: Callable[[], Awaitable[Result | FetchError]], request: Request

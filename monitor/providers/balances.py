@@ -185,10 +185,19 @@ def _id(path: str, entry: Any, *, secret: str) -> str:
 def _balance(figure: Figure, body: Any, *, id_: str) -> Balance:
     unit = figure.unit if figure.unit_path is None else _unit(figure.unit_path, body)
     resets_at, note = _reset(figure.resets_at, body)
-    if figure.unlimited is not None and parse_path(figure.unlimited).value(body) is None:
+    if figure.unlimited is not None and _is_unlimited(figure.unlimited, body):
         return Balance(id_, Decimal(0), unit, resets_at=resets_at, unlimited=True, note=note)
     amount = _finished(read_sum(parse_terms(figure.balance), body, strip=figure.strip), figure)
     return Balance(id_, amount, unit, resets_at=resets_at, note=note)
+
+
+def _is_unlimited(path: str, body: Any) -> bool:
+    """Return whether there is null instead of a limit."""
+    limit = parse_path(path).value(body)
+    try:
+        return limit is None or not read_number(limit).is_finite()
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}, or null") from None
 
 
 def _finished(amount: Decimal, figure: Figure) -> Decimal:

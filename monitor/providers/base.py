@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from monitor.errors import FetchError
 from monitor.model import STABILITY, Balance, Generation, RateLimit, VendorOrganization
 from monitor.providers.description import Description
 
@@ -32,6 +33,21 @@ class Access:
     variables: Mapping[str, str] = field(default_factory=lambda: NO_VARIABLES)  # of the account, for its description
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one question gave, for who wants to see it: request and answer without secrets, and balances or the error.
+
+    `body` is the answer as it came; `status` None: none came.
+    """
+
+    asked: str
+    shown: str
+    body: bytes = field(repr=False)
+    status: int | None
+    balances: tuple[Balance, ...]
+    error: FetchError | None
+
+
 class Provider(Protocol):
     """One account at a vendor.  Both fetches raise only `errors.FetchError`, and may be cancelled."""
 
@@ -41,6 +57,9 @@ class Provider(Protocol):
         Where each organization is asked for by itself (`Vendor.asks_each`), `organization` is the vendor's id (None:
         the key's default one), and the answer has one balance.  Elsewhere it is not given.
         """
+
+    async def try_once(self, organization: str | None = None) -> Trial:
+        """Ask for the same, once and without retries; return what came, whatever it was."""
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Return every organization the key sees, in the vendor's order; only where `Vendor.asks_each`."""

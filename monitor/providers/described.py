@@ -18,11 +18,10 @@ from monitor.model import Balance, VendorOrganization
 from monitor.providers.answers import Meaning
 from monitor.providers.asking import Asker, require_key
 from monitor.providers.balances import read_answer, read_listing
-from monitor.providers.base import Access
+from monitor.providers.base import Access, Trial
 from monitor.providers.description import Description, Place
 from monitor.providers.http import Answer, Request
-from monitor.providers.templates import Unusable, UrlTemplate, fill, fill_all, variables
-from monitor.text import fits_header
+from monitor.providers.templates import Unusable, UrlTemplate, fill, fill_all, header_value, user, variables
 
 _ANSWER_BYTES: Final = 256 * 1024
 _LISTING_BYTES: Final = 1024 * 1024
@@ -47,9 +46,8 @@ class Described:
     def _try_out(self) -> str:
         """Return scheme, host and port; raise `ConfigError` for a variable that cannot stand where it is used."""
         try:
-            values = {**self._values, "organization": "x"}
-            self._request(self._url, values)
-            return self._url.origin(values, self._base_url)
+            self._made.try_out(self._values, self._base_url)
+            return self._url.origin(self._values, self._base_url)
         except Unusable as error:
             raise ConfigError([Mistake(f"vars.{error.name}", str(error))]) from None
 
@@ -64,17 +62,15 @@ class Described:
         request = self._request_for(organization)
         return await self._asker.ask(request, lambda answer: self._read(answer, organization), max_bytes=_ANSWER_BYTES)
 
-    async def fetch_answer(self, organization: str | None = None) -> tuple[Answer, Request]:
-        """Return an answer of any status as it came, and what was asked, for who wants to see it."""
+    async def try_once(self, organization: str | None = None) -> Trial:
+        """Ask for the same, once and without retries; return what came, whatever it was."""
         request = self._request_for(organization)
-        return await self._asker.ask(request, lambda answer: answer, max_bytes=_ANSWER_BYTES), request
-
-    def read(self, answer: Answer) -> tuple[Balance, ...]:
-        """Return every balance of an answer; raise `FetchError`."""
-        return read_answer(self._made, answer, secret=self._secret, meaning=self._meaning)
+        return await self._asker.try_once(
+            request, lambda answer: self._read(answer, organization), secret=self._secret, max_bytes=_ANSWER_BYTES
+        )
 
     def _read(self, answer: Answer, organization: str | None) -> tuple[Balance, ...]:
-        balances = self.read(answer)
+        balances = read_answer(self._made, answer, secret=self._secret, meaning=self._meaning)
         if organization is None or self._made.organizations is None:
             return balances
         return tuple(replace(balance, id=organization) for balance in balances)
@@ -143,7 +139,7 @@ class Described:
         for name, text in self._made.headers.items():
             names = variables(text)
             if all(values[used] for used in names):
-                headers[name] = fill(text, values, escape=_header_value)
+                headers[name] = fill(text, values, escape=header_value)
         if authorization := self._authorization(values):
             headers.update(authorization)
         return headers
@@ -153,23 +149,11 @@ class Described:
         if auth.place is Place.BEARER:
             return {"Authorization": f"Bearer {self._secret}"}
         if auth.place is Place.HEADER:
-            return {auth.name: fill(auth.prefix, values, escape=_header_value) + self._secret}
+            return {auth.name: fill(auth.prefix, values, escape=header_value) + self._secret}
         if auth.place is Place.BASIC:
-            login = f"{fill(auth.name, values, escape=_user)}:{self._secret}"
+            login = f"{fill(auth.name, values, escape=user)}:{self._secret}"
             return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
         return {}
-
-
-def _header_value(name: str, value: str) -> str:
-    if not value.isascii() or not value.isprintable():
-        raise Unusable(name, "is in a header; expected plain letters, digits and signs")
-    return value
-
-
-def _user(name: str, value: str) -> str:
-    if ":" in value or not fits_header(value):
-        raise Unusable(name, "is the user of Basic; expected letters, digits and signs without a colon")
-    return value
 
 
 def _json(value: Any) -> str:

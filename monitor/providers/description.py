@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from monitor.model import FailureKind, RateLimit
-from monitor.providers.templates import RESERVED, UrlTemplate, variables, variables_in
+from monitor.providers.templates import RESERVED, UrlTemplate, fill, header_value, user, variables, variables_in
 
 # What a table [providers.NAME] may hold.
 KEYS: Final = (
@@ -137,6 +137,23 @@ class Description:
     def variables(self) -> set[str]:
         """The variables that an account has to fill."""
         return self._used - set(RESERVED)
+
+    @property
+    def host_variables(self) -> set[str]:
+        """The variables of its host, which an account with a `base_url` need not fill."""
+        return self.url.host_variables if self.url else set()
+
+    def try_out(self, variables: Mapping[str, str], base_url: str | None) -> None:
+        """Raise `Unusable` for a value that cannot stand where it is used."""
+        values = {**variables, "organization": "x", "uuid": "x"}
+        for url in (self.url, self.organizations and self.organizations.url):
+            if url:
+                url.origin(values, base_url)
+                url.fill(values, base_url)
+        for text in (*self.headers.values(), self.auth.prefix):
+            fill(text, values, escape=header_value)
+        if self.auth.place is Place.BASIC:
+            fill(self.auth.name, values, escape=user)
 
     @property
     def asks_for_organization(self) -> bool:

@@ -61,10 +61,14 @@ class Path:
     head: Segments
     tail: Segments | None = None
 
+    def nodes(self, answer: object) -> list[JSONPathNode]:
+        """Return every value that it leads to, with its place."""
+        whole = self.head if self.tail is None else (*self.head, _WILDCARD, *self.tail)
+        return _resolve(_root(answer), whole)
+
     def found(self, answer: object) -> list[Any]:
         """Return every value that it leads to."""
-        whole = self.head if self.tail is None else (*self.head, _WILDCARD, *self.tail)
-        return [node.value for node in _resolve(_root(answer), whole)]
+        return [node.value for node in self.nodes(answer)]
 
     def value(self, answer: object) -> Any:
         """Return the one value that it leads to, of a sum the one that all entries have; raise `Unreadable`."""

@@ -13,7 +13,7 @@ from monitor.errors import UnexpectedAnswer
 from monitor.model import Balance, Generation, VendorOrganization
 from monitor.providers.answers import Listing, read_credits, read_error, read_organizations
 from monitor.providers.asking import Asker, require_key
-from monitor.providers.base import Access
+from monitor.providers.base import Access, Trial
 from monitor.providers.http import Answer, Request
 from monitor.text import fits_header
 
@@ -64,14 +64,26 @@ class Stability:
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
         """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
+        request = self._balance_request(vendor_id)
+        return await self._asker.ask(request, self._reader(read_credits), max_bytes=_BALANCE_BYTES)
+
+    async def try_once(self, organization: str | None = None) -> Trial:
+        """Ask for the same, once and without retries; return what came, whatever it was."""
+
+        def read(answer: Answer) -> tuple[Balance, ...]:
+            return (Balance(organization or "", self._reader(read_credits)(answer)),)
+
+        request = self._balance_request(organization)
+        return await self._asker.try_once(request, read, secret=self._secret, max_bytes=_BALANCE_BYTES)
+
+    def _balance_request(self, vendor_id: str | None) -> Request:
         headers = self._headers
         if vendor_id is not None:
             if not fits_header(vendor_id):
                 raise UnexpectedAnswer("the organization's id is empty, too long, or no plain text")
             headers = headers.copy()
             headers["Organization"] = vendor_id
-        request = Request("GET", self._balance_url, headers)
-        return await self._asker.ask(request, self._reader(read_credits), max_bytes=_BALANCE_BYTES)
+        return Request("GET", self._balance_url, headers)
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Return every organization the key sees, in the vendor's order."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from monitor.text import fits_header
+
 RESERVED: Final = ("key", "uuid", "organization", "base_url")  # filled by the program
 _MARK: Final = re.compile(r"\{\{|\}\}|\{([\w.-]+)\}", re.ASCII)
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*")
@@ -71,6 +73,20 @@ def variables_in(value: Any) -> set[str]:
     if isinstance(value, list | tuple):
         return set[str]().union(*map(variables_in, value))
     return set()
+
+
+def header_value(name: str, value: str) -> str:
+    """Return a value that stands in a header; raise `Unusable` for another."""
+    if not value.isascii() or not value.isprintable():
+        raise Unusable(name, "is in a header; expected plain letters, digits and signs")
+    return value
+
+
+def user(name: str, value: str) -> str:
+    """Return a value that is the user of Basic; raise `Unusable` for another."""
+    if ":" in value or not fits_header(value):
+        raise Unusable(name, "is the user of Basic; expected letters, digits and signs without a colon")
+    return value
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------

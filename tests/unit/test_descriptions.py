@@ -260,7 +260,7 @@ def test_other_strings_are_none(text: str) -> None:
         ("url = 'https://api.example.com/{base_url}'\nbalance = 'b'\nunit = 'USD'", "url", "at the beginning alone"),
         ("command = ['balance']\nbalance = 'b'\nunit = 'USD'", "command.1", "absolute path"),
         (
-            URL + "balance = 'b'\nunit = 'USD'\norganizations = { url = 'https://evil.example', each = 'l', id = 'i' }",
+            URL + "balance = 'b'\nunit = 'USD'\norganizations = { url = 'https://evil.org/', each = 'l', id = 'i' }",
             "organizations.url",
             "another host",
         ),

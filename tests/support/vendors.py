@@ -1,0 +1,134 @@
+"""Described vendors over real HTTP: each answers its sample to who has its key in the right place."""
+
+import base64
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Self
+from urllib.parse import parse_qs, quote, urlsplit
+
+from monitor.config.descriptions import read_description
+from monitor.config.vendors import built_in_names, built_in_text
+from monitor.providers.description import Description, Place
+from monitor.sandbox.loopback import JSON, TEXT, Loopback, Misbehaviour, Reply, Request
+
+CATALOGUE: Mapping[str, Description] = {
+    name: read_description(name, tomllib.loads(built_in_text(name), parse_float=Decimal)["providers"][name])[0]
+    for name in built_in_names()
+}
+ORGANIZATION = "org-7"
+
+
+def variables_of(made: Description) -> dict[str, str]:
+    """A value for every variable of a description."""
+    return {name: "sms.example.com" if name == "host" else f"{name}-1" for name in made.variables}
+
+
+def key_of(name: str) -> str:
+    """The key of the one account at a vendor, no two alike."""
+    return f"key/{name}+CANARYcanary=="
+
+
+@dataclass
+class Vendors:
+    """Serves every vendor of the catalogue below a path of its own: an account's base URL is `url(name)`.
+
+    `fault`: what is answered instead of the sample.  `wrong` has what a request had that it should not have.
+    """
+
+    fault: Callable[[str, Request], Reply | Misbehaviour] | None = None
+
+    def __post_init__(self) -> None:
+        self.requests: dict[str, list[Request]] = {}
+        self.wrong: list[str] = []
+        self._servers: dict[str, Loopback] = {}
+
+    async def __aenter__(self) -> Self:
+        for name in CATALOGUE:
+            self._servers[name] = Loopback(lambda request, name=name: self._answer(name, request))  # type: ignore[misc]
+            await self._servers[name].start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self._servers.values():
+            await server.stop()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._servers[name].port}"
+
+    def _answer(self, name: str, request: Request) -> Reply | Misbehaviour:
+        self.requests.setdefault(name, []).append(request)
+        made = CATALOGUE[name]
+        if problem := misplaced_key(made, request, key_of(name)):
+            self.wrong.append(f"{name}: {problem}")
+            return Reply(401, b"{}")
+        if self.fault is not None:
+            return self.fault(name, request)
+        if made.organizations and urlsplit(request.path).path == made.organizations.url.fill(
+            {}, "http://x"
+        ).removeprefix("http://x"):
+            return Reply(body=json.dumps(listing(made)).encode())
+        expected = path_of(made)
+        if request.path.partition("?")[0] != expected.partition("?")[0]:
+            self.wrong.append(f"{name}: asked for {request.path} instead of {expected}")
+        if request.method != made.method:
+            self.wrong.append(f"{name}: {request.method}")
+        return Reply(body=made.samples[0].body.encode(), headers=JSON if made.pattern is None else TEXT)
+
+
+def path_of(made: Description) -> str:
+    """Path and query of the request for a balance, without the key."""
+    assert made.url is not None
+    return made.url.fill({**variables_of(made), "organization": ORGANIZATION}, "http://x").removeprefix("http://x")
+
+
+def listing(made: Description) -> dict[str, Any]:
+    """What a vendor lists: one organization."""
+    assert made.organizations is not None
+    entry = {made.organizations.id: ORGANIZATION}
+    if made.organizations.name:
+        entry[made.organizations.name] = "Seven"
+    return {made.organizations.each: [entry]}
+
+
+def misplaced_key(made: Description, request: Request, key: str) -> str | None:
+    """Why the key is not where it belongs, or somewhere else, too; None when all is well."""
+    places = _places(made, request)
+    wanted = _wanted(made, key)
+    found = {place for place, text in places.items() if _holds(text, key)}
+    if wanted not in found:
+        return f"no key in {wanted}: {places}"
+    return f"the key is also in {found - {wanted}}" if found - {wanted} else None
+
+
+def _wanted(made: Description, key: str) -> str:
+    return {
+        Place.BEARER: "authorization",
+        Place.BASIC: "authorization",
+        Place.HEADER: made.auth.name.lower(),
+        Place.QUERY: f"?{made.auth.name}",
+        Place.NONE: "body",
+    }[made.auth.place]
+
+
+def _places(made: Description, request: Request) -> dict[str, str]:
+    query = parse_qs(urlsplit(request.path).query, keep_blank_values=True)
+    places = dict(request.headers) | {f"?{name}": value for name, values in query.items() for value in values}
+    places["path"] = urlsplit(request.path).path
+    body = request.body.decode()
+    if body.startswith("{"):
+        body = " ".join(map(str, json.loads(body).values()))
+    elif body:
+        body = " ".join(value for values in parse_qs(body).values() for value in values)
+    places["body"] = body
+    authorization = places.get("authorization", "")
+    if authorization.startswith("Basic "):
+        user, _, password = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+        places["authorization"] = password if user in variables_of(made).values() else ""
+    return places
+
+
+def _holds(text: str, key: str) -> bool:
+    return key in text or quote(key, safe="") in text
