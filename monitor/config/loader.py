@@ -38,7 +38,7 @@ from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
 from monitor.config.vendors import STABILITY_VENDOR, Vendors
 from monitor.errors import Mistake
-from monitor.model import STABILITY, Vendor
+from monitor.model import STABILITY, Rules, Vendor
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -148,7 +148,7 @@ class _Loader:
         """Return the settings with everything that follows from others."""
         written = self.written
         rules = rules_over(default_rules(written.poll.every), written.written_rules)
-        accounts = {name: self._account(name, each) for name, each in written.accounts.items()}
+        accounts = {name: self._account(name, each, rules) for name, each in written.accounts.items()}
         # One that names no account is a mistake: it has the general rules.
         anybody = Account(vendor=STABILITY_VENDOR, rules=AccountRules(rules, rules), every=written.poll.every)
         organizations = {
@@ -171,17 +171,12 @@ class _Loader:
         }
         return Settings.model_construct().model_copy(update=dict(written) | derived)
 
-    def _account(self, name: str, account: Account) -> Account:
+    def _account(self, name: str, account: Account, rules_of_all: Rules) -> Account:
         """Return an account with what it leaves to its vendor."""
         place, vendor = ("accounts", name), self._vendor(account)
         every = account.written_every or max(self.written.poll.every, vendor.every_min or timedelta(0))
         is_stability = account.provider == STABILITY
-        general = rules_over(
-            default_rules(every, vendor=None if is_stability else vendor),
-            self.written.written_rules,
-            without=() if is_stability else STABILITYS_OWN,
-        )
-        rules = account_rules(general, account.written_rules)
+        rules = account_rules(self._general_rules(vendor, every, rules_of_all), account.written_rules)
         given = {key for key in ("rate_limit", "top_up_url") if self.mistakes.origin((*place, key))}
         return replace(
             account,
@@ -199,6 +194,13 @@ class _Loader:
             top_up_url=account.top_up_url if "top_up_url" in given else vendor.top_up_url,
             organizations=account.organizations or (None if is_stability else "all"),
         )
+
+    def _general_rules(self, vendor: Vendor, every: timedelta, rules_of_all: Rules) -> Rules:
+        """Return what holds for an account without rules of its own; figures in Stability's credits are its alone."""
+        if vendor.name == STABILITY:
+            is_usual = every == self.written.poll.every  # nearly always: then it is shared
+            return rules_of_all if is_usual else rules_over(default_rules(every), self.written.written_rules)
+        return rules_over(default_rules(every, vendor=vendor), self.written.written_rules, without=STABILITYS_OWN)
 
     def _vendor(self, account: Account) -> Vendor:
         try:
