@@ -394,7 +394,7 @@ class Settings(FileSettings):
         key = secret.read()
         if not key.isascii() or " " in key:
             raise secret.wrong("is not a key: expected letters and digits without spaces")
-        is_usual = self.accounts[account].provider != STABILITY or USUAL_KEY.fullmatch(key)
+        is_usual = self.description(account) or USUAL_KEY.fullmatch(key)
         if not secret.proven and not is_usual:
             log.warning("%s: does not look like a usual key (sk- and 48 letters or digits); trying it", secret.key)
         return key

@@ -11,7 +11,7 @@ from pathlib import Path
 from monitor.config.vendors import built_in_text
 from monitor.sandbox import Received, Receiver
 from tests.support import daemon
-from tests.support.vendors import CATALOGUE, ORGANIZATION, Vendors, key_of, variables_of
+from tests.support.vendors import CATALOGUE, Vendors, key_of, organization_of, variables_of
 from tests.support.wait import until
 
 MICRO = Decimal(10) ** -6
@@ -22,12 +22,18 @@ def account_of(name: str) -> str:
     return f"at-{name}"
 
 
+def vendor_of(organization: str) -> str:
+    """The vendor that an organization of the stage is at."""
+    own = {organization_of(made): name for name, made in CATALOGUE.items()}
+    return own.get(organization) or organization.partition("/")[0].removeprefix("at-")
+
+
 def expected() -> dict[str, tuple[Decimal, str]]:
     """Organization → balance and unit, as the samples have them."""
     found = {}
     for name, made in CATALOGUE.items():
         for id_, amount, unit in made.samples[0].expect:
-            vendor_id = f"{ORGANIZATION}-{name}" if made.organizations else id_
+            vendor_id = organization_of(made) if made.organizations else id_
             organization = vendor_id if made.organizations else "/".join(filter(None, [account_of(name), id_]))
             found[organization] = (amount or Decimal(0), unit)
     return found

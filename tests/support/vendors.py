@@ -70,7 +70,7 @@ class Vendors:
         return f"http://127.0.0.1:{self._servers[name].port}"
 
     def _organization(self, made: Description) -> str:
-        return f"{ORGANIZATION}-{made.name}" if self.own_organizations else ORGANIZATION
+        return organization_of(made) if self.own_organizations else ORGANIZATION
 
     def _answer(self, name: str, request: Request) -> Reply | Misbehaviour:
         self.requests.setdefault(name, []).append(request)
@@ -90,6 +90,11 @@ class Vendors:
         if request.method != made.method:
             self.wrong.append(f"{name}: {request.method}")
         return Reply(body=made.samples[0].body.encode(), headers=JSON if made.pattern is None else TEXT)
+
+
+def organization_of(made: Description) -> str:
+    """An id that no two vendors have."""
+    return f"{ORGANIZATION}-{list(CATALOGUE).index(made.name)}"
 
 
 def path_of(made: Description, organization: str = ORGANIZATION) -> str:
