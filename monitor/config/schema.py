@@ -421,8 +421,8 @@ class Settings(FileSettings):
 
     @property
     def with_keys(self) -> list[str]:
-        """The accounts whose vendor wants a key."""
-        return [name for name, account in self.accounts.items() if account.vendor.needs_key]
+        """The accounts whose vendor wants a key, and those that have one: a command may do with or without."""
+        return [name for name, account in self.accounts.items() if account.vendor.needs_key or self.keys[name].is_given]
 
     def price(self, account: str, provider: str) -> Decimal | None:
         """Return what one of an account's units costs, in any currency; the general price is Stability's alone."""
