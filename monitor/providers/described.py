@@ -34,10 +34,10 @@ class Described:
     """One account at a vendor that a description says all about."""
 
     def __init__(self, access: Access, made: Description) -> None:
-        if made.uses_key:
+        if made.uses_key or (made.command and access.api_key):
             require_key(access.api_key)
         self._made = made
-        self._secret = access.api_key if made.uses_key else ""
+        self._secret = access.api_key if made.uses_key or made.command else ""
         self._values = {**access.variables, "organization": ""}
         self._base_url = access.base_url or None
         forbidden = CredentialRejected if made.is_one_balance else AccessDenied
