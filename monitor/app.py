@@ -281,7 +281,7 @@ def access(settings: Settings, account: str) -> Access:
     configured = settings.accounts[account]
     return Access(
         base_url=configured.base_url,
-        api_key=settings.api_key(account) if configured.vendor.needs_key else "",
+        api_key=settings.api_key(account) if account in settings.with_keys else "",
         generation=configured.generation,
         rate_limit=configured.rate_limit,
         deadline=settings.poll.deadline,

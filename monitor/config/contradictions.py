@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from monitor.config.rules import level_mistakes
 from monitor.config.schema import Key
-from monitor.providers.description import Description, Place
+from monitor.providers.description import PRINTED, Description, Place
 from monitor.providers.templates import variables, variables_in
 
 
@@ -81,12 +81,14 @@ def _shapes(values: Mapping[str, Any], made: Description, *, is_text: bool) -> I
     for key in OF_JSON if is_text else ("pattern",):
         if key in values:
             yield (key,), "is for JSON alone" if is_text else 'needs format = "text" beside it'
-    if is_text and "pattern" not in values:
+    if is_text and "pattern" not in values and made.pattern != PRINTED:
         yield ("pattern",), "is missing; expected one such as '^BALANCE:(?P<balance>[0-9.]+)'"
     yield from _units(values, made)
 
 
 def _units(values: Mapping[str, Any], made: Description) -> Iterator[tuple[Key, str]]:
+    if made.pattern == PRINTED:
+        return
     is_in_pattern = made.pattern is not None and "(?P<unit>" in made.pattern
     if is_in_pattern and "unit" in values:
         yield ("unit",), "stands in pattern, too; remove one"

@@ -18,6 +18,7 @@ from monitor.model import FailureKind
 from monitor.providers.description import (
     KEYS,
     MEANINGS,
+    PRINTED,
     USUAL_RATE,
     WORDS,
     Auth,
@@ -90,6 +91,8 @@ class _Reader:
             if key not in KEYS:
                 self.add((key,), f"unknown setting; {hint(key, KEYS)}")
         is_text = self.take("format", fields.choice("json", "text"), "json") == "text"
+        is_printed = "command" in self.values and not is_text and not {"balance", "balances"} & set(self.values)
+        is_text = is_text or is_printed
         url = self.take("url", lambda value: parse_url(fields.text(value)), None)
         description = Description(
             name=name,
@@ -106,7 +109,7 @@ class _Reader:
             each=self.take("each", self._one_path, None),
             id=self.take("id", self._one_path, None),
             organizations=self.take("organizations", self._organizations, None),
-            pattern=self.take("pattern", _balance_pattern, None) if is_text else None,
+            pattern=PRINTED if is_printed else self.take("pattern", _balance_pattern, None) if is_text else None,
             status=self.take("status", _status, {}),
             words=_by_meaning(lambda key: () if is_text else self.take(key, self._conditions, ())),
             patterns=_by_meaning(lambda key: self.take(key, _patterns, ()) if is_text else ()),

@@ -175,7 +175,6 @@ class _Loader:
         """Return an account with what it leaves to its vendor."""
         place, vendor = ("accounts", name), self._vendor(account)
         every = account.written_every or max(self.written.poll.every, vendor.every_min or timedelta(0))
-        is_stability = account.provider == STABILITY
         rules = account_rules(self._general_rules(vendor, every, rules_of_all), account.written_rules)
         given = {key for key in ("rate_limit", "top_up_url") if self.mistakes.origin((*place, key))}
         return replace(
@@ -192,7 +191,7 @@ class _Loader:
             ),
             rate_limit=account.rate_limit if "rate_limit" in given else vendor.rate_limit,
             top_up_url=account.top_up_url if "top_up_url" in given else vendor.top_up_url,
-            organizations=account.organizations or (None if is_stability else "all"),
+            organizations=account.organizations or (None if self.vendors.is_programmed(account.provider) else "all"),
         )
 
     def _general_rules(self, vendor: Vendor, every: timedelta, rules_of_all: Rules) -> Rules:

@@ -394,7 +394,7 @@ class Settings(FileSettings):
         key = secret.read()
         if not key.isascii() or " " in key:
             raise secret.wrong("is not a key: expected letters and digits without spaces")
-        is_usual = self.accounts[account].provider != STABILITY or USUAL_KEY.fullmatch(key)
+        is_usual = self.description(account) or USUAL_KEY.fullmatch(key)
         if not secret.proven and not is_usual:
             log.warning("%s: does not look like a usual key (sk- and 48 letters or digits); trying it", secret.key)
         return key
@@ -421,8 +421,8 @@ class Settings(FileSettings):
 
     @property
     def with_keys(self) -> list[str]:
-        """The accounts whose vendor wants a key."""
-        return [name for name, account in self.accounts.items() if account.vendor.needs_key]
+        """The accounts whose vendor wants a key, and those that have one: a command may do with or without."""
+        return [name for name, account in self.accounts.items() if account.vendor.needs_key or self.keys[name].is_given]
 
     def price(self, account: str, provider: str) -> Decimal | None:
         """Return what one of an account's units costs, in any currency; the general price is Stability's alone."""

@@ -91,7 +91,7 @@ class Vendors:
         return Vendor(
             name=name,
             unit=units.pop() if len(units) == 1 and not any(figure.unit_path for figure in made.figures) else None,
-            asks_each=made.organizations is not None,
+            asks_each=made.asks_each,
             is_one_balance=made.is_one_balance,
             needs_key=made.uses_key,
             variables=frozenset(made.variables),

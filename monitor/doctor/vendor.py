@@ -60,7 +60,7 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
     try:
         seen = await seen_by(provider, settings.accounts[name].vendor)
     except FetchError as error:
-        return [_failure(what, error)]
+        return [_failure(what, error, settings.accounts[name].vendor.key_help)]
     finally:
         skews += _skew(provider, clock)
         await provider.aclose()
@@ -73,8 +73,11 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
     ]
 
 
-def _failure(what: str, error: FetchError) -> Finding:
-    text = f"the vendor rejects the key (HTTP {error.status})" if isinstance(error, CredentialRejected) else str(error)
+def _failure(what: str, error: FetchError, key_help: str) -> Finding:
+    text = str(error)
+    if isinstance(error, CredentialRejected):
+        text = f"the vendor rejects the key{f' (HTTP {error.status})' if error.status else ''}"
+        text += f"; it takes {key_help}" if key_help else ""
     state = warning if isinstance(error, RateLimited) else problem
     return state(what, text, TODO[error.kind])
 

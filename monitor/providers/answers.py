@@ -161,6 +161,7 @@ class Meaning:
     statuses: Mapping[int, FailureKind] = field(default_factory=dict)
     forbidden: type[FetchError] = AccessDenied
     is_text: bool = False
+    key_help: str = ""  # which key the vendor takes, and where it is made
 
 
 def read_error(
@@ -178,6 +179,8 @@ def read_error(
     text = _vendor_text(vendor_error, secret=secret)
     if meaning.is_text and not vendor_error and not is_page(answer.body):
         text = sanitize(answer.body.decode("utf-8", "replace"), secret)
+    if error_type is CredentialRejected and meaning.key_help:
+        text = f"{text + '; ' if text else ''}it takes {meaning.key_help}"
     return _error(error_type, sentence, text, answer, error_id=_error_id(vendor_error, secret=secret))
 
 

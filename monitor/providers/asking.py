@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import stamina
 
@@ -15,7 +15,7 @@ from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable
 from monitor.model import Balance
 from monitor.providers.answers import read_date
 from monitor.providers.base import Access, Trial
-from monitor.providers.http import IN_FLIGHT, Answer, HttpClient, Request
+from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
 from monitor.providers.rate_limit import shared_limiter
 from monitor.providers.redaction import redact
 
@@ -27,14 +27,40 @@ _retries = partial(
 )
 
 
+class Asked(Protocol):
+    """What is asked: a request, or a program to run; both texts may hold the key."""
+
+    @property
+    def method(self) -> str:
+        """How it is asked."""
+
+    @property
+    def url(self) -> object:
+        """What is asked, as text."""
+
+
+class Client(Protocol):
+    """What asks: over HTTP, or by a program."""
+
+    base_url: str
+    host: str
+    date: str  # of the last answer
+
+    async def send(self, request: Any, *, max_bytes: int) -> Answer | FetchError:
+        """Ask once; return the answer, or the error, so that no library's exception becomes its context."""
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+
 class Asker:
     """The connection of one account; `every_min`: so long nothing is asked again, not even after a failure.
 
     What is asked again before that, and would have to wait for longer than a check may take, has the last answer.
     """
 
-    def __init__(self, access: Access, *, every_min: timedelta | None = None) -> None:
-        self._client = HttpClient(access)
+    def __init__(self, access: Access, *, client: Client | None = None, every_min: timedelta | None = None) -> None:
+        self._client: Client = client or HttpClient(access)
         self._deadline = access.deadline.total_seconds()
         self._every_min = every_min.total_seconds() if every_min else 0.0
         self._asked: dict[str, tuple[float, Any]] = {}  # address → when it was asked last, and what came of it
@@ -47,7 +73,7 @@ class Asker:
         return self._client.base_url
 
     async def ask(
-        self, request: Request, read: Callable[[Answer], Result], *, max_bytes: int, retries: bool = True
+        self, request: Asked, read: Callable[[Answer], Result], *, max_bytes: int, retries: bool = True
     ) -> Result:
         """Return what `read` makes of the answer: attempts until an outcome is final or the deadline has passed.
 
@@ -84,7 +110,7 @@ class Asker:
         return outcome
 
     async def try_once(
-        self, request: Request, read: Callable[[Answer], tuple[Balance, ...]], *, secret: str, max_bytes: int
+        self, request: Asked, read: Callable[[Answer], tuple[Balance, ...]], *, secret: str, max_bytes: int
     ) -> Trial:
         """Ask without retries; return request and answer as they may be shown, and what `read` makes of it."""
         came: list[Answer] = []
@@ -109,19 +135,19 @@ class Asker:
             error=failure,
         )
 
-    async def _turn(self, request: Request) -> None:
+    async def _turn(self, request: Asked) -> None:
         """Return when a request may be sent."""
         if (wait := self._wait_for(request)) > 0:
             await asyncio.sleep(wait)
         await self._limiter.turn()
 
-    def _wait_for(self, request: Request) -> float:
+    def _wait_for(self, request: Asked) -> float:
         """Return for how many seconds this may not be asked again; 0 or less when it may."""
         if not self._asked or (asked := self._asked.get(str(request.url))) is None:
             return 0.0
         return asked[0] + self._every_min - asyncio.get_running_loop().time()
 
-    def _last(self, request: Request) -> Any:
+    def _last(self, request: Asked) -> Any:
         """Return what came last, or raise it."""
         outcome = self._asked[str(request.url)][1]
         if isinstance(outcome, FetchError):
@@ -129,7 +155,7 @@ class Asker:
         return outcome
 
     async def _retry(
-        self, failure: ProviderUnavailable, attempt: Callable[[], Awaitable[Result | FetchError]], request: Request
+        self, failure: ProviderUnavailable, attempt: Callable[[], Awaitable[Result | FetchError]], request: Asked
     ) -> Result | FetchError:
         """Retry with backoff after a first failure; apart from `ask`, since stamina costs time in the good case."""
         async for retry in _retries():

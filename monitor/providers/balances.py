@@ -231,6 +231,10 @@ def _text_balance(description: Description, answer: Answer) -> Balance:
     figure = description.figures[0]
     groups = found.groupdict()
     unit = groups.get("unit") or figure.unit
+    if figure.unit and unit != figure.unit:
+        raise Unreadable(f"the unit is {unit} and not {figure.unit}, as described")
+    if not unit:
+        raise Unreadable("there is no unit behind the number, and none is described")
     if not is_unit(unit):
         raise Unreadable("pattern: its unit is none; expected a short word such as USD")
     return Balance("", _finished(_number_of(groups["balance"], figure), figure), unit)

@@ -19,11 +19,13 @@ from monitor.providers.answers import Meaning
 from monitor.providers.asking import Asker, require_key
 from monitor.providers.balances import read_answer, read_listing
 from monitor.providers.base import Access, Trial
+from monitor.providers.command import CommandClient, Run
 from monitor.providers.description import Description, Place
 from monitor.providers.http import Answer, Request
 from monitor.providers.templates import Unusable, UrlTemplate, fill, fill_all, header_value, user, variables
 
 _ANSWER_BYTES: Final = 256 * 1024
+_PRINTED_BYTES: Final = 64 * 1024
 _LISTING_BYTES: Final = 1024 * 1024
 Listed = tuple[tuple[VendorOrganization, ...], tuple[str, ...]]
 
@@ -32,16 +34,19 @@ class Described:
     """One account at a vendor that a description says all about."""
 
     def __init__(self, access: Access, made: Description) -> None:
-        if made.uses_key:
+        if made.uses_key or (made.command and access.api_key):
             require_key(access.api_key)
         self._made = made
-        self._secret = access.api_key if made.uses_key else ""
+        self._secret = access.api_key if made.uses_key or made.command else ""
         self._values = {**access.variables, "organization": ""}
         self._base_url = access.base_url or None
         forbidden = CredentialRejected if made.is_one_balance else AccessDenied
-        self._meaning = Meaning(made.status, forbidden, is_text=made.pattern is not None)
+        self._meaning = Meaning(made.status, forbidden, is_text=made.pattern is not None, key_help=made.key_help or "")
         self._unusable: tuple[str, ...] = ()
-        self._asker = Asker(replace(access, base_url=self._try_out()), every_min=made.every_min)
+        if made.command:
+            self._asker = Asker(access, client=CommandClient(made.command[0]), every_min=made.every_min)
+        else:
+            self._asker = Asker(replace(access, base_url=self._try_out()), every_min=made.every_min)
 
     def _try_out(self) -> str:
         """Return scheme, host and port; raise `ConfigError` for a variable that cannot stand where it is used."""
@@ -59,25 +64,34 @@ class Described:
 
     async def fetch(self, organization: str | None = None) -> tuple[Balance, ...]:
         """Return every balance of one answer; of `organization`, where each has a request of its own."""
-        request = self._request_for(organization)
-        return await self._asker.ask(request, lambda answer: self._read(answer, organization), max_bytes=_ANSWER_BYTES)
+        request, max_bytes = self._request_for(organization), self._max_bytes
+        retries = not self._made.command  # a program that fails is not run again at once
+        return await self._asker.ask(
+            request, lambda answer: self._read(answer, organization), max_bytes=max_bytes, retries=retries
+        )
 
     async def try_once(self, organization: str | None = None) -> Trial:
         """Ask for the same, once and without retries; return what came, whatever it was."""
         request = self._request_for(organization)
         return await self._asker.try_once(
-            request, lambda answer: self._read(answer, organization), secret=self._secret, max_bytes=_ANSWER_BYTES
+            request, lambda answer: self._read(answer, organization), secret=self._secret, max_bytes=self._max_bytes
         )
+
+    @property
+    def _max_bytes(self) -> int:
+        return _PRINTED_BYTES if self._made.command else _ANSWER_BYTES
 
     def _read(self, answer: Answer, organization: str | None) -> tuple[Balance, ...]:
         balances = read_answer(self._made, answer, secret=self._secret, meaning=self._meaning)
-        if organization is None or self._made.organizations is None:
+        if organization is None or not self._made.asks_each:
             return balances
         return tuple(replace(balance, id=organization) for balance in balances)
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Return every organization the key sees, in the vendor's order."""
         listed = self._made.organizations
+        if self._made.command:
+            return ()  # the configuration names them
         if listed is None:
             raise UnexpectedAnswer("this vendor has no list of organizations")
         request = self._request(listed.url, self._values)
@@ -101,7 +115,9 @@ class Described:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def _request_for(self, organization: str | None) -> Request:
+    def _request_for(self, organization: str | None) -> Request | Run:
+        if self._made.command:
+            return self._run(organization or "")
         if organization is not None and not organization.isprintable():
             raise UnexpectedAnswer("the organization's id is no plain text")
         try:
@@ -109,6 +125,11 @@ class Described:
         except Unusable:
             what = "its id" if organization else "an organization, and has none: list it with its id"
             raise UnexpectedAnswer(f"the request has to name {what}") from None
+
+    def _run(self, organization: str) -> Run:
+        values = {**self._values, "organization": organization, "uuid": str(uuid.uuid4())}
+        arguments = tuple(fill(argument, values) for argument in self._made.command)
+        return Run("RUN", " ".join(arguments), arguments, organization, self._secret)
 
     def _request(self, url: UrlTemplate, values: Mapping[str, str]) -> Request:
         made, auth = self._made, self._made.auth

@@ -89,6 +89,9 @@ class Sample:
     expect: tuple[tuple[str, Decimal | None, str], ...]
 
 
+# What a command prints that says nothing of how: a number, perhaps with a unit behind it.
+PRINTED: Final = r"\A\s*(?P<balance>\S+)(?:[ \t]+(?P<unit>\S.*?))?\s*\Z"
+
 Conditions = tuple[tuple[str, tuple[Any, ...]], ...]  # path → values of which it has to have one
 
 
@@ -125,8 +128,8 @@ class Description:
 
     @property
     def uses_key(self) -> bool:
-        """Whether an account of it needs a key."""
-        return bool(self.command) or self.auth.place is not Place.NONE or "key" in self._in_body
+        """Whether an account of it needs a key; a command may do without."""
+        return not self.command and (self.auth.place is not Place.NONE or "key" in self._in_body)
 
     @property
     def uses_base_url(self) -> bool:
@@ -161,9 +164,14 @@ class Description:
         return "organization" in self._used
 
     @property
+    def asks_each(self) -> bool:
+        """Whether each organization is asked for by itself."""
+        return self.organizations is not None or (bool(self.command) and self.asks_for_organization)
+
+    @property
     def is_one_balance(self) -> bool:
         """Whether the account is one balance, and access denied is its key's trouble."""
-        return self.each is None and self.organizations is None and len(self.figures) == 1
+        return self.each is None and not self.asks_each and len(self.figures) == 1
 
     @property
     def unit(self) -> str:

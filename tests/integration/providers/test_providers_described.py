@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 from canary import assert_no_key
-from vendors import CATALOGUE, ORGANIZATION, Vendors, key_of, variables_of
+from vendors import CATALOGUE, ORGANIZATION, PAGE, REFUSALS, Vendors, echoing, key_of, of_one, variables_of
 
 from monitor.errors import (
     AccessDenied,
@@ -26,7 +26,7 @@ from monitor.errors import (
 from monitor.model import Generation, RateLimit
 from monitor.providers import Access, open_provider
 from monitor.providers.described import Described
-from monitor.sandbox.loopback import HTML, JSON, TEXT, Loopback, Misbehaviour, Reply, Request
+from monitor.sandbox.loopback import HTML, TEXT, Loopback, Reply, Request
 
 Opener = Callable[..., Described]
 SECOND = timedelta(seconds=1)
@@ -79,47 +79,6 @@ async def test_each_vendor_is_asked_as_it_wants_and_its_figures_are_exact(vendor
     assert vendors.wrong == []
 
 
-def of_one(name: str) -> type[FetchError]:
-    return CredentialRejected if CATALOGUE[name].is_one_balance else AccessDenied
-
-
-ECHO = "CANARY"  # replaced by the key
-PAGE = b"<!DOCTYPE html><html><body>CANARY</body></html>"
-
-
-async def _truncated(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"credits": 12')
-    await writer.drain()
-
-
-REFUSALS: dict[str, tuple[Reply | Misbehaviour, type[FetchError] | None, str]] = {
-    "401": (Reply(401, b'{"error":{"message":"no such key CANARY"}}'), CredentialRejected, "rejects the API key"),
-    "402": (Reply(402, b'{"detail":"empty CANARY"}'), NoCredits, "no credits are left"),
-    "403 of the vendor": (Reply(403, b'{"message":"not for CANARY"}'), None, "refuses access"),
-    "403 of any JSON": (Reply(403, b"{}"), None, "refuses access"),
-    "403 of a gateway": (Reply(403, PAGE, HTML), ProviderUnavailable, "a gateway before the vendor"),
-    "404": (Reply(404, b'{"error":"nothing at CANARY"}'), AccessDenied, "is not there"),
-    "429": (
-        Reply(429, b'{"message":"slow down CANARY"}', {**JSON, "Retry-After": "90"}),
-        RateLimited,
-        "waiting for 90 s",
-    ),
-    "500": (Reply(500, b'{"message":"fault CANARY"}'), ProviderUnavailable, "the vendor has a fault"),
-    "502": (Reply(502, PAGE, HTML), ProviderUnavailable, "behind its gateway"),
-    "a page": (Reply(200, PAGE, HTML), ProviderUnavailable, "a gateway's page"),
-    "truncated": (_truncated, ProviderUnavailable, "ended too early"),
-    "cut short": (Reply(200, b'{"data":{"CANARY'), UnexpectedAnswer, ""),
-    "empty": (Reply(200, b""), UnexpectedAnswer, "is empty"),
-    "an empty object": (Reply(200, b"{}"), UnexpectedAnswer, ""),
-    "an error in a 200": (Reply(200, b'{"error":{"message":"bad CANARY"},"code":7}'), UnexpectedAnswer, ""),
-    "a redirect": (
-        Reply(302, b"", {"Location": "https://example.com/?k=CANARY"}),
-        UnexpectedAnswer,
-        "redirects elsewhere",
-    ),
-}
-
-
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_every_vendor_refuses_in_the_right_words_and_never_with_the_key(
     vendors: Vendors, open_: Opener, refusal: str, caplog: pytest.LogCaptureFixture
@@ -137,14 +96,6 @@ async def test_every_vendor_refuses_in_the_right_words_and_never_with_the_key(
 
     await asyncio.gather(*map(refuse, CATALOGUE))
     assert vendors.wrong == []
-
-
-def echoing(reply: Reply | Misbehaviour, name: str) -> Reply | Misbehaviour:
-    """The reply with the vendor's own key in it."""
-    if not isinstance(reply, Reply):
-        return reply
-    headers = {header: value.replace(ECHO, key_of(name)) for header, value in reply.headers.items()}
-    return Reply(reply.status, reply.body.replace(ECHO.encode(), key_of(name).encode()), headers)
 
 
 async def test_a_429_pauses_its_key_and_no_other(vendors: Vendors, open_: Opener) -> None:
