@@ -8,6 +8,7 @@ from typing import Any, Final
 from monitor.channels.child_process import ChildEnded
 from monitor.model import Attempt, Message, Severity, TargetOutcome, Targets
 from monitor.text import mask
+from monitor.text.redaction import redact
 
 CHILDREN: Final = 3  # for one message; what the last one leaves undone waits for the next attempt
 
@@ -166,7 +167,7 @@ def _content(outgoing: Outgoing) -> dict[str, Any]:
 def _error(answer: Mapping[str, Any]) -> str | None:
     """Return what went wrong, with the host where it was the network."""
     error, host = answer["error"], answer["host"]
-    return f"{error} ({mask(host)})" if error is not None and host else error
+    return redact(f"{error} ({mask(host)})" if host else error) if error is not None else None
 
 
 def _words(failed: Collection[TargetOutcome], *, named: bool) -> str:

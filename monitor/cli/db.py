@@ -214,12 +214,19 @@ def backup(file: Path, config_file: Path | None) -> None:
 
 
 @db.command(short_help="Move all of it to another, empty database.")
-@click.option("--to", "url", required=True, metavar="URL", help="An empty database: postgresql://… or sqlite:///….")
+@click.option("--to", "url", metavar="URL", help="An empty database: postgresql://… or sqlite:///….")
+@click.option("--to-file", "file", type=click.File(), help="A file with its URL; - is standard input.")
 @config_option
-def copy(url: str, config_file: Path | None) -> None:
-    """Move on to another database: put everything into the empty one at URL, all of it or nothing."""
+def copy(url: str | None, file: TextIO | None, config_file: Path | None) -> None:
+    """Move on to another database: put everything into the empty one at URL, all of it or nothing.
+
+    A password belongs into a file (--to-file), ~/.pgpass or PGPASSWORD: everybody here can read arguments.
+    """
     from monitor.cli import db_copy  # noqa: PLC0415
 
+    if (url is None) == (file is None):
+        raise click.UsageError("expected --to URL or --to-file FILE")
+    url = db_copy.given_url(url, file)
     settings = load(config_file)
     with _bar("copying") as begin:
         done = db_copy.copy(settings, url, begin)

@@ -3,12 +3,15 @@
 Refuses to write over anything, and to run beside a daemon where balances could be lost between the two.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from monitor.config import Database, Settings, database_url
+from monitor.config import Database, Settings, database_url, has_password
+from monitor.config.secrets import LARGEST_SECRET
 from monitor.errors import DatabaseError, UsageError
 from monitor.store import engines, leader_lock, migrate, writer
 from monitor.store.backup import atomic_file, copy_pages, make_standalone, page_count
@@ -16,6 +19,8 @@ from monitor.store.copy import copy_rows, lift_timeouts, require_equal, row_coun
 from monitor.store.writer import Engine, Store, Transaction
 
 Begin = Callable[[int], Callable[[int], None]]  # hears how much there is to do; gives what hears of each part done
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,20 @@ def copy(settings: Settings, url: str, begin: Begin) -> Copied:
     ):
         rows = writer.read(reader, lambda source: opened.write_now(lambda tx: _fill(source, tx, begin)))
     return Copied(rows, target.shown_url)
+
+
+def given_url(url: str | None, file: TextIO | None) -> str:
+    """Return the URL to copy to, from the argument or a file; a password in the argument is warned about."""
+    if file is None:
+        if has_password(url):
+            log.warning(
+                "--to: everybody here can read this password in the list of processes; use --to-file, or ~/.pgpass"
+            )
+        return url or ""
+    try:
+        return file.read(LARGEST_SECRET).strip()
+    except UnicodeDecodeError:
+        raise UsageError("--to-file: is not one line of text") from None
 
 
 def _target(source: Database, url: str) -> Database:

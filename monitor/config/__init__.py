@@ -5,7 +5,7 @@ Secrets are not read here but by the methods of `Settings`.
 
 from pathlib import Path
 
-from monitor.config.fields import Address, DigestTime, QuietHours, database_url
+from monitor.config.fields import Address, DigestTime, QuietHours, database_url, has_password
 from monitor.config.loader import effective_settings, load, load_sound
 from monitor.config.schema import Account, Channel, Database, Organization, Poll, Retention, Settings, Web
 from monitor.config.show import Effective
@@ -28,6 +28,7 @@ __all__ = [
     "effective_settings",
     "example",
     "find_file",
+    "has_password",
     "load",
     "load_sound",
 ]

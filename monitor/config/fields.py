@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from monitor import amounts, durations
@@ -417,7 +417,7 @@ def database_url(value: Any) -> str:
 def has_password(url: str | None) -> bool:
     """Return whether a password stands in a URL."""
     parts = urlsplit(url or "")
-    return ":" in parts.netloc.rpartition("@")[0] or "password" in parts.query.lower()
+    return ":" in parts.netloc.rpartition("@")[0] or "password" in unquote(parts.query).lower()
 
 
 def _split(url: str, *, host: bool = True) -> SplitResult | None:

@@ -55,9 +55,10 @@ def level_mistakes(levels: Any) -> Iterator[tuple[Key, str]]:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
             key = tuple(str(part) for part in detail["loc"][1:])
-            is_unknown = detail["type"] == "extra_forbidden"
-            unknown = f"unknown setting; {hint(key[-1], sorted(LEVELS))}"
-            yield key, unknown if is_unknown else detail["msg"].removeprefix("Value error, ")
+            if detail["type"] == "extra_forbidden":
+                yield key, f"unknown setting; {hint(key[-1], sorted(LEVELS))}"
+            else:
+                yield key, detail["msg"].removeprefix("Value error, ")
         return
     yield from ((key[1:], problem) for key, problem in mistakes_in(table, None))
 

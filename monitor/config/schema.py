@@ -26,7 +26,7 @@ from typing import (
     get_origin,
     get_type_hints,
 )
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
@@ -182,6 +182,19 @@ class Table:
     __pydantic_config__: ClassVar = STRICT
 
 
+# What may stand in a database's URL and is no secret; a new option of the driver might hold one.
+_OPEN_OPTIONS: Final = frozenset(
+    {"application_name", "channel_binding", "connect_timeout", "dbname", "gssencmode", "host", "hostaddr", "options"}
+    | {"passfile", "port", "require_auth", "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation"}
+    | {"sslrootcert", "target_session_attrs", "user"}
+)
+
+
+def _shown_option(option: str) -> str:
+    name = option.partition("=")[0]
+    return option if unquote(name).lower() in _OPEN_OPTIONS or not option else f"{name}=***"
+
+
 @dataclass(frozen=True, slots=True)
 class Database(Table):
     """Where the database is; `url` may hold a password, `shown_url` never does."""
@@ -192,14 +205,12 @@ class Database(Table):
     @property
     def shown_url(self) -> str:
         """The URL without its password; what follows `?` goes too when it may hold one."""
-        parts = urlsplit(self.url)
-        has_password_option = "password" in parts.query.lower()
-        if "@" not in parts.netloc and not has_password_option:
-            return self.url
-        login, at, host = parts.netloc.rpartition("@")
+        scheme, _, rest = self.url.partition("://")
+        login, at, place = rest.rpartition("@")  # a driver takes a password with "/" or "?" in it, too
         user = f"{login.partition(':')[0]}:***" if ":" in login else login
-        query = "***" if has_password_option else parts.query
-        return f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{query}" if query else "")
+        place, mark, query = place.partition("?")
+        options = "&".join(_shown_option(option) for option in query.split("&"))
+        return f"{scheme}://{user}{at}{place}{mark}{options}"
 
 
 @dataclass(frozen=True, slots=True)

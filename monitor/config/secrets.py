@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from monitor.errors import ConfigError, Mistake
 from monitor.store.file_access import remedy
+from monitor.text.redaction import remember
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 LARGEST_SECRET: Final = 64 * 1024  # bytes
@@ -37,7 +38,12 @@ class Secret:
         return self.value is not None or self.path is not None
 
     def read(self) -> str:
-        """Return the secret; raise `ConfigError` when there is none, or its file cannot be read."""
+        """Return the secret, which is redacted from now on; raise `ConfigError` when it cannot be had."""
+        secret = self._value()
+        remember(secret)
+        return secret
+
+    def _value(self) -> str:
         if self.value is not None:
             return self.value
         if self.path is None:

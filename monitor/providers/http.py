@@ -24,6 +24,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, UnexpectedAnswer
 from monitor.providers.base import Access
+from monitor.text.redaction import remember
 
 IN_FLIGHT = 64
 _LAST_PORT = 65_535
@@ -189,10 +190,14 @@ def _proxy(text: str | None) -> httpx.Proxy | None:
     except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
     if url.scheme in {"http", "https"} and url.host:
-        login = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
-        headers = {"Proxy-Authorization": f"Basic {login}"} if url.userinfo else None
+        remember(text)
+        headers = {"Proxy-Authorization": f"Basic {_login(url)}"} if url.userinfo else None
         return httpx.Proxy(url.copy_with(username=None, password=None), headers=headers)
     raise ConfigError([Mistake("proxy", "expected an address like http://proxy.example.org:3128")])
+
+
+def _login(url: httpx.URL) -> str:
+    return base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
 
 
 @cache
@@ -290,11 +295,15 @@ USER_AGENT: Final = "credit-monitor"
 
 
 async def ping(url: str) -> str | None:
-    """Send one GET; return None when it was accepted, else what went wrong."""
+    """Send one GET, with the login of the URL as Basic; return None when it was accepted, else what went wrong."""
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     try:
         async with asyncio.timeout(DEADLINE), open_client() as client:
-            request = httpx.Request("GET", url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
-            response = await client.send(request, stream=True, follow_redirects=False)
+            address = httpx.URL(url)
+            if address.userinfo:
+                headers["Authorization"] = f"Basic {_login(address)}"
+            request = httpx.Request("GET", address.copy_with(username=None, password=None), headers=headers)
+            response = await client.send(request, stream=True, auth=None, follow_redirects=False)
             await response.aclose()
     except TimeoutError:
         return f"no answer within {DEADLINE:.0f} s ({_shown_host(url)})"

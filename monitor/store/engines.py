@@ -25,6 +25,7 @@ from monitor.store.file_access import create_directory, create_empty_file, remed
 from monitor.store.sqlite_file import file_id
 from monitor.store.tables import SCHEMA
 from monitor.text import mask
+from monitor.text.redaction import redact, remember
 
 LOCK_WAIT: Final = 10  # seconds to wait for another writer, and for a connection to be opened
 STATEMENT_LIMIT: Final = 60  # seconds for one statement on PostgreSQL
@@ -136,6 +137,7 @@ def sqlite_file(url: str) -> Path | None:
 
 def _parse(url: str) -> sa.URL:
     """Return the URL with the driver we use; an error does not quote it, for it may contain a password."""
+    remember(url)
     try:
         target = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -379,7 +381,7 @@ def _explain_sqlite(cause: sqlite3.Error, url: sa.URL) -> DatabaseError:
     if str(cause).startswith(("no such table", "no such column")):
         return outdated(url)
     who = _who_may(path) if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM} else ""
-    problem = _SQLITE_PROBLEMS.get(code, str(cause))
+    problem = _SQLITE_PROBLEMS.get(code, redact(str(cause)))
     return DatabaseError(f"{location(url)}: {problem}{who}", concerns_all=code in _SQLITE_OF_ALL)
 
 
@@ -390,7 +392,7 @@ def _explain_postgres(cause: Any, url: sa.URL) -> DatabaseError:
         return outdated(url)
     if state in _OF_OBJECTS:
         problem, remedy = _OF_OBJECTS[state]
-        said = mask(str(cause.diag.message_primary))
+        said = redact(mask(str(cause.diag.message_primary)))
         return DatabaseError(f"{location(url)}: {problem.format(said=said)}; {remedy}")
     if state == "08P01" and "pooling" in str(cause):  # pgbouncer's own words
         return DatabaseError(f"{location(url)}: {sessions.SHARED}", concerns_all=True)
@@ -441,4 +443,4 @@ def _missing_object(cause: Any) -> str:
     said = str(cause.diag.message_primary) if hasattr(cause, "diag") else str(cause)
     name = re.search(r'"([^"]+)"|: (\S+)$', said)
     what = "column" if getattr(cause, "sqlstate", "") == "42703" or "no such column" in said else "table"
-    return f"its {what} {mask(name[1] or name[2])}" if name else f"a {what} of it"
+    return f"its {what} {redact(mask(name[1] or name[2]))}" if name else f"a {what} of it"

@@ -1,5 +1,6 @@
 """The lock of the leader, the one daemon that works on a database: `flock` on SQLite, a lease on PostgreSQL."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -150,6 +151,8 @@ class FileLock:
         try:
             descriptor = self._open()
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise DatabaseError(f"{self._path}: is a symbolic link, which is not followed; remove it") from None
             who = remedy(self._path, write=True)
             raise DatabaseError(f"{self._path}: {(error.strerror or '').lower()}{f'; {who}' if who else ''}") from None
         try:
@@ -170,7 +173,8 @@ class FileLock:
         try:
             return create_file(self._path)
         except FileExistsError:
-            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            # Whoever may put a link here would have its pid written into a file of ours, or of root's.
+            return os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _lock(self, descriptor: int) -> bool:
         until = time.monotonic() + BUSY_TIMEOUT

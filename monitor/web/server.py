@@ -6,6 +6,7 @@ are the daemon's, and requests are not logged.
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +24,7 @@ from monitor.web.guard import BAD_REQUEST
 CONNECTIONS: Final = 64  # at once
 BACKLOG: Final = 128  # asyncio accepts so many at once, and each costs a descriptor until it is served or closed
 HEAD_BYTES: Final = 8 * 1024
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
 HEAD_TIMEOUT: Final = 5.0  # seconds until the request has arrived
 WHOLE_TIMEOUT: Final = 30.0  # seconds until the answer was taken
 STOP_TIMEOUT: Final = 1  # second for answers under way when the daemon stops
@@ -37,6 +39,7 @@ class Connection(H11Protocol):
         """Start the timers; close another connection when there are too many."""
         self._make_room()
         super().connection_made(transport)
+        self._head = b""
         self.began = self.loop.time()
         self._timers = [
             self.loop.call_later(HEAD_TIMEOUT, self._end_if_silent),
@@ -50,7 +53,15 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; garbage behind a request closes the connection."""
+        """Feed the parser; garbage behind a request closes the connection, a head that is too long is refused.
+
+        h11 counts only a head that is not complete, so that one of 60 KiB in one piece would be answered.
+        """
+        if self.is_silent:
+            self._head += data[: HEAD_BYTES + 1 - len(self._head)]
+            if len(self._head) > HEAD_BYTES and not _HEAD_END.search(self._head):
+                self.send_400_response("too long")
+                return
         try:
             super().data_received(data)
         except h11.ProtocolError:

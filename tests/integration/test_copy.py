@@ -126,6 +126,18 @@ def test_everything_moves_from_either_kind_to_either_kind(filled, database_url, 
         assert f'[database]\nurl = "{url}"' in done.out
 
 
+def test_a_url_with_a_password_comes_from_a_file_or_is_warned_about(filled, empty_urls, tmp_path, caplog):
+    url = empty_urls[1].replace("postgresql://postgres@", "postgresql://postgres:hunter2x@")
+    done = filled("db", "copy", "--to", url)
+    assert "everybody here can read this password in the list of processes" in caplog.text
+    assert "hunter2x" not in done.out + done.err + caplog.text
+    (tmp_path / "url").write_text(f"{empty_urls[0]}\n")
+    done = filled("db", "copy", "--to-file", str(tmp_path / "url"))
+    assert (done.code, done.err) == (0, "")
+    for both in ([], ["--to", "sqlite:////x", "--to-file", str(tmp_path / "url")]):
+        assert "expected --to URL or --to-file FILE" in filled("db", "copy", *both).err
+
+
 def test_a_copy_goes_on_with_new_numbers(filled, empty_urls):
     for url in empty_urls:
         filled("db", "copy", "--to", url)

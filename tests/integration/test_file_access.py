@@ -80,8 +80,13 @@ def test_a_link_in_the_place_of_a_file_gives_nothing_away(state):
     (state / "m.db.lock").symlink_to(theirs)
     with pytest.raises(FileExistsError):
         create_file(state / "m.db.lock")
-    leader_lock.FileLock(state / "m.db.lock").acquire()
-    assert theirs.stat().st_uid == 0
+    with pytest.raises(DatabaseError, match="is a symbolic link, which is not followed; remove it"):
+        leader_lock.FileLock(state / "m.db.lock").acquire()
+    assert (theirs.stat().st_uid, theirs.read_text()) == (0, "secret")
+    theirs.unlink()
+    with pytest.raises(DatabaseError, match="is a symbolic link, which is not followed; remove it"):
+        leader_lock.FileLock(state / "m.db.lock").acquire()
+    assert not theirs.exists()
 
 
 @root_only

@@ -1,6 +1,7 @@
 """The dead man's switch: called after polls, told of failure in the words of its service, never in anybody's way."""
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -111,6 +112,14 @@ async def test_one_get_without_cookies_or_body_is_all_there_is(switch: Switch) -
     (request,) = switch.requests
     assert (request.method, request.path, request.body) == ("GET", f"/{CANARY}?a=b", b"")
     assert request.headers["user-agent"] == "credit-monitor"
+    assert "authorization" not in request.headers
+
+
+async def test_a_login_in_the_address_is_sent_as_basic(switch: Switch) -> None:
+    assert await ping(switch.url.replace("://", "://user:p%40ss@")) is None
+    (request,) = switch.requests
+    assert request.headers["authorization"] == f"Basic {base64.b64encode(b'user:p@ss').decode()}"
+    assert "@" not in request.headers["host"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from given import CANARY, KEY, Given
 from wait import LONG
 
+from monitor.config import Database
 from monitor.config.secrets import exposure
 from monitor.errors import ConfigError
 
@@ -40,8 +41,29 @@ def test_no_secret_is_in_what_is_shown_or_printed(given: Given, caplog: pytest.L
     shown = [repr(settings), str(given.sources(SECRETIVE)), str(settings.warnings), caplog.text]
     shown += [repr(settings.keys), repr(settings.urls), settings.database.shown_url]
     assert CANARY not in "".join(shown)
-    assert settings.database.shown_url == "postgresql://me:***@db/credits?***"
+    assert settings.database.shown_url == "postgresql://me:***@db/credits?sslpassword=***"
     assert "does not look like a usual key" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://db/credits", "postgresql://db/credits"),
+        (
+            "postgresql://me@db/credits?sslmode=verify-full&host=/run",
+            "postgresql://me@db/credits?sslmode=verify-full&host=/run",
+        ),
+        ("postgresql://me@db/credits?passwor%64=PW", "postgresql://me@db/credits?passwor%64=***"),
+        (
+            "postgresql://me@db/credits?oauth_client_secret=PW&a_new_option=PW",
+            "postgresql://me@db/credits?oauth_client_secret=***&a_new_option=***",
+        ),
+        ("postgresql://me:P/W?P:W@db/credits", "postgresql://me:***@db/credits"),
+        ("sqlite:////var/lib/monitor.db", "sqlite:////var/lib/monitor.db"),
+    ],
+)
+def test_a_database_is_shown_with_what_is_known_to_be_no_secret(url, shown):
+    assert Database(url).shown_url == shown
 
 
 def test_a_secret_that_stands_in_the_file_is_warned_about(given: Given) -> None:

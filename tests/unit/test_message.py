@@ -361,6 +361,7 @@ def test_an_instant_in_utc_is_said_once():
         ("_it_ __it__", "\u02cdit\u02cd \u02cd\u02cdit\u02cd\u02cd"),
         ("my_org_2 insufficient_balance", "my_org_2 insufficient_balance"),
         ("\u2028\u200b", "?"),
+        ("studio\\", "studio\u2216"),
         ("x" * 200, "x" * 79 + "…"),
     ],
 )

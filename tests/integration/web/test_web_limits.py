@@ -65,6 +65,18 @@ async def test_a_thousand_idle_connections_stop_no_answer_and_cost_few_descripto
     await until(lambda: descriptors() <= before + 4)
 
 
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b""])
+async def test_a_head_that_is_too_long_is_refused_also_in_one_piece(site: Site, end: bytes) -> None:
+    for size, status in ((server.HEAD_BYTES - 200, b"200"), (server.HEAD_BYTES, b"400"), (200_000, b"400")):
+        if not end and status == b"200":
+            continue
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * size + end)
+        async with asyncio.timeout(LONG):
+            assert (await read_to_the_end(reader)).startswith(b"HTTP/1.1 " + status)
+        writer.close()
+
+
 async def test_who_asks_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_TIMEOUT", 0.2)
     for sent in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"):

@@ -70,8 +70,9 @@ def fits_header(text: str) -> bool:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 # Brackets and backticks would end a code span, open a link or spell a mention such as <!channel>; the others are
-# emphasis, which chats see in plain text, too.
-_LOOKALIKES: Final = str.maketrans("<>[]`{}*~|", "\u2039\u203a()'()\u2217\u223c\u00a6")
+# emphasis, which chats see in plain text, too; a backslash would take the sign behind it for itself, as at the end of a
+# code span.
+_LOOKALIKES: Final = str.maketrans("<>[]`{}*~|\\", "\u2039\u203a()'()\u2217\u223c\u00a6\u2216")
 _EMPHASIS: Final = r"(?<![^\W_])_|_(?![^\W_])"  # my_org has none
 _LOW_LINE: Final = "\u02cd"
 _LINKS: Final = r"@(?=\w)|:(?=//)"  # what chats and mail clients turn into mentions and links
