@@ -53,7 +53,7 @@ def _ends(tx: Transaction, id_: int) -> tuple[datetime, datetime] | None:
     return (min(found), max(found)) if found else None
 
 
-def _min_max(first: sa.Column[datetime], last: sa.Column[datetime], id_: int) -> sa.Select[Any]:
+def _min_max(first: sa.Column[datetime], last: sa.Column[datetime], id_: int) -> Any:
     return sa.select(sa.func.min(first), sa.func.max(last)).where(first.table.c.organization_id == id_)
 
 
