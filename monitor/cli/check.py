@@ -61,7 +61,7 @@ def _standstill(settings: "Settings") -> list[str]:
     try:
         with open_reader(settings) as engine:
             line = query.standstill_line(
-                engine, every=settings.poll.every, limits=settings.rate_limits, at=datetime.now(UTC)
+                engine, every=settings.shortest_every, limits=settings.rate_limits, at=datetime.now(UTC)
             )
     except DatabaseError:  # there is none yet, or the check itself says why
         return []

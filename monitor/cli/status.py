@@ -43,7 +43,7 @@ def status(config_file: Path | None, style: str) -> None:
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
         recorded_at = query.recorded_at(engine)
-        standstill = query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=now)
+        standstill = query.standstill_line(engine, every=settings.shortest_every, limits=settings.rate_limits, at=now)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
@@ -139,7 +139,7 @@ def _unrecorded(
     show: Show,
 ) -> Iterator[str]:
     """Whether a daemon runs that has recorded nothing for three polls: the database does not take what it fetches."""
-    limit = 3 * settings.poll.every + settings.poll.deadline
+    limit = 3 * settings.shortest_every + settings.poll.deadline
     if recorded_at is None or now - recorded_at <= limit or not _daemon_runs(settings, daemons):
         return
     at = show(recorded_at)

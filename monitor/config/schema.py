@@ -432,6 +432,11 @@ class Settings(FileSettings):
         return self.vendors[provider] if is_described else None
 
     @property
+    def shortest_every(self) -> timedelta:
+        """The time between polls of the account that is asked most often."""
+        return min((account.every for account in self.accounts.values()), default=self.poll.every)
+
+    @property
     def with_keys(self) -> list[str]:
         """The accounts whose vendor wants a key, and those that have one: a command may do with or without."""
         return [name for name, account in self.accounts.items() if account.vendor.needs_key or self.keys[name].is_given]

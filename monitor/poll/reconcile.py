@@ -46,6 +46,9 @@ def reconcile(
     due at once.  A guest leaves what waits for channels that are not configured here to the program that has them.
     Return what was enqueued.
     """
+    known = {row.name for row in accounts.account_rows(tx)}
+    for line in renamed_lines(settings, known, organizations.organization_rows(tx)):
+        log.warning("%s", line)
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     moved = _place(tx, settings)
@@ -60,6 +63,22 @@ def reconcile(
     _reconcile_accounts(notifier, at)
     _reconcile_organizations(notifier, forecasts, at, moved=moved)
     return notifier.enqueued
+
+
+def renamed_lines(settings: Settings, known: Collection[str], rows: Sequence[OrganizationRow]) -> Iterator[str]:
+    """Yield a line for each account that is new and may be one of a vendor's that is gone: how to join both histories.
+
+    Where the vendor's own ids tell organizations apart, nothing is to be joined.  `known` are the accounts so far.
+    """
+    for name, account in settings.accounts.items():
+        if name in known or account.vendor.asks_each:
+            continue
+        gone = sorted({row.account for row in rows if row.provider == account.provider} - settings.accounts.keys())
+        for old in gone:
+            yield (
+                f"account {name}: is new, and begins a history of its own; if it is {old} under another name, stop the"
+                f" daemon and run `credit-monitor db rename {old} {name}`"
+            )
 
 
 def displace(

@@ -106,6 +106,12 @@ def set_placement(tx: Transaction, organization_id: int, *, name: str, account: 
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
 
 
+def set_identity(tx: Transaction, organization_id: int, *, base_url: str, name: str, account: str) -> None:
+    """Let an organization go on as one of another account, watched."""
+    values = {"base_url": base_url, "name": name, "account": account, "watched": True}
+    tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
+
+
 NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 

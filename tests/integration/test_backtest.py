@@ -240,9 +240,9 @@ def test_the_command_prints_what_would_have_been_sent_and_touches_no_database(tm
     done = run_backtest(tmp_path, "--input", str(tmp_path / "h.csv"), "--organization", "farm", "--format", "json")
     rows = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "121 checks replayed.\n")
-    assert list(rows[0]) == ["at", "organization", "rule", "reason", "severity", "credits", "runway_hours"]
+    assert list(rows[0]) == ["at", "organization", "rule", "reason", "severity", "credits", "runway_hours", "unit"]
     opened = next(row for row in rows if row["rule"] == "credits")
-    assert list(opened.values())[:-1] == ["2026-11-06T03:00:00Z", "farm", "credits", "opened", "warning", 990]
+    assert list(opened.values())[:-2] == ["2026-11-06T03:00:00Z", "farm", "credits", "opened", "warning", 990]
     assert opened["runway_hours"] == pytest.approx(99, abs=15)
     assert [row["reason"] for row in rows if row["rule"] == "credits"][-1] == "resolved"
     assert rows[-1]["credits"] == 9000.5
