@@ -16,7 +16,7 @@ from monitor import __version__
 from monitor.errors import AccessDenied, ConfigError, CredentialRejected, Mistake, UnexpectedAnswer
 from monitor.model import Balance, VendorOrganization
 from monitor.providers.answers import Meaning
-from monitor.providers.asking import Asker, require_key
+from monitor.providers.asker import Asker, require_key
 from monitor.providers.balances import read_answer, read_listing
 from monitor.providers.base import Access, Trial
 from monitor.providers.command import CommandClient, Run
