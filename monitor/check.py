@@ -19,7 +19,7 @@ from monitor.app import Clock, on_call_channels, open_account, open_database, op
 from monitor.config import Settings
 from monitor.errors import DatabaseError, FetchError, UnexpectedAnswer, UsageError
 from monitor.message import test_message
-from monitor.model import Attempt, Check, Organization, Severity, Snapshot, Subject, Vendor, VendorOrganization
+from monitor.model import Attempt, Check, Organization, Severity, Snapshot, Subject, VendorOrganization
 from monitor.notify import fallback
 from monitor.notify.routing import rules_of
 from monitor.poll import ForecastCache, catch_up
@@ -232,7 +232,7 @@ async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]
     async def fetch(account: str) -> Seen | FetchError:
         provider = open_account(settings, account)
         try:
-            return await seen_by(provider, settings.accounts[account].vendor)
+            return await seen_by(provider, settings, account)
         except FetchError as error:
             return error
         finally:
@@ -241,13 +241,20 @@ async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]
     return dict(zip(settings.accounts, await asyncio.gather(*map(fetch, settings.accounts)), strict=True))
 
 
-async def seen_by(provider: Provider, vendor: Vendor) -> Seen:
-    """Return what a key sees: what the vendor lists, or the balances of its one answer; raise `FetchError`."""
-    if vendor.asks_each:
+async def seen_by(provider: Provider, settings: Settings, account: str) -> Seen:
+    """Return what a key sees: what the vendor lists, or the balances of its one answer; raise `FetchError`.
+
+    Of a program that is run for each organization: those that the configuration names.
+    """
+    vendor, made = settings.accounts[account].vendor, settings.description(account)
+    if vendor.asks_each and made and made.command:
+        ids = [one.id for one in settings.organizations.values() if one.account == account and one.id]
+        balances = [balance for id_ in ids for balance in await provider.fetch(id_)]
+    elif vendor.asks_each:
         listed = await provider.fetch_organizations()
-        unit = vendor.unit
-        return Seen(listed, provider.unusable(), {one.id: unit for one in listed} if unit else {})
-    balances = await provider.fetch()
+        return Seen(listed, provider.unusable(), {one.id: vendor.unit for one in listed} if vendor.unit else {})
+    else:
+        balances = list(await provider.fetch())
     organizations = tuple(VendorOrganization(one.id, one.name, is_default=False) for one in balances)
     return Seen(organizations, (), {one.id: one.unit for one in balances})
 

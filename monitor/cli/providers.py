@@ -115,7 +115,8 @@ def _try_account(config_file: Path | None, account: str, style: str) -> None:
     except FetchError as error:
         _refuse(str(error))
     tell = partial(say, err=style != "table")  # rows alone go where a program reads them
-    tell(f"{trial.asked}: {f'HTTP {trial.status}' if trial.status else 'no answer'}")
+    how = "printed" if trial.asked.startswith("RUN ") else f"HTTP {trial.status}"
+    tell(f"{trial.asked}: {how if trial.status else 'no answer'}")
     if trial.shown:
         tell(escape_lines(trial.shown))
     if trial.error:

@@ -58,7 +58,7 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
         todo = OTHER_USER if is_closed_to_us(settings.keys[name]) else "mend that first"
         return [problem(what, f"was not asked: {error.mistakes[0].key} cannot be used", todo)]
     try:
-        seen = await seen_by(provider, settings.accounts[name].vendor)
+        seen = await seen_by(provider, settings, name)
     except FetchError as error:
         return [_failure(what, error, settings.accounts[name].vendor.key_help)]
     finally:

@@ -44,7 +44,8 @@ class Run:
 class CommandClient:
     """Runs the program of one account; stands where `HttpClient` does."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *, key_help: str = "") -> None:
+        self._key_help = key_help
         self.base_url = f"command:{program}"  # of its limiter
         self.host = program
         self.date = ""
@@ -65,7 +66,7 @@ class CommandClient:
         if code == 0:
             defect = f"the answer is longer than {max_bytes} bytes" if len(printed) > max_bytes else None
             return Answer(200, {}, b"" if defect else printed, defect)
-        return _failed(code, complaint, secret=run.key)
+        return _failed(code, complaint, secret=run.key, key_help=self._key_help)
 
     async def aclose(self) -> None:
         """Nothing is kept open."""
@@ -126,7 +127,7 @@ def _not_started(program: str, error: OSError) -> FetchError:
 _NO_PROGRAM: Final = 8  # ENOEXEC: neither a program nor a script with its first line
 
 
-def _failed(code: int, complaint: bytes, *, secret: str) -> FetchError:
+def _failed(code: int, complaint: bytes, *, secret: str, key_help: str) -> FetchError:
     lines = [line for line in complaint.decode("utf-8", "replace").splitlines() if line.strip()]
     last = sanitize(lines[-1], secret) if lines else ""
     kind: type[FetchError] = ProviderUnavailable
@@ -136,4 +137,6 @@ def _failed(code: int, complaint: bytes, *, secret: str) -> FetchError:
     else:
         kind, sentence = _CODES.get(code, (UnexpectedAnswer, "the command failed"))
         sentence = f"{sentence} (exit {code})"
-    return kind(f"{sentence}: {last}" if last else sentence)
+    helps = f"it takes {key_help}" if key_help and kind is CredentialRejected else ""
+    words = "; ".join(filter(None, (last, helps)))
+    return kind(f"{sentence}: {words}" if words else sentence)

@@ -45,7 +45,8 @@ class Described:
         self._unusable: tuple[str, ...] = ()
         self._requests: dict[str | None, Request] = {}  # by organization: to make one costs a third of a check
         if made.command:
-            self._asker = Asker(access, client=CommandClient(made.command[0]), every_min=made.every_min)
+            client = CommandClient(made.command[0], key_help=made.key_help or "")
+            self._asker = Asker(access, client=client, every_min=made.every_min)
         else:
             self._asker = Asker(replace(access, base_url=self._try_out()), every_min=made.every_min)
 
