@@ -92,12 +92,8 @@ async def play(length: timedelta | None) -> int:
 
 
 def _introduce(lap: float, folder: Path) -> None:
-    say(
-        "A simulated vendor with three organizations, and one in dollars, polled every second by the real daemon."
-    )
-    say(
-        "Levels: warning below 1,000 credits or 20 USD, critical below 200 or 5. What a channel gets starts with >>"
-    )
+    say("A simulated vendor with three organizations, and one in dollars, polled every second by the real daemon.")
+    say("Levels: warning below 1,000 credits or 20 USD, critical below 200 or 5. What a channel gets starts with >>")
     say(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
 
 
