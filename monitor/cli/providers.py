@@ -171,7 +171,7 @@ def _print(made: "Description", answer: "Answer", balances: "Sequence[Balance]",
         for key, path, value in trace(made, answer):
             say(escape_lines(f"{key}: {path} = {value}"))
     rows = list(map(_balance_row, balances))
-    print_rows(rows, ("id", "credits", "unit", *("unlimited" for row in rows[:1] if "unlimited" in row)), style=style)
+    print_rows(rows, ("id", "credits", *("unlimited" for row in rows[:1] if "unlimited" in row)), style=style)
     for balance in balances:
         if balance.note:
             say(escape_lines(f"note: {balance.note}"), err=True)
@@ -200,7 +200,7 @@ def _try_samples(made: "Description", style: str) -> None:
         found = [(one.id, None if one.unlimited else one.credits, one.unit) for one in balances]
         if found != list(sample.expect):
             wrong.append(f"test {number}: gives other balances than it expects: {_words(sample.expect)}")
-    print_rows(rows, ("id", "credits", "unit"), style=style, empty="No balance.")
+    print_rows(rows, ("id", "credits"), style=style, empty="No balance.")
     if wrong:
         _refuse("\n".join(wrong))
 

@@ -272,6 +272,10 @@ def _idle_accounts(settings: Settings) -> Iterator[str]:
         if not account.organizations_all and name not in used:
             hint = f'set organizations = "all", or add an organization with account = "{name}"'
             yield f"accounts.{name}: watches nothing; {hint}"
+        made = settings.description(name)
+        if name not in used and made and made.command and made.asks_each:
+            hint = f'its command names {{organization}}: add organizations with account = "{name}" and an id'
+            yield f"accounts.{name}: watches nothing; {hint}"
 
 
 def _raised_ages(written: FileSettings, settings: Settings) -> Iterator[str]:

@@ -353,6 +353,8 @@ def _form(value: Any) -> dict[str, str]:
 
 
 def _divisor(value: Any) -> Decimal:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,40}(\.[0-9]{1,20})?", value):  # of an environment variable
+        value = Decimal(value)
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     if not is_number or not Decimal(value).is_finite() or not 0 < Decimal(value) <= LARGEST_DIVISOR:
         raise ValueError("expected a number above 0: how many of the vendor's units are one of ours")

@@ -426,9 +426,10 @@ class Settings(FileSettings):
         return {name: account.top_up_url for name, account in self.accounts.items() if account.top_up_url}
 
     def description(self, account: str) -> "Description | None":
-        """Return what describes an account's vendor; None for Stability, which is programmed."""
+        """Return what describes an account's vendor; None for Stability, which is programmed, and for a mistake."""
         provider = self.accounts[account].provider
-        return None if self.vendors.is_programmed(provider) else self.vendors[provider]
+        is_described = provider in self.vendors and not self.vendors.is_programmed(provider)
+        return self.vendors[provider] if is_described else None
 
     @property
     def shortest_every(self) -> timedelta:

@@ -25,7 +25,7 @@ from monitor.providers.description import Conditions, Description, Figure, is_un
 from monitor.providers.http import Answer
 from monitor.providers.paths import (
     EXACT,
-    Term,
+    Summand,
     Unreadable,
     parse_path,
     parse_terms,
@@ -333,7 +333,7 @@ def trace(description: Description, answer: Answer) -> Iterator[tuple[str, str, 
 
 
 def _figure_trace(figure: Figure, entry: Any, place: str) -> Iterator[tuple[str, str, object]]:
-    terms: tuple[Term, ...] = parse_terms(figure.balance)
+    terms: tuple[Summand, ...] = parse_terms(figure.balance)
     yield from (("balance", f"{place}{term.path.written}", _shown(term.path.written, entry)) for term in terms)
     for key, path in (("unit", figure.unit_path), ("unlimited", figure.unlimited), ("resets_at", figure.resets_at)):
         if path:

@@ -16,7 +16,7 @@ from monitor import __version__
 from monitor.errors import AccessDenied, ConfigError, CredentialRejected, Mistake, UnexpectedAnswer
 from monitor.model import Balance, VendorOrganization
 from monitor.providers.answers import Meaning
-from monitor.providers.asking import Asker, require_key
+from monitor.providers.asker import Asker, require_key
 from monitor.providers.balances import read_answer, read_listing
 from monitor.providers.base import Access, Trial
 from monitor.providers.command import CommandClient, Run
@@ -43,6 +43,7 @@ class Described:
         forbidden = CredentialRejected if made.is_one_balance else AccessDenied
         self._meaning = Meaning(made.status, forbidden, is_text=made.pattern is not None, key_help=made.key_help or "")
         self._unusable: tuple[str, ...] = ()
+        self._requests: dict[str | None, Request] = {}  # by organization: to make one costs a third of a check
         if made.command:
             self._asker = Asker(access, client=CommandClient(made.command[0]), every_min=made.every_min)
         else:
@@ -118,13 +119,18 @@ class Described:
     def _request_for(self, organization: str | None) -> Request | Run:
         if self._made.command:
             return self._run(organization or "")
+        if organization in self._requests:
+            return self._requests[organization]
         if organization is not None and not organization.isprintable():
             raise UnexpectedAnswer("the organization's id is no plain text")
         try:
-            return self._request(self._url, {**self._values, "organization": organization or ""})
+            request = self._request(self._url, {**self._values, "organization": organization or ""})
         except Unusable:
             what = "its id" if organization else "an organization, and has none: list it with its id"
             raise UnexpectedAnswer(f"the request has to name {what}") from None
+        if not self._made.is_never_alike:
+            self._requests[organization] = request
+        return request
 
     def _run(self, organization: str) -> Run:
         values = {**self._values, "organization": organization, "uuid": str(uuid.uuid4())}

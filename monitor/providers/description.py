@@ -164,6 +164,11 @@ class Description:
         return "organization" in self._used
 
     @property
+    def is_never_alike(self) -> bool:
+        """Whether no two requests are alike."""
+        return "uuid" in self._used
+
+    @property
     def asks_each(self) -> bool:
         """Whether each organization is asked for by itself."""
         return self.organizations is not None or (bool(self.command) and self.asks_for_organization)

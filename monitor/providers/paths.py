@@ -246,7 +246,7 @@ def without_sign(text: str, sign: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Summand:
     """One path of a balance: added or taken away; an optional one counts 0 where it is absent or null."""
 
     path: Path
@@ -276,17 +276,17 @@ class Term:
 
 
 @lru_cache(maxsize=1024)
-def parse_terms(written: str) -> tuple[Term, ...]:
+def parse_terms(written: str) -> tuple[Summand, ...]:
     """Return the terms of a balance such as `data.total - data.used`; raise `ValueError`."""
     return tuple(_term(text, is_negative=is_negative) for is_negative, text in _split(written))
 
 
-def _term(text: str, *, is_negative: bool) -> Term:
+def _term(text: str, *, is_negative: bool) -> Summand:
     if not text:
         raise ValueError("has an empty term; expected paths with + or - between them")
     is_optional = text.endswith("?")
     path = parse_path(text[:-1] if is_optional else text)
-    return Term(path, is_negative, is_optional)
+    return Summand(path, is_negative, is_optional)
 
 
 def _split(written: str) -> Iterator[tuple[bool, str]]:
@@ -313,7 +313,7 @@ def _split(written: str) -> Iterator[tuple[bool, str]]:
     yield is_negative, text[begin:].strip()
 
 
-def read_sum(terms: Sequence[Term], answer: object, *, strip: str) -> Decimal:
+def read_sum(terms: Sequence[Summand], answer: object, *, strip: str) -> Decimal:
     """Return the sum of the terms; raise `Unreadable`, also when none of them is there."""
     figures = [figure for term in terms if (figure := term.read(answer, strip=strip)) is not None]
     if not figures:

@@ -12,7 +12,7 @@ from monitor import __version__
 from monitor.errors import UnexpectedAnswer
 from monitor.model import Balance, Generation, VendorOrganization
 from monitor.providers.answers import Listing, read_credits, read_error, read_organizations
-from monitor.providers.asking import Asker, require_key
+from monitor.providers.asker import Asker, require_key
 from monitor.providers.base import Access, Trial
 from monitor.providers.http import Answer, Request
 from monitor.text import fits_header

@@ -42,7 +42,7 @@ def test_a_table_says_what_was_read_from_which_path(shell: Shell) -> None:
     shell.write(MINE)
     tried = shell("providers", "try", "mine", "--answer", saved(shell, ANSWER))
     assert "balance: data.total = 100.5" in tried.out
-    assert "74.75  USD" in tried.out
+    assert "74.75 USD" in tried.out
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)

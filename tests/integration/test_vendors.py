@@ -1,10 +1,16 @@
 """The real daemon with an account at each vendor of the catalogue: exact figures, messages with units, no key."""
 
+from decimal import Decimal
 from pathlib import Path
+from sqlite3 import OperationalError
 
-from vendor_stage import account_of, expected, running, settled
-from vendors import CATALOGUE, REFUSALS, echoing, key_of
+from odd_vendors import ODD
+from vendor_stage import Stage, account_of, expected, running, settled
+from vendors import CATALOGUE, REFUSALS, Vendors, echoing, key_of
 from wait import until
+
+from monitor.sandbox.loopback import Loopback, Reply
+from tests.support import daemon
 
 
 async def test_every_vendor_in_one_run_of_the_daemon(tmp_path: Path) -> None:
@@ -26,3 +32,39 @@ async def test_every_vendor_in_one_run_of_the_daemon(tmp_path: Path) -> None:
         assert [name for name in CATALOGUE if key_of(name) in seen] == []
         assert "CANARY" not in seen
         assert stage.vendors.wrong == []
+
+
+async def test_vendors_that_nobody_built_in_in_one_run_of_the_daemon(tmp_path: Path) -> None:
+    served = list(ODD.values())
+    server = Loopback(lambda request: Reply(body=served[int(request.path.split("/")[1])].body.encode()))
+    await server.start()
+    tables = [f'[database]\nurl = "sqlite:///{tmp_path}/db"\n[poll]\nevery = "2s"\n[rules]\nrunway = "off"']
+    for number, (name, odd) in enumerate(ODD.items()):
+        toml = odd.toml.replace("https://api.example.com/balance", f"https://api.example.com/{number}")
+        tables.append(f"[providers.{name}]\n{toml.replace('providers.odd.', f'providers.{name}.')}")
+        tables.append(
+            f'[accounts.{name}]\nprovider = "{name}"\napi_key = "key-{number}"\nrate_limit = "off"\n'
+            f'base_url = "http://127.0.0.1:{server.port}"'
+        )
+    (tmp_path / "config.toml").write_text("\n".join(tables))
+    wanted = {
+        "/".join(filter(None, [name, id_])): (None if amount is None else Decimal(amount), unit)
+        for name, odd in ODD.items()
+        for id_, amount, unit in odd.expect
+    }
+    process = await daemon.launch(tmp_path, daemon.environment({}, {}), log=tmp_path / "log")
+    stage = Stage(tmp_path, Vendors())
+    try:
+        await until(
+            lambda: found_in(stage) == wanted, why=lambda: f"{set(wanted) ^ set(found_in(stage))}\n{stage.log[-3000:]}"
+        )
+    finally:
+        await daemon.kill(process)
+        await server.stop()
+
+
+def found_in(stage: Stage) -> dict[str, tuple[Decimal | None, str]]:
+    try:
+        return {name: row[:2] for name, row in stage.rows().items() if row[2] is None}
+    except OperationalError:  # the daemon is making it
+        return {}

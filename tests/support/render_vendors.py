@@ -38,7 +38,7 @@ def _needs(made: Description) -> str:
 
 
 def _source(source: str) -> str:
-    return re.sub(r"https://\S+", lambda url: f"<{url[0]}>", source)
+    return re.sub(r"https://[^\s)]+", lambda url: f"<{url[0]}>", source)
 
 
 if __name__ == "__main__":
