@@ -29,7 +29,7 @@ OK: Final = 200
 LARGEST_ANSWER: Final = 256 * 1024  # bytes
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List the vendors; show one, or try one.")
 @row_options
 @click.pass_context
 def providers(context: click.Context, config_file: Path | None, style: str) -> None:
@@ -55,7 +55,7 @@ def _provider_row(made: "Description", *, is_built_in: bool) -> Row:
     }
 
 
-@providers.command()
+@providers.command(short_help="Print the TOML of a vendor.")
 @click.argument("name")
 @config_option
 def show(name: str, config_file: Path | None) -> None:
@@ -65,7 +65,7 @@ def show(name: str, config_file: Path | None) -> None:
     click.echo(vendors.text(name), nl=False)
 
 
-@providers.command("try")
+@providers.command("try", short_help="Read an answer of a vendor; exit 0 or 65.")
 @click.argument("name")
 @click.option("--answer", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="A saved answer.")
 @config_option
