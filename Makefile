@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof test-systemd test-bare dist image deb test-dist test-image test-deb test-kustomize sbom audit clean
+.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof vendors-proof test-systemd test-bare dist image deb test-dist test-image test-deb test-kustomize sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -82,6 +82,9 @@ standby-proof: $(VENV)/installed  ## strike down the leader of three daemons 80 
 
 faults: $(VENV)/installed  ## every fault against the real daemon, in turn and in combination (about an hour)
 	$(BIN)/python -m tests.proofs.faults
+
+vendors-proof: $(VENV)/installed  ## every vendor of the catalogue, answering and refusing in every way, in one run (two minutes)
+	$(BIN)/python -m tests.proofs.vendors
 
 soak: $(VENV)/installed  ## a month of simulated time in ten minutes
 	$(BIN)/python -m tests.proofs.soak

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from monitor import backtest, config
 from monitor.config import Settings
 from monitor.model import Snapshot
-from monitor.poll import rules_of
+from monitor.poll import named, rules_of
 from monitor.store import accounts, engines, migrate, organizations
 from monitor.store.engines import open_writer, transaction
 from monitor.store.tables import snapshots
@@ -91,7 +91,7 @@ def from_database(configured: Settings) -> tuple[int, int]:
 
 
 def from_snapshots(configured: Settings, known: Iterable[Snapshot]) -> tuple[int, int]:
-    course = backtest.Course.begin("farm", rules_of(configured, "farm"))
+    course = backtest.Course.begin("farm", rules_of(configured, named(configured, "farm")))
     notifications = sum(1 for _ in backtest.replay_snapshots(course, known))
     return course.judged, notifications
 

@@ -125,7 +125,7 @@ def open_parts(
     rejected = frozenset(row.name for row in rows if row.is_rejected and row.name in providers)
     # A key that was rejected may have been replaced: nobody is to wait for its next turn.
     polled = {row.name: None if row.name in rejected else row.polled_at for row in rows}
-    due = {name: due_at(at, settings.poll.every, now=clock()) for name, at in polled.items()}
+    due = {name: due_at(polled.get(name), account.every, now=clock()) for name, account in settings.accounts.items()}
     age_watch, pickup = wiring.age_watch(polls, deliverer), Pickup(opened, batch, clock=clock)
     return Parts(opened, batch, deliverer, polls, tuple(providers.values()), due, rejected, age_watch, pickup)
 
@@ -216,7 +216,8 @@ class _Wiring:
                 counters=self.counters,
                 displace=self._displace,
                 ages=self.ages,
-                every=self.settings.poll.every,
+                every=self.settings.accounts[row.name].every,
+                vendor=self.settings.accounts[row.name].vendor,
             )
             for row in rows
             if row.name in providers
@@ -272,12 +273,15 @@ def access(settings: Settings, account: str) -> Access:
     configured = settings.accounts[account]
     return Access(
         base_url=configured.base_url,
-        api_key=settings.api_key(account),
+        api_key=settings.api_key(account) if account in settings.with_keys else "",
         generation=configured.generation,
         rate_limit=configured.rate_limit,
         deadline=settings.poll.deadline,
         proxy=configured.proxy,
         ca_file=Path(configured.ca_file) if configured.ca_file else None,
+        provider=configured.provider,
+        description=settings.description(account),
+        variables=configured.vars,
     )
 
 

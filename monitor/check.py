@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from monitor import channels, judge
 from monitor.app import Clock, on_call_channels, open_account, open_database, open_parts
 from monitor.config import Settings
 from monitor.config.checks import hold_secrets
-from monitor.errors import DatabaseError, FetchError, UsageError
+from monitor.errors import DatabaseError, FetchError, UnexpectedAnswer, UsageError
 from monitor.message import test_message
 from monitor.model import (
     Attempt,
@@ -36,6 +36,7 @@ from monitor.model import (
 from monitor.notify import fallback
 from monitor.notify.routing import rules_of
 from monitor.poll import ForecastCache, catch_up
+from monitor.providers import Provider, Trial
 from monitor.store import (
     accounts,
     checks,
@@ -192,8 +193,8 @@ def _report(
     current = organizations.current_rows(tx, [row.id for row in watched])
     incidents = open_incidents(tx, Subject.ORGANIZATION)
     checked = [
-        Checked(current[row.id], judge.level(current[row.id], incidents.get(row.id, {}), rules_of(settings, row.name)))
-        for row in watched
+        Checked(one, judge.level(one, incidents.get(one.id, {}), rules_of(settings, one)))
+        for one in (current[row.id] for row in watched)
     ]
     rejections = {
         row.account: failure.message for row in current.values() if (failure := row.failure) and is_of_key(failure)
@@ -240,15 +241,19 @@ def _account_troubles(
     return troubles
 
 
-# --- `organizations` and `notify` -------------------------------------------------------------------------------------
+# --- `organizations` --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a key sees; `unusable` has a line for each organization that cannot be watched."""
+    """What a key sees; `unusable` has a line for each organization that cannot be watched.
+
+    `units` has the unit of each, by its id, where that is known before it is asked for its balance.
+    """
 
     organizations: tuple[VendorOrganization, ...]
-    unusable: tuple[str, ...]
+    unusable: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]:
@@ -258,13 +263,57 @@ async def seen_organizations(settings: Settings) -> dict[str, Seen | FetchError]
     async def fetch(account: str) -> Seen | FetchError:
         provider = open_account(settings, account)
         try:
-            return Seen(await provider.fetch_organizations(), provider.unusable())
+            return await seen_by(provider, settings, account)
         except FetchError as error:
             return error
         finally:
             await provider.aclose()
 
     return dict(zip(settings.accounts, await asyncio.gather(*map(fetch, settings.accounts)), strict=True))
+
+
+async def seen_by(provider: Provider, settings: Settings, account: str) -> Seen:
+    """Return what a key sees: what the vendor lists, or the balances of its one answer; raise `FetchError`.
+
+    Of a program that is run for each organization: those that the configuration names.
+    """
+    vendor, made = settings.accounts[account].vendor, settings.description(account)
+    if vendor.asks_each and made and made.command:
+        ids = [one.id for one in settings.organizations.values() if one.account == account and one.id]
+        balances = [balance for id_ in ids for balance in await provider.fetch(id_)]
+    elif vendor.asks_each:
+        listed = await provider.fetch_organizations()
+        return Seen(listed, provider.unusable(), {one.id: vendor.unit for one in listed} if vendor.unit else {})
+    else:
+        balances = list(await provider.fetch())
+    organizations = tuple(VendorOrganization(one.id, one.name, is_default=False) for one in balances)
+    return Seen(organizations, (), {one.id: one.unit for one in balances})
+
+
+# --- `providers try` --------------------------------------------------------------------------------------------------
+
+
+async def try_account(settings: Settings, account: str) -> Trial:
+    """Ask an account's vendor once, for the first organization where each has a request of its own.
+
+    Raise `FetchError` where there is none to ask for.
+    """
+    vendor = settings.accounts[account].vendor
+    provider = open_account(settings, account)
+    try:
+        organization = None
+        if vendor.asks_each:
+            ids = [one.id for one in settings.organizations.values() if one.account == account and one.id]
+            ids = ids or [one.id for one in await provider.fetch_organizations()]
+            if not ids:
+                raise UnexpectedAnswer("the key sees no organization")
+            organization = ids[0]
+        return await provider.try_once(organization)
+    finally:
+        await provider.aclose()
+
+
+# --- `notify` ---------------------------------------------------------------------------------------------------------
 
 
 async def send_test(settings: Settings, names: Collection[str], *, clock: Clock) -> dict[str, Attempt]:

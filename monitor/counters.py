@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from monitor.model import Failure, Snapshot
+from monitor.model import Failure, Outcome
 
 FETCHED: Final = "success"  # the outcome of a check that returned a balance; the others are kinds of failure
 BOUNDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)  # seconds
@@ -39,7 +39,7 @@ class Counters:
     set_aside: int = 0  # ... of these, results that it does not take while it takes others
     dropped: int = 0  # results that were more than can be held
 
-    def checked(self, account: str, outcome: Snapshot | Failure) -> None:
+    def checked(self, account: str, outcome: Outcome) -> None:
         """Count a check that ended."""
         self.checks[account, outcome.kind.value if isinstance(outcome, Failure) else FETCHED] += 1
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import Any, Final
 
 
 class Severity(IntEnum):
@@ -98,13 +99,8 @@ class DeliveryState(StrEnum):
 # --- what the vendor says ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VendorOrganization:
-    """One organization as the account endpoint lists it."""
-
-    id: str
-    name: str | None
-    is_default: bool
+STABILITY: Final = "stability"  # the provider where the configuration names none
+STABILITY_UNIT: Final = "credits"  # what it counts in; one vendor's credit is not another's
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +109,56 @@ class RateLimit:
 
     requests: int
     per: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What is known of a provider before it is asked: of one built in, or of one that the configuration describes.
+
+    `asks_each`: each organization has a request of its own, and an id of the vendor's own by which it is known
+    whichever key asks (Stability; a description with `organizations`).  Else one answer holds all balances of a key,
+    and (provider, account, id) is what each is known by.  `levels` are the description's `credits` as written,
+    also "off".
+    """
+
+    name: str
+    unit: str | None = None  # of every balance; None: the answer says it
+    asks_each: bool = False
+    is_one_balance: bool = False  # its answer holds one, without an id
+    needs_key: bool = True
+    variables: frozenset[str] = frozenset()  # that an account has to give in `vars`
+    base_url: str = ""  # scheme and host that are asked where the account has no base_url of its own
+    rate_limit: RateLimit | None = None
+    every_min: timedelta | None = None
+    levels: Any = None
+    top_up_url: str | None = None
+    key_help: str = ""
+    env: str = ""  # the variable in which people keep the key
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """One balance of an answer; `id` tells it from its siblings and is empty where there is one alone.
+
+    `unlimited`: the vendor says that there is no limit, and `credits` means nothing.
+    """
+
+    id: str
+    credits: Decimal
+    unit: str = STABILITY_UNIT
+    name: str | None = None
+    resets_at: datetime | None = None  # when a quota refills; None: none known
+    unlimited: bool = False
+    note: str | None = None  # what is odd about the answer, and no error
+
+
+@dataclass(frozen=True, slots=True)
+class VendorOrganization:
+    """One organization as the account endpoint lists it."""
+
+    id: str
+    name: str | None = None
+    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +180,11 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlimited:
+    """The vendor says that there is no limit: no balance, and nothing to alarm of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Age:
     """For how long an organization has given no balance, since its last one or since its first failure.
 
@@ -146,7 +197,7 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One fetch of one organization (None: of the account's list): a `Snapshot` or a `Failure`, and when it ended.
+    """One fetch of one organization (None: of the account's list), its outcome, and when it ended.
 
     One `carried_over` from an earlier leadership is judged only if nothing newer was recorded since.
     """
@@ -154,17 +205,21 @@ class Check:
     account_id: int
     organization_id: int | None
     ended_at: datetime
-    outcome: Snapshot | Failure
+    outcome: "Outcome"
     carried_over: bool = False
     poll_at: datetime | None = None  # when its poll began; None: it is a poll of its own
     by_another: bool = False  # process, with a key of its own: it tells the balance, and nothing of our key
     age: Age | None = None  # of what is known, where it failed; None: by the instants alone
+    resets_at: datetime | None = None  # of a quota, as the answer says
 
     def age_since(self, since: datetime) -> timedelta:
         """Return how old what was known at `since` is at this check."""
         if self.age is not None and self.age.since == since:
             return self.age.ran
         return self.ended_at - since
+
+
+Outcome = Snapshot | Failure | Unlimited
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -181,6 +236,11 @@ class Rung:
     below: Decimal
     clear: Decimal
     of_top_up: bool = False
+
+
+SMALLEST: Final = Decimal("0.000001")  # amount that there is
+# The ladder where nobody set a level: critical at a balance of 0 or less, and at an answer of *no credits*.
+NOTHING_LEFT: Final = (Rung(Severity.CRITICAL, SMALLEST, SMALLEST),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +364,11 @@ class Organization:
     failure: Failure | None = None  # of the last check; None when it gave a snapshot
     failing_since: datetime | None = None
     confirmations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    provider: str = STABILITY
+    unit: str = STABILITY_UNIT  # of every amount; "": no answer has said it yet
+    mixed: bool = False  # its account watches balances of other units, too
+    unlimited: bool = False  # the vendor's last word: there is no limit
+    resets_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +424,7 @@ class Facts:
     returns: int = 0  # how often the incident came back
     calm: bool = False  # the present reading is clear, and the incident goes on
     quiet_for: timedelta | None = None  # the first return: how long it has to be quiet until more is told
+    unit: str = STABILITY_UNIT  # of every amount
 
     @property
     def credits(self) -> Decimal | None:
@@ -521,6 +587,7 @@ class TopUp:
     credits: Decimal  # by which it rose
     balance: Decimal
     at: datetime
+    unit: str = STABILITY_UNIT
 
 
 # --- the digest -------------------------------------------------------------------------------------------------------
@@ -539,6 +606,8 @@ class DigestLine:
     runway_likely: float | None = None
     runway_high: float | None = None
     failing: bool = False
+    unit: str = STABILITY_UNIT
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def questions(newest: datetime, kind: str) -> Iterator[Asked]:
         }
 
     def used(by: By, zone: ZoneInfo, organization: str | None = None) -> Callable[[sa.Engine], int]:
-        asked = query.UsageQuestion(by=by, zone=zone, price=Decimal("0.01"), now=END, since=BEGIN, until=END)
+        asked = query.UsageQuestion(by=by, zone=zone, price=lambda _: Decimal("0.01"), now=END, since=BEGIN, until=END)
 
         def ask(engine: sa.Engine) -> int:
             with query.usage(engine, asked, organization) as answer:

@@ -8,6 +8,7 @@ from typing import Self
 from monitor.forecast import Runway
 from monitor.judge import advance, apply, is_firing, judge, judge_account
 from monitor.model import (
+    STABILITY_UNIT,
     Check,
     Failure,
     OpenIncident,
@@ -36,6 +37,7 @@ class ReplayedMessage:
     severity: Severity
     credits: Decimal | None  # the last known balance
     runway: float | None
+    unit: str = STABILITY_UNIT
 
 
 @dataclass(slots=True)
@@ -51,9 +53,9 @@ class Course:
     judged: int = 0  # checks
 
     @classmethod
-    def begin(cls, name: str, rules: Rules) -> Self:
+    def begin(cls, name: str, rules: Rules, *, unit: str = STABILITY_UNIT) -> Self:
         """Return the course of an organization before its first check."""
-        return cls(rules, Organization(0, name, name, ""), Estimates.empty(rules))
+        return cls(rules, Organization(0, name, name, "", unit=unit), Estimates.empty(rules))
 
     def foresee(self, check: Check) -> None:
         """Take a check from before the beginning: it feeds the forecast and is not judged."""
@@ -97,4 +99,5 @@ class Course:
         name, snapshot = self.organization.name, self.organization.snapshot
         balance = snapshot.credits if snapshot else None
         runway = outlook.runway.likely if isinstance(outlook.runway, Runway) else None
-        return ReplayedMessage(check.ended_at, name, verdict.rule, verdict.reason, verdict.severity, balance, runway)
+        what = (verdict.rule, verdict.reason, verdict.severity)
+        return ReplayedMessage(check.ended_at, name, *what, balance, runway, self.organization.unit)

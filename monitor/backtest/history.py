@@ -1,6 +1,7 @@
 """Leads organizations through what was recorded of them: from the database, or from a list of snapshots."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -26,14 +27,21 @@ def courses(engine: Engine, settings: Settings, organization: str | None = None)
     Raise `UsageError` with the nearest names for an unknown organization.
     """
     placement = Placement(settings)
-    placed = {known.id: placement.of_known(known) for known in writer.read(engine, organizations.organization_rows)}
+    rows = {row.id: row for row in writer.read(engine, organizations.organization_rows)}
+    placed = {id_: placement.of_known(row) for id_, row in rows.items()}
     if organization is None:
         wanted = [id_ for id_, (_, _, watched) in placed.items() if watched or not settings.accounts]
     else:
         renamed = [id_ for id_, (name, _, _) in placed.items() if name == organization]
         wanted = renamed or [row.id for row in query.find_organizations(engine, organization)]
     names = sorted((placed[id_][0], id_) for id_ in wanted)
-    return {id_: Course.begin(name, rules_of(settings, name)) for name, id_ in names}
+    several = writer.read(engine, lambda tx: organizations.mixed_accounts(tx, {row.account for row in rows.values()}))
+
+    def as_placed(id_: int) -> organizations.OrganizationRow:
+        name, account, _ = placed[id_]
+        return replace(rows[id_], name=name, account=account, mixed=account in several)
+
+    return {id_: Course.begin(name, rules_of(settings, as_placed(id_)), unit=rows[id_].unit) for name, id_ in names}
 
 
 def replay(

@@ -22,6 +22,7 @@ from monitor.cli.history import history
 from monitor.cli.incidents import incidents
 from monitor.cli.notify import notify
 from monitor.cli.organizations import organizations
+from monitor.cli.providers import providers
 from monitor.cli.run import run
 from monitor.cli.silence import silence, silences
 from monitor.cli.status import status
@@ -38,7 +39,7 @@ def cli() -> None:
 
 
 for command in (
-    *(run, check, status, history, usage, incidents, organizations, notify),
+    *(run, check, status, history, usage, incidents, organizations, providers, notify),
     *(silence, silences, backtest, config, db, doctor, demo, healthy, completion),
 ):
     cli.add_command(command)

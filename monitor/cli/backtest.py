@@ -85,9 +85,10 @@ def _recorded(
 
 def _listed(settings: "Settings", path: Path, name: str, since: datetime | None, until: datetime | None) -> Replay:
     from monitor import backtest  # noqa: PLC0415
-    from monitor.poll import rules_of  # noqa: PLC0415
+    from monitor.poll import named, rules_of  # noqa: PLC0415
 
-    course = backtest.Course.begin(name, rules_of(settings, name))
+    organization = named(settings, name)
+    course = backtest.Course.begin(name, rules_of(settings, organization), unit=organization.unit)
     said = backtest.replay_snapshots(course, backtest.read_snapshots(path), since=since, until=until)
     return said, lambda: course.judged
 
@@ -113,4 +114,5 @@ def _row(one: "ReplayedMessage") -> Row:
         "severity": one.severity.label,
         "credits": one.credits,
         "runway_hours": format_hours(one.runway),
+        "unit": one.unit,
     }

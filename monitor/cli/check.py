@@ -10,7 +10,7 @@ import click
 
 from monitor.cli.completion import organization_names
 from monitor.cli.logs import log_to_stderr
-from monitor.cli.options import load, open_reader, row_options
+from monitor.cli.options import load, open_reader, provider_option, row_options
 from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
 from monitor.cli.table import Row
@@ -25,15 +25,18 @@ EXIT_CODES: Final = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}  # wors
 
 _KEYS: Final = (
     *("organization", "id", "title", "account", "credits", "change", "taken_at"),
-    *("state", "severity", "failure", "failure_message"),
+    *("state", "severity", "failure", "failure_message", "unit"),
 )
 
 
 @click.command()
 @click.argument("organizations", nargs=-1, metavar="[ORGANIZATION]...", shell_complete=organization_names)
 @click.option("--dry-run", is_flag=True, help="Store nothing, send nothing.")
+@provider_option
 @row_options
-def check(organizations: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool) -> None:
+def check(
+    organizations: tuple[str, ...], vendors: tuple[str, ...], config_file: Path | None, style: str, *, dry_run: bool
+) -> None:
     """Poll now; exit 0 ok, 1 warning, 2 critical, 3 unknown."""
     import asyncio  # noqa: PLC0415
 
@@ -42,7 +45,7 @@ def check(organizations: tuple[str, ...], config_file: Path | None, style: str, 
     from monitor.daemon import process  # noqa: PLC0415
 
     log_to_stderr(logging.ERROR)
-    settings = load(config_file)
+    settings = load(config_file, vendors)
     require_accounts(settings)
     standstill = _standstill(settings)  # before this check itself is the newest
     report = asyncio.run(checking.check(settings, organizations, clock=process.wall_clock, dry_run=dry_run))
@@ -59,7 +62,7 @@ def _standstill(settings: "Settings") -> list[str]:
     try:
         with open_reader(settings) as engine:
             line = query.standstill_line(
-                engine, every=settings.poll.every, limits=settings.rate_limits, at=datetime.now(UTC)
+                engine, every=settings.shortest_every, limits=settings.rate_limits, at=datetime.now(UTC)
             )
     except DatabaseError:  # there is none yet, or the check itself says why
         return []
@@ -81,6 +84,7 @@ def _check_row(one: Any) -> Row:
         *(row.snapshot.credits if row.snapshot else None, change, row.snapshot.taken_at if row.snapshot else None),
         *(one.state, one.level.label if one.level is not None else None),
         *(row.failure.kind.value if row.failure else None, row.failure.message if row.failure else None),
+        row.unit or None,
     )
     return dict(zip(_KEYS, values, strict=True))
 

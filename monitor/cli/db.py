@@ -191,6 +191,26 @@ def _told(source: TextIO, done: Callable[[int], None]) -> Iterator[str]:
         done(sum(map(len, lines)))
 
 
+# --- a new name -------------------------------------------------------------------------------------------------------
+
+
+@db.command(short_help="Join the history of OLD to that of NEW.")
+@click.argument("old")
+@click.argument("new")
+@config_option
+def rename(old: str, new: str, config_file: Path | None) -> None:
+    """Join the history of OLD, which is watched no more, to that of NEW: balances, use, incidents, silences.
+
+    Both are names of organizations, or of accounts: then of all that they watch.  No daemon may run meanwhile.
+    """
+    from monitor.cli import db_rename  # noqa: PLC0415
+
+    settings = load(config_file)
+    with verdict(0):
+        for done in db_rename.rename(settings, old, new, at=datetime.now(UTC)):
+            click.echo(f"{done.old} is {done.new} now: {_count(done.balances, 'balance')} joined")
+
+
 # --- backup and copy --------------------------------------------------------------------------------------------------
 
 

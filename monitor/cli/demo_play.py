@@ -17,8 +17,19 @@ from monitor import query
 from monitor.cli.output import say
 from monitor.cli.table import cut_line
 from monitor.errors import MonitorError
+from monitor.model import STABILITY_UNIT
 from monitor.query import OrganizationStatus
-from monitor.sandbox import DEMO_V1_KEY, DEMO_V1ALPHA_KEY, Received, Receiver, Vendor, demo_vendor, run_scenario
+from monitor.sandbox import (
+    DEMO_V1_KEY,
+    DEMO_V1ALPHA_KEY,
+    DEMO_WALLET_KEY,
+    Received,
+    Receiver,
+    Vendor,
+    Wallet,
+    demo_vendor,
+    run_scenario,
+)
 from monitor.store import engines
 from monitor.store.writer import Engine
 
@@ -38,6 +49,10 @@ base_url = "{vendor}"
 [accounts.v1alpha]
 base_url = "{vendor}"
 generation = "v1alpha"
+[accounts.router]
+provider = "openrouter"
+base_url = "{wallet}"
+rules.credits = {{ warning = 20, critical = 5 }}
 [organizations.render-farm]
 account = "v1"
 id = "org-1001"
@@ -63,8 +78,9 @@ async def play(length: timedelta | None) -> int:
         receiver = await stack.enter_async_context(Receiver(_print_alert))
         vendor = await stack.enter_async_context(demo_vendor())
         _introduce(lap, folder)
-        daemon = await _start_daemon(folder, vendor, receiver)
-        scenes = asyncio.create_task(_scenes(vendor, lap, endless=seconds is None))
+        wallet = await stack.enter_async_context(Wallet())
+        daemon = await _start_daemon(folder, vendor, wallet, receiver)
+        scenes = asyncio.create_task(_scenes(vendor, wallet, lap, endless=seconds is None))
         watching = asyncio.create_task(_watch(folder / "demo.db"))
         watching.add_done_callback(lambda _: stopped.set())  # nobody takes what it prints any more
         try:
@@ -76,16 +92,18 @@ async def play(length: timedelta | None) -> int:
 
 
 def _introduce(lap: float, folder: Path) -> None:
-    say("A simulated vendor with three organizations, polled every second by the real daemon.")
-    say("Levels: warning below 1,000 credits, critical below 200. What arrives at a channel starts with >>")
+    say("A simulated vendor with three organizations, and one in dollars, polled every second by the real daemon.")
+    say("Levels: warning below 1,000 credits or 20 USD, critical below 200 or 5. What a channel gets starts with >>")
     say(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
 
 
-async def _start_daemon(folder: Path, vendor: Vendor, receiver: Receiver) -> asyncio.subprocess.Process:
-    (folder / "config.toml").write_text(CONFIG.format(folder=folder, vendor=vendor.url), encoding="utf-8")
+async def _start_daemon(folder: Path, vendor: Vendor, wallet: Wallet, receiver: Receiver) -> asyncio.subprocess.Process:
+    config = CONFIG.format(folder=folder, vendor=vendor.url, wallet=wallet.url)
+    (folder / "config.toml").write_text(config, encoding="utf-8")
     secrets = {
         "CREDIT_MONITOR_ACCOUNTS__V1__API_KEY": DEMO_V1_KEY,
         "CREDIT_MONITOR_ACCOUNTS__V1ALPHA__API_KEY": DEMO_V1ALPHA_KEY,
+        "CREDIT_MONITOR_ACCOUNTS__ROUTER__API_KEY": DEMO_WALLET_KEY,
         "CREDIT_MONITOR_CHANNELS__TERMINAL__URL": receiver.url(),
     }
     # Settings that the person has for a daemon of their own must not reach this one.
@@ -102,10 +120,10 @@ async def _start_daemon(folder: Path, vendor: Vendor, receiver: Receiver) -> asy
         )
 
 
-async def _scenes(vendor: Vendor, lap: float, *, endless: bool) -> None:
-    await run_scenario(vendor, lap)
+async def _scenes(vendor: Vendor, wallet: Wallet, lap: float, *, endless: bool) -> None:
+    await asyncio.gather(run_scenario(vendor, lap), wallet.run(lap))
     while endless:
-        await run_scenario(vendor, lap)
+        await asyncio.gather(run_scenario(vendor, lap), wallet.run(lap))
 
 
 async def _until_done(
@@ -150,11 +168,13 @@ def _ask(engine: Engine) -> list[OrganizationStatus]:
 
 
 def _line(rows: Iterable[OrganizationStatus]) -> str:
-    return "  ".join(
-        f"{one.name} {'-' if one.credits is None else format(one.credits, 'z,.2f'):>8} "
-        + click.style(f"{one.state:<8}", fg=COLOURS[one.state])
-        for one in rows
-    )
+    return "  ".join(f"{one.name} {_figure(one)} {click.style(one.state, fg=COLOURS[one.state])}" for one in rows)
+
+
+def _figure(one: OrganizationStatus) -> str:
+    if one.credits is None:
+        return "-"
+    return f"{one.credits:z,.2f}" if one.unit == STABILITY_UNIT else f"{one.credits:z,.2f} {one.unit}"
 
 
 def _print_alert(received: Received) -> None:

@@ -96,6 +96,7 @@ def _row(one: Any, asked: Asked) -> Row:
     row |= {key: getattr(one, key) for key in (asked.at, *asked.figures)}
     if asked.with_runway:
         row["runway_hours"] = format_hours(getattr(one.runway, "likely", None))
+    row["unit"] = one.unit or None
     return row
 
 

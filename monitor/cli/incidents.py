@@ -61,4 +61,5 @@ def _incident_row(row: Any, *, table: bool) -> Row:
         "given_up": row.given_up,
         "unknown": row.unknown,
         "folded": len(row.folds) if table else [asdict(fold) for fold in row.folds],
+        "unit": row.unit or None,
     }

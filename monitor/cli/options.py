@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from monitor.store.writer import Engine
 
 
+PROVIDERS_VARIABLE: Final = "CREDIT_MONITOR_PROVIDERS"
+
 config_option = click.option(
     "--config",
     "config_file",
@@ -38,12 +40,29 @@ def row_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return config_option(format_option(command))
 
 
-def load(config_file: Path | None) -> "Settings":
+provider_option = click.option(
+    "--provider",
+    "vendors",
+    multiple=True,
+    metavar="NAME",
+    help="A vendor whose key is in its own variable (`credit-monitor providers` lists them); repeatable.",
+)
+
+
+def with_vendors(environ: Mapping[str, str], vendors: Sequence[str]) -> Mapping[str, str]:
+    """The environment in which these vendors are named, with those that it names."""
+    if not vendors:
+        return environ
+    named = [*environ.get(PROVIDERS_VARIABLE, "").split(","), *vendors]
+    return {**environ, PROVIDERS_VARIABLE: ",".join(filter(None, named))}
+
+
+def load(config_file: Path | None, vendors: Sequence[str] = ()) -> "Settings":
     """The settings, as the service has them when its file is in use, with their warnings on standard error."""
     from monitor import config  # noqa: PLC0415
     from monitor.config.service import service_environ  # noqa: PLC0415
 
-    settings = config.load(config_file, service_environ(config_file, os.environ))
+    settings = config.load(config_file, service_environ(config_file, with_vendors(os.environ, vendors)))
     tell_warnings(settings)
     return settings
 

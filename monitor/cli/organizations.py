@@ -17,25 +17,27 @@ def organizations(config_file: Path | None, style: str) -> None:
 
     from monitor.check import seen_organizations  # noqa: PLC0415
     from monitor.config.checks import require_accounts  # noqa: PLC0415
+    from monitor.poll.assignment import default_name  # noqa: PLC0415
 
     settings = load(config_file)
     require_accounts(settings)
     seen = asyncio.run(seen_organizations(settings))
-    names = {o.id: o.name for o in settings.organizations.values() if o.id}
+    names = {(one.account, one.id): one.name for one in settings.organizations.values() if one.id is not None}
     rows = [
         {
             "account": account,
             "id": one.id,
             "title": one.name,
             "default": one.is_default,
-            "organization": names.get(one.id, one.id),
+            "organization": names.get((account, one.id)) or default_name(settings.accounts[account], one.id),
+            "unit": found.units.get(one.id),
         }
         for account, found in seen.items()
         if not isinstance(found, FetchError)
         for one in found.organizations
     ]
-    columns = ("account", "id", "title", "default", "organization")
-    print_rows(rows, columns, style=style, empty="No organization.", least=("default", "title"))
+    columns = ("account", "id", "title", "default", "organization", "unit")
+    print_rows(rows, columns, style=style, empty="No organization.", least=("default", "title", "unit"))
     for account, found in seen.items():
         for line in () if isinstance(found, FetchError) else found.unusable:
             click.echo(f"account {account}: cannot be watched: {line}", err=True)

@@ -43,12 +43,13 @@ def status(config_file: Path | None, style: str) -> None:
         daemons = query.daemons(engine)
         down = _down(settings, query.down_channels(engine))
         recorded_at = query.recorded_at(engine)
-        standstill = query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=now)
+        standstill = query.standstill_line(engine, every=settings.shortest_every, limits=settings.rate_limits, at=now)
     rows = [
         _row(one, now)
         | _runway(runways.get(one.id), table=style == "table")
         | _quiet(silences, one)
         | {"paused": _is_paused(settings, one.name), "channels_down": _down_for(settings, one.name, down)}
+        | {"unit": one.unit or None}
         for one in organizations
     ]
     show = partial(format_local, zone=settings.timezone)
@@ -59,6 +60,7 @@ def status(config_file: Path | None, style: str) -> None:
     for line in (
         *_accounts(accounts, show),
         *_flapping(organizations, show),
+        *(f"{one.name}: the vendor says that there is no limit" for one in organizations if one.unlimited),
         *(_is_down(channel, show) for channel in down),
         *_channels(queues, {channel["channel"] for channel in down}, now, show),
         *_kept_quiet(settings, silences, show),
@@ -90,6 +92,8 @@ def _row(one: "OrganizationStatus", now: datetime) -> dict[str, Any]:
         "failure": one.failure.value if one.failure else None,
         "failure_message": one.failure_message,
         "failing_since": one.failing_since,
+        "unlimited": one.unlimited,
+        "resets_at": one.resets_at,
     }
 
 
@@ -137,7 +141,7 @@ def _unrecorded(
     show: Show,
 ) -> Iterator[str]:
     """Whether a daemon runs that has recorded nothing for three polls: the database does not take what it fetches."""
-    limit = 3 * settings.poll.every + settings.poll.deadline
+    limit = 3 * settings.shortest_every + settings.poll.deadline
     if recorded_at is None or now - recorded_at <= limit or not _daemon_runs(settings, daemons):
         return
     at = show(recorded_at)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final, TextIO
 
+from monitor.model import STABILITY_UNIT
 from monitor.text import mask
 
 Row = Mapping[str, Any]
@@ -85,10 +86,17 @@ class Table:
         return widths
 
     def _cells(self, page: Sequence[Row]) -> list[list[str]]:
-        return [[self._cell(row[column]) for column in self.columns] for row in page]
+        # Where everything is counted in Stability's credits, the words of the columns say so.
+        with_unit = any(row.get("unit") not in {None, "", STABILITY_UNIT} for row in page)
+        return [
+            [self._cell(row[column], str(row.get("unit") or "") if with_unit else "") for column in self.columns]
+            for row in page
+        ]
 
-    def _cell(self, value: Any) -> str:
-        return format_cell(value, zone=self.zone, seconds=self._seconds)
+    def _cell(self, value: Any, unit: str) -> str:
+        text = format_cell(value, zone=self.zone, seconds=self._seconds)
+        is_amount = isinstance(value, Decimal) and not isinstance(value, Percent)
+        return f"{text} {mask(unit)}" if unit and is_amount else text
 
     def _title(self, column: str) -> str:
         name, bracket, zone = column.partition(" (")

@@ -15,7 +15,7 @@ from monitor.cli.table import Percent, Row
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from monitor.query import By, Usage, UsageRow
+    from monitor.query import By, Total, Usage, UsageRow
 
 BY: Final = ("hour", "day", "week", "month")
 SHARED_OUT: Final = "gap, shared out by time"
@@ -46,7 +46,7 @@ def usage(
     question = query.UsageQuestion(
         by=query.By(by),
         zone=zone,
-        price=settings.price_per_credit,
+        price=lambda row: settings.price(row.account, row.provider),
         now=datetime.now(UTC),
         since=in_zone(since, zone),
         until=in_zone(until, zone),
@@ -64,7 +64,7 @@ def usage(
 
 _KEYS: Final = (
     *("organization", "id", "account", "starts_at", "ends_at", "used"),
-    *("topped_up", "cost", "share", "snapshots", "gap"),
+    *("topped_up", "cost", "share", "snapshots", "gap", "unit"),
 )
 
 
@@ -88,11 +88,25 @@ def _lines(answer: "Usage", by: "By", zone: "ZoneInfo") -> Iterator[Row]:
             "cost": row.cost,
             "share": None if row.share is None else Percent(row.share),
             "gap": (UNKNOWN if row.used is None else SHARED_OUT) if row.gap else "",
+            "unit": row.unit,
         }
-    if not empty:
-        whole = Percent(1) if answer.used else None
-        total = {"used": answer.used, "topped_up": answer.topped_up, "cost": answer.cost, "share": whole, "gap": ""}
-        yield {"organization": "total", _column(by, zone): "", **total}
+    for total in () if empty else answer.totals:
+        yield {
+            "organization": _total_of(total, answer),
+            _column(by, zone): "",
+            "used": total.used,
+            "topped_up": total.topped_up,
+            "cost": total.cost,
+            "share": Percent(1) if total.used else None,
+            "gap": "",
+            "unit": total.unit,
+        }
+
+
+def _total_of(total: "Total", answer: "Usage") -> str:
+    """Whose total it is, where several vendors count in units of one name."""
+    alike = [other for other in answer.totals if other.unit == total.unit]
+    return f"total {total.vendor}" if len(alike) > 1 and total.vendor else "total"
 
 
 def _column(by: "By", zone: "ZoneInfo") -> str:

@@ -23,7 +23,9 @@ from monitor.config.problems import Mistakes, hint
 from monitor.config.rules import mistakes_in as mistakes_in_rules
 from monitor.config.schema import (
     BY_NAME,
+    NO_ACCOUNT_RULES,
     NO_RULES,
+    Account,
     FileSettings,
     Key,
     Organization,
@@ -33,8 +35,11 @@ from monitor.config.schema import (
 )
 from monitor.config.secrets import open_regular
 from monitor.config.sources import variable_part
+from monitor.config.vendors import Vendors
 from monitor.errors import ChildError, ConfigError, Mistake
-from monitor.model import Rules
+from monitor.model import STABILITY, Rules
+from monitor.providers.description import Description
+from monitor.providers.templates import Unusable
 
 if TYPE_CHECKING:
     from monitor.channels import Examined, Template
@@ -49,16 +54,55 @@ log = logging.getLogger(__name__)
 # --- settings as written ----------------------------------------------------------------------------------------------
 
 
-def check_written(written: FileSettings, mistakes: Mistakes) -> None:
+def check_written(written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
     """Keep the mistakes that can be seen before anything is derived."""
     _check_names(written, mistakes)
     _check_rules(("rules",), written.written_rules, written, mistakes)
     for name, account in written.accounts.items():
-        if is_open_http(account.base_url) and not account.allow_http:
-            problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
-            mistakes.add(("accounts", name, "base_url"), problem)
+        _check_account(("accounts", name), account, written, vendors, mistakes)
+    for name in vendors.described:
+        for key, problem in vendors.problems(name):
+            mistakes.add(("providers", name, *key), problem)
     for name, organization in written.organizations.items():
         _check_organization(("organizations", name), organization, written, mistakes)
+
+
+def _check_account(place: Key, account: Account, written: FileSettings, vendors: Vendors, mistakes: Mistakes) -> None:
+    if is_open_http(account.base_url) and not account.allow_http:
+        problem = "would send the key unencrypted; expected https:// (or allow_http = true, in a network you trust)"
+        mistakes.add((*place, "base_url"), problem)
+    _check_rules((*place, "rules"), account.written_rules, written, mistakes)
+    try:
+        vendor = vendors.facts(account.provider)
+    except KeyError:
+        nearest = hint(account.provider, [STABILITY, *vendors.names()])
+        problem = f"names no provider; {nearest}, or describe it in [providers.{account.provider}]"
+        mistakes.add((*place, "provider"), problem)
+        return
+    if not vendors.is_programmed(account.provider):
+        _check_variables(place, account, vendors[account.provider], mistakes)
+    if vendor.every_min and account.written_every and account.written_every < vendor.every_min:
+        least = durations.write(vendor.every_min)
+        mistakes.add((*place, "every"), f"must be at least {least}, more often {vendor.name} is not to be asked")
+    if vendor.name != STABILITY and mistakes.origin((*place, "generation")):
+        mistakes.add((*place, "generation"), "is Stability's alone; remove it")
+
+
+def _check_variables(place: Key, account: Account, made: Description, mistakes: Mistakes) -> None:
+    """Keep the mistakes in what an account has to fill in of its vendor's description."""
+    if made.uses_base_url and not account.base_url:
+        mistakes.add((*place, "base_url"), f"is missing: {made.name} is asked there")
+    missing = sorted(made.variables - account.vars.keys() - (made.host_variables if account.base_url else set()))
+    for name in missing:
+        mistakes.add((*place, "vars"), f'lacks {name}, which {made.name} needs: vars = {{ {name} = "…" }}')
+    for name in sorted(account.vars.keys() - made.variables):
+        mistakes.add((*place, "vars", name), f"is not used by {made.name}; {hint(name, sorted(made.variables))}")
+    if missing:
+        return
+    try:
+        made.try_out(account.vars, account.base_url or None)
+    except Unusable as error:
+        mistakes.add((*place, "vars", error.name), str(error))
 
 
 def _check_names(written: FileSettings, mistakes: Mistakes) -> None:
@@ -75,7 +119,7 @@ def _check_names(written: FileSettings, mistakes: Mistakes) -> None:
 
 
 def _check_rules(place: Key, table: RulesTable, written: FileSettings, mistakes: Mistakes) -> None:
-    if table is NO_RULES:
+    if table is NO_RULES or table is NO_ACCOUNT_RULES:
         return
     every = written.poll.every if mistakes.is_sound(("poll",)) else None
     for key, problem in mistakes_in_rules(table, every):
@@ -110,6 +154,7 @@ def check_in_force(written: FileSettings, settings: Settings, mistakes: Mistakes
     """Keep the mistakes of settings against each other."""
     _check_doubles(settings, mistakes)
     rules = [settings.rules, *(organization.rules for organization in settings.organizations.values())]
+    rules += [account.rules.plain for account in settings.accounts.values()]
     digests = [channel.digest for channel in settings.channels.values() if channel.digest]
     for name, problem in _retention_mistakes(settings.retention, rules, digests):
         mistakes.add(("retention", name), problem)
@@ -135,7 +180,7 @@ def _check_doubles(settings: Settings, mistakes: Mistakes) -> None:
         account = settings.accounts.get(organization.account)
         if account is None or not mistakes.is_sound(place):
             continue
-        vendor = account.base_url if organization.id else account.name
+        vendor = account.realm if organization.id else account.name
         if (other := names.setdefault((vendor, organization.id), name)) != name:
             mistakes.add(place, f"is the same organization as {other}; remove one")
 
@@ -313,7 +358,10 @@ def _with_read(settings: Settings) -> Settings:
     settings = settings.model_copy(update={"keys": keys})
     return settings.model_copy(
         update={
-            "keys": {name: replace(secret, value=settings.api_key(name)) for name, secret in keys.items()},
+            "keys": {
+                name: replace(secret, value=settings.api_key(name)) if name in settings.with_keys else secret
+                for name, secret in keys.items()
+            },
             "urls": {name: replace(secret, value=settings.channel_url(name)) for name, secret in settings.urls.items()},
             "heartbeat": replace(settings.heartbeat, value=settings.heartbeat_url()),
             "token": replace(settings.token, value=settings.web_token()),
@@ -341,7 +389,7 @@ def account_mistakes(settings: Settings) -> list[Mistake]:
 def secret_mistakes(settings: Settings) -> list[Mistake]:
     """Return a mistake for every key, every channel's URL and every other secret that cannot be had."""
     mistakes: list[Mistake] = []
-    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.accounts]
+    reads: list[Callable[[], object]] = [partial(settings.api_key, name) for name in settings.with_keys]
     reads += [partial(settings.channel_url, name) for name in settings.channels]
     for read in (*reads, settings.heartbeat_url, settings.web_token):
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from monitor import durations
 from monitor.config.fields import has_password, is_here, is_open_http
 from monitor.config.problems import Mistakes
 from monitor.config.schema import FileSettings, Key, Poll, Settings
@@ -31,6 +32,7 @@ def cautions(written: FileSettings, settings: Settings, mistakes: Mistakes) -> t
         *_open_files(settings, written, mistakes.origin),
         *insecure_settings(settings),
         *_idle_accounts(settings),
+        *_raised_ages(written, settings),
         *_slow_checks(settings.poll, mistakes),
     )
 
@@ -216,6 +218,23 @@ def _idle_accounts(settings: Settings) -> Iterator[str]:
         if not account.organizations_all and name not in used:
             hint = f'set organizations = "all", or add an organization with account = "{name}"'
             yield f"accounts.{name}: watches nothing; {hint}"
+        made = settings.description(name)
+        if name not in used and made and made.command and made.asks_each:
+            hint = f'its command names {{organization}}: add organizations with account = "{name}" and an id'
+            yield f"accounts.{name}: watches nothing; {hint}"
+
+
+def _raised_ages(written: FileSettings, settings: Settings) -> Iterator[str]:
+    """Yield a note where an account is asked so seldom that `stale_after` would alarm after one late poll."""
+    for name, account in settings.accounts.items():
+        tables = {"rules": written.written_rules, f"accounts.{name}.rules": written.accounts[name].written_rules}
+        for each, organization in written.organizations.items():
+            if settings.organizations[each].account == name:
+                tables[f"organizations.{each}.rules"] = organization.written_rules
+        for place, table in tables.items():
+            if table.stale_after and table.stale_after < 2 * account.every:
+                raised = durations.write(2 * account.every)
+                yield f"{place}.stale_after: is {raised} for account {name}, twice the time between its polls"
 
 
 def _slow_checks(poll: Poll, mistakes: Mistakes) -> Iterator[str]:

@@ -151,6 +151,23 @@ def levels(value: Any) -> Mapping[str, Any] | None:
     return value
 
 
+LEVELS: Final = frozenset(("info", "warning", "critical", "clear"))
+
+
+def is_by_unit(value: Any) -> bool:
+    """Return whether levels are written for each unit: a table of tables, none of which is a level's name."""
+    if not isinstance(value, Mapping) or not value or LEVELS & set(value):
+        return False
+    return all(isinstance(inner, Mapping) or inner == OFF for inner in value.values())
+
+
+def variables(value: Any) -> Mapping[str, str]:
+    """Return what fills `{name}` in a description: words by name."""
+    if not isinstance(value, Mapping) or not all(isinstance(inner, str) for inner in value.values()):
+        raise ValueError('expected names and texts such as { team = "t-1" }')
+    return dict(value)
+
+
 def spend(value: Any) -> Mapping[str, Any] | None:
     """Return the parts of `"500/1h"` or `{ credits = 500, window = "1h" }`, still unread; None for "off"."""
     if value == OFF:

@@ -1,7 +1,8 @@
 """File, credentials and environment become settings; every mistake is found before one is told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +13,32 @@ from pydantic import ValidationError
 from monitor.config import checks, exposure, sources
 from monitor.config.fields import in_zone
 from monitor.config.problems import Mistakes
-from monitor.config.rules import default_rules, rules_over
-from monitor.config.schema import BY_NAME, NO_RULES, Account, Channel, FileSettings, Key, Organization, Settings
+from monitor.config.rules import (
+    STABILITYS_OWN,
+    account_rules,
+    default_rules,
+    not_too_young,
+    rules_in_force,
+    rules_over,
+)
+from monitor.config.schema import (
+    BY_NAME,
+    NO_RULES,
+    UNKNOWN_VENDOR,
+    Account,
+    AccountRules,
+    Channel,
+    FileSettings,
+    Key,
+    Organization,
+    Settings,
+)
 from monitor.config.secrets import Secret
 from monitor.config.service import credentials_hint
 from monitor.config.show import Effective, effective
+from monitor.config.vendors import STABILITY_VENDOR, Vendors
 from monitor.errors import Mistake
-from monitor.model import Rules
+from monitor.model import STABILITY, Rules, Vendor
 from monitor.text.redaction import remember
 
 
@@ -51,10 +71,31 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> "_Loader":
     """Read every layer, and check the shape of each setting."""
     file = sources.find_file(path, environ)
     mistakes = Mistakes(sources.read_layers(file, environ))
+    _take_named_keys(mistakes.layers, environ)
     for layer in mistakes.layers:
         for key in layer.quoted:
             mistakes.add(key, sources.QUOTED)
     return _Loader(file, environ, mistakes, _validate(sources.merged(mistakes.layers), mistakes))
+
+
+def _take_named_keys(layers: Sequence[sources.Layer], environ: Mapping[str, str]) -> None:
+    """Give each account that is nothing but a vendor's name the key in that vendor's own variable.
+
+    Where that is not set and the vendor has another kind of key (NAME-key), the variable of that one is taken.
+    """
+    named = next((layer for layer in layers if layer.rank == 0), None)
+    if named is None or sources.PROVIDERS_VARIABLE not in environ:
+        return
+    tables = sources.merged(layers).get("providers")
+    vendors = Vendors(tables if isinstance(tables, Mapping) else {})
+    for account in list(named.values["accounts"]):
+        kinds = [name for name in (account, f"{account}-key") if name in vendors]
+        for name in kinds:
+            variable = vendors[name].env
+            if variable and environ.get(variable, "").strip():
+                named.put(("accounts", account, "provider"), name, f"environment {sources.PROVIDERS_VARIABLE}")
+                named.put_text(("accounts", account, "api_key"), environ[variable], f"environment {variable}")
+                break
 
 
 def _validate(values: dict[str, Any], mistakes: Mistakes) -> FileSettings:
@@ -91,10 +132,14 @@ class _Loader:
     environ: Mapping[str, str] = field(repr=False)
     mistakes: Mistakes
     written: FileSettings = field(repr=False)
+    vendors: Vendors = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vendors = Vendors(self.written.providers)
 
     def settings(self) -> Settings:
         """Return the settings without whatever is wrong; `mistakes` has that."""
-        checks.check_written(self.written, self.mistakes)
+        checks.check_written(self.written, self.vendors, self.mistakes)
         settings = self._derived()
         checks.check_in_force(self.written, settings, self.mistakes)
         for url in (settings.database.url, *(account.proxy for account in settings.accounts.values())):
@@ -107,32 +152,74 @@ class _Loader:
         """Return the settings with everything that follows from others."""
         written = self.written
         rules = rules_over(default_rules(written.poll.every), written.written_rules)
-        organizations = {name: self._organization(name, each, rules) for name, each in written.organizations.items()}
+        accounts = {name: self._account(name, each, rules) for name, each in written.accounts.items()}
+        # One that names no account is a mistake: it has the general rules.
+        anybody = Account(vendor=STABILITY_VENDOR, rules=AccountRules(rules, rules), every=written.poll.every)
+        organizations = {
+            name: self._organization(name, each, accounts, anybody) for name, each in written.organizations.items()
+        }
         derived = {
             "file": self.file,
             "database": replace(written.database, url=self._database_url()),
             "web": written.web if written.web and written.web.listen else None,
             "rules": rules,
-            "accounts": MappingProxyType({name: self._account(name, each) for name, each in written.accounts.items()}),
+            "accounts": MappingProxyType(accounts),
             "organizations": MappingProxyType(organizations),
             "channels": MappingProxyType({name: self._channel(name, each) for name, each in written.channels.items()}),
             "keys": {name: self._secret("accounts", name, "api_key") for name in written.accounts},
             "urls": {name: self._secret("channels", name, "url") for name in written.channels},
             "heartbeat": self._secret("heartbeat_url"),
             "token": self._secret("web", "token"),
+            "vendors": self.vendors,
             "warnings": (),
         }
         return Settings.model_construct().model_copy(update=dict(written) | derived)
 
-    def _account(self, name: str, account: Account) -> Account:
-        key = ("accounts", name, "ca_file")
-        return replace(account, name=name, ca_file=account.ca_file and str(self._path(key, account.ca_file)))
+    def _account(self, name: str, account: Account, rules_of_all: Rules) -> Account:
+        """Return an account with what it leaves to its vendor."""
+        place, vendor = ("accounts", name), self._vendor(account)
+        every = account.written_every or max(self.written.poll.every, vendor.every_min or timedelta(0))
+        rules = account_rules(self._general_rules(vendor, every, rules_of_all), account.written_rules)
+        given = {key for key in ("rate_limit", "top_up_url") if self.mistakes.origin((*place, key))}
+        return replace(
+            account,
+            name=name,
+            vendor=vendor,
+            ca_file=account.ca_file and str(self._path((*place, "ca_file"), account.ca_file)),
+            base_url=account.base_url or vendor.base_url,
+            every=every,
+            rules=AccountRules(
+                not_too_young(rules.plain, every),
+                not_too_young(rules.mixed, every),
+                {unit: not_too_young(of_unit, every) for unit, of_unit in rules.by_unit.items()},
+            ),
+            rate_limit=account.rate_limit if "rate_limit" in given else vendor.rate_limit,
+            top_up_url=account.top_up_url if "top_up_url" in given else vendor.top_up_url,
+            organizations=account.organizations or (None if self.vendors.is_programmed(account.provider) else "all"),
+        )
 
-    def _organization(self, name: str, organization: Organization, base: Rules) -> Organization:
-        accounts = self.written.accounts
+    def _general_rules(self, vendor: Vendor, every: timedelta, rules_of_all: Rules) -> Rules:
+        """Return what holds for an account without rules of its own; figures in Stability's credits are its alone."""
+        if vendor.name == STABILITY:
+            is_usual = every == self.written.poll.every  # nearly always: then it is shared
+            return rules_of_all if is_usual else rules_over(default_rules(every), self.written.written_rules)
+        return rules_over(default_rules(every, vendor=vendor), self.written.written_rules, without=STABILITYS_OWN)
+
+    def _vendor(self, account: Account) -> Vendor:
+        try:
+            return self.vendors.facts(account.provider)
+        except KeyError:
+            return UNKNOWN_VENDOR  # `checks` keeps the mistake
+
+    def _organization(
+        self, name: str, organization: Organization, accounts: Mapping[str, Account], anybody: Account
+    ) -> Organization:
+        """Return an organization with its account; its rules are made here where its vendor has one unit."""
         account = organization.account or (next(iter(accounts)) if len(accounts) == 1 else "")
-        rules = rules_over(base, organization.written_rules)
-        return replace(organization, name=name, account=account, rules=rules, written_rules=NO_RULES)
+        holder = accounts.get(account, anybody)
+        rules = rules_in_force(holder, holder.vendor.unit or "", organization.written_rules)
+        kept = NO_RULES if holder.vendor.unit else organization.written_rules
+        return replace(organization, name=name, account=account, rules=rules, written_rules=kept)
 
     def _channel(self, name: str, channel: Channel) -> Channel:
         zone = self.written.timezone
@@ -153,10 +240,18 @@ class _Loader:
             place=place,
             line=line,
             variable=sources.variable(key),
-            elsewhere=credentials_hint(self.file, self.environ),
+            elsewhere=self._vendors_variable(key) or credentials_hint(self.file, self.environ),
             value=value if way == key else None,
             path=self._path(way, value) if way == in_file and value else None,
         )
+
+    def _vendors_variable(self, key: Key) -> str | None:
+        """Return what to set where an account is nothing but a vendor's name; None elsewhere."""
+        origin = self.mistakes.origin((*key[:2], "provider")) if key[0] == "accounts" else None
+        if origin is None or origin.place != f"environment {sources.PROVIDERS_VARIABLE}":
+            return None
+        kinds = (name for name in (key[1], f"{key[1]}-key") if name in self.vendors)
+        return "set " + " or ".join(self.vendors[name].env or "" for name in kinds)
 
     def _database_url(self) -> str:
         url = self.written.database.url

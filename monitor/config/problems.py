@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from monitor.config.schema import ANY, Key, known_settings, names_in
+from monitor.config.schema import ANY, BY_UNIT, Key, known_settings, names_in
 from monitor.config.sources import PREFIX, Layer, Origin, variable
 from monitor.errors import ConfigError, Mistake
 from monitor.text import mask
@@ -58,7 +58,7 @@ class Mistakes:
         """Keep the mistakes that pydantic sees; return their keys, which are those of the merged layers."""
         keys = []
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
-            keys.append(tuple(str(part) for part in detail["loc"]))
+            keys.append(tuple("credits" if part == BY_UNIT else str(part) for part in detail["loc"]))
             self.add(keys[-1], self._problem(detail["type"], detail["msg"], keys[-1]))
         return keys
 

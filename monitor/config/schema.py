@@ -13,11 +13,23 @@ from dataclasses import fields as fields_of
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,8 +38,14 @@ from monitor import durations
 from monitor.config import fields
 from monitor.config.fields import Address, DigestTime, QuietHours
 from monitor.config.secrets import Secret
-from monitor.model import REMINDERS, Generation, RateLimit, Rules, Severity
+from monitor.model import REMINDERS, STABILITY, Generation, RateLimit, Rules, Severity, Vendor
+from monitor.providers.description import KEYS as PROVIDER_KEYS
 
+if TYPE_CHECKING:
+    from monitor.config.vendors import Vendors
+    from monitor.providers.description import Description
+
+UNKNOWN_VENDOR: Final = Vendor(name="")  # of an account whose provider is a mistake
 USUAL_KEY: Final = re.compile(r"sk-[A-Za-z0-9]{48}")
 
 log = logging.getLogger(__name__)
@@ -48,6 +66,8 @@ def _refuse(_: object) -> None:
 
 
 Derived = PlainValidator(_refuse)  # marks what the loader puts in, and no file
+Split = object()  # marks what is written as a part of another setting
+NO_KEYS: Final = (Derived, Split)
 
 Value = TypeVar("Value")
 Optional = Annotated[Value | None, Shown(unset=None)]  # shown when it is set
@@ -96,8 +116,11 @@ class Remind(RuleModel):
     critical: Gaps = REMINDERS[Severity.CRITICAL]
 
 
+Credit = Annotated[Ladder[Level] | None, BeforeValidator(fields.levels)]
+
+
 class RulesTable(RuleModel):
-    credits: Annotated[Ladder[Level] | None, BeforeValidator(fields.levels)] = None
+    credits: Credit = None
     runway: Annotated[Ladder[Hours] | None, BeforeValidator(fields.levels)] = None
     stale_after: Annotated[timedelta | None, BeforeValidator(fields.duration_or_off)] = None
     confirm_checks: Annotated[int, BeforeValidator(fields.checks)] = 1
@@ -105,7 +128,25 @@ class RulesTable(RuleModel):
     remind_every: Annotated[Remind, BeforeValidator(fields.reminders)] = Remind()
 
 
+BY_UNIT: Final = "credits by unit"  # where the levels of each unit are put, for pydantic alone
+
+
+class AccountRulesTable(RulesTable):
+    """The rules of an account; `credits` may have levels for each unit: `{ USD = { … }, CNY = "off" }`."""
+
+    credits_by_unit: Annotated[Mapping[str, Credit], Split] = Field(default_factory=dict, validation_alias=BY_UNIT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and fields.is_by_unit(value.get("credits")):
+            rest = {name: inner for name, inner in value.items() if name != "credits"}
+            return rest | {BY_UNIT: value["credits"]}
+        return value
+
+
 NO_RULES: Final = RulesTable()  # both are shared, as there may be thousands of organizations
+NO_ACCOUNT_RULES: Final = AccountRulesTable()
 ALL_OFF: Final = Rules()
 WrittenRules = Annotated[RulesTable, Field(validation_alias="rules")]
 RulesInForce = Annotated[Rules, Derived, Field(validation_alias="rules in force")]
@@ -113,8 +154,25 @@ RulesInForce = Annotated[Rules, Derived, Field(validation_alias="rules in force"
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-BILLING_PAGE: Final = "https://platform.stability.ai/account/credits"
-HALF_OF_THE_VENDORS: Final = RateLimit(75, timedelta(seconds=10))  # others use the key, too
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """The rules of an account's organizations that have none of their own.
+
+    `plain` are those where the account watches one unit alone, `mixed` those where it watches several: what is written
+    for the account without a unit holds in the first case only.  `by_unit`: those that are written for a unit, which
+    holds in both (its name in lower case).
+    """
+
+    plain: Rules = ALL_OFF
+    mixed: Rules = ALL_OFF
+    by_unit: Mapping[str, Rules] = field(default_factory=dict)
+
+    def of(self, unit: str, *, mixed: bool) -> Rules:
+        """Return those of a unit."""
+        return self.by_unit.get(unit.lower()) or (self.mixed if mixed else self.plain)
+
+
+NO_ACCOUNT_RULES_IN_FORCE: Final = AccountRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,23 +261,53 @@ class Web(Table):
 
 @dataclass(frozen=True, slots=True)
 class Account(Table):
-    """One API key; `ca_file` begins at the root once the loader knows where the file is."""
+    """One API key; `ca_file` begins at the root once the loader knows where the file is.
 
+    What the file leaves out is the vendor's, once the loader has found that.
+    """
+
+    provider: Text = STABILITY
     api_key: Text | None = field(default=None, repr=False)
     api_key_file: Text | None = None
+    vars: Annotated[Mapping[str, str], BeforeValidator(fields.variables)] = field(default_factory=dict)
     generation: Annotated[Generation, BeforeValidator(fields.generation)] = Generation.V1
-    base_url: Annotated[str, BeforeValidator(fields.base_url)] = "https://api.stability.ai"
+    base_url: Annotated[str, BeforeValidator(fields.base_url)] = ""
     allow_http: YesNo = False
-    rate_limit: Annotated[RateLimit | None, BeforeValidator(fields.rate_limit)] = HALF_OF_THE_VENDORS
+    rate_limit: Annotated[RateLimit | None, BeforeValidator(fields.rate_limit)] = None
+    written_every: Annotated[Duration | None, Field(validation_alias="every"), Shown(unset=None)] = None
     organizations: Annotated[
-        Annotated[str, BeforeValidator(fields.choice("all"))] | None, Shown("only those listed")
+        Annotated[str, BeforeValidator(fields.choice("all", "listed"))] | None, Shown("only those listed")
     ] = None
     proxy: Annotated[Annotated[str, BeforeValidator(fields.proxy)] | None, Shown(unset=None, hidden=True)] = field(
         default=None, repr=False
     )
     ca_file: Optional[Text] = None
-    top_up_url: Annotated[str | None, BeforeValidator(fields.top_up_url)] = BILLING_PAGE
+    top_up_url: Annotated[str | None, BeforeValidator(fields.top_up_url)] = None
+    price_per_credit: Optional[Annotated[Decimal, BeforeValidator(fields.price)]] = None
+    auto_top_up: Optional[Credits] = None
+    written_rules: Annotated[AccountRulesTable, Field(validation_alias="rules")] = NO_ACCOUNT_RULES
+    rules: Annotated[AccountRules, Derived, Field(validation_alias="rules in force")] = field(
+        default_factory=lambda: NO_ACCOUNT_RULES_IN_FORCE
+    )
+    every: Annotated[timedelta, Derived, Field(validation_alias="every in force")] = timedelta(minutes=5)
     name: Annotated[str, Derived] = ""
+    vendor: Annotated[Vendor, Derived] = field(default_factory=lambda: UNKNOWN_VENDOR)
+
+    @property
+    def shown_every(self) -> timedelta:
+        """How often it is polled."""
+        return self.every
+
+    @property
+    def realm(self) -> str:
+        """Within what a vendor's id means one organization: Stability's base URL, as ever; elsewhere also the provider.
+
+        A vendor whose organizations have ids of their own knows them whichever key asks; what one key's answer holds
+        belongs to the account.
+        """
+        if self.provider == STABILITY:
+            return self.base_url
+        return f"{self.provider}:{self.base_url if self.vendor.asks_each else self.name}"
 
     @property
     def organizations_all(self) -> bool:
@@ -235,6 +323,7 @@ class Organization(Table):
     id: Annotated[Text | None, Shown("the key's default")] = None
     notify: Annotated[Names | None, Shown("every channel")] = None
     paused: YesNo = False
+    auto_top_up: Optional[Credits] = None
     written_rules: WrittenRules = NO_RULES  # none are left when `rules` is made of them, for they are large
     rules: RulesInForce = field(default_factory=lambda: ALL_OFF)
     name: Annotated[str, Derived] = ""
@@ -275,6 +364,7 @@ class FileSettings(BaseSettings):
     accounts: Mapping[str, Account] = Field(default_factory=dict)
     organizations: Mapping[str, Organization] = Field(default_factory=dict)
     channels: Mapping[str, Channel] = Field(default_factory=dict)
+    providers: Mapping[str, Any] = Field(default_factory=dict)  # as written: `descriptions` reads them
 
     @classmethod
     def settings_customise_sources(
@@ -303,6 +393,7 @@ class Settings(FileSettings):
 
     file: Path | None
     rules: Rules
+    vendors: "Vendors"  # by name: those described, and those built in
     warnings: tuple[str, ...]
     keys: Mapping[str, Secret] = Field(repr=False)
     urls: Mapping[str, Secret] = Field(repr=False)
@@ -315,7 +406,8 @@ class Settings(FileSettings):
         key = secret.read()
         if not key.isascii() or " " in key:
             raise secret.wrong("is not a key: expected letters and digits without spaces")
-        if not secret.proven and not USUAL_KEY.fullmatch(key):
+        is_usual = self.description(account) or USUAL_KEY.fullmatch(key)
+        if not secret.proven and not is_usual:
             log.warning("%s: does not look like a usual key (sk- and 48 letters or digits); trying it", secret.key)
         return key
 
@@ -333,6 +425,28 @@ class Settings(FileSettings):
     def top_up_urls(self) -> dict[str, str]:
         """The page on which credits are bought, by account; without those that have none."""
         return {name: account.top_up_url for name, account in self.accounts.items() if account.top_up_url}
+
+    def description(self, account: str) -> "Description | None":
+        """Return what describes an account's vendor; None for Stability, which is programmed, and for a mistake."""
+        provider = self.accounts[account].provider
+        is_described = provider in self.vendors and not self.vendors.is_programmed(provider)
+        return self.vendors[provider] if is_described else None
+
+    @property
+    def shortest_every(self) -> timedelta:
+        """The time between polls of the account that is asked most often."""
+        return min((account.every for account in self.accounts.values()), default=self.poll.every)
+
+    @property
+    def with_keys(self) -> list[str]:
+        """The accounts whose vendor wants a key, and those that have one: a command may do with or without."""
+        return [name for name, account in self.accounts.items() if account.vendor.needs_key or self.keys[name].is_given]
+
+    def price(self, account: str, provider: str) -> Decimal | None:
+        """Return what one of an account's units costs, in any currency; the general price is Stability's alone."""
+        configured = self.accounts.get(account)
+        own = configured.price_per_credit if configured else None
+        return self.price_per_credit if own is None and provider == STABILITY else own
 
     @property
     def rate_limits(self) -> Mapping[str, RateLimit | None]:
@@ -407,7 +521,7 @@ def _entries_of(table: AnyTable) -> Mapping[str, Entry]:
     else:
         hints = get_type_hints(table, include_extras=True)
         infos = {each.name: FieldInfo.from_annotation(hints[each.name]) for each in fields_of(table)}
-    written = ((name, info) for name, info in infos.items() if not any(mark is Derived for mark in info.metadata))
+    written = ((name, info) for name, info in infos.items() if not any(mark in NO_KEYS for mark in info.metadata))
     return {str(info.validation_alias or name): _entry(name, info) for name, info in written}
 
 
@@ -456,8 +570,11 @@ def names_in(table: Key) -> list[str]:
 def known_settings() -> list[Key]:
     """Return the key of every setting; a table is one only where rules may be given whole."""
     return [
-        (*place, key)
-        for place, table in TABLES.items()
-        for key, entry in entries(table).items()
-        if entry.table is None or place[-1:] == ("rules",)
+        *(
+            (*place, key)
+            for place, table in TABLES.items()
+            for key, entry in entries(table).items()
+            if (entry.table is None or place[-1:] == ("rules",)) and not entry.by_name
+        ),
+        *(("providers", ANY, key) for key in PROVIDER_KEYS),
     ]

@@ -1,16 +1,27 @@
 """Every setting in force, as the file would have it, for `config show`; secrets are shown as `***`."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from monitor import durations
 from monitor.config.fields import OFF
-from monitor.config.schema import AnyTable, FileSettings, Key, RulesTable, Settings, Shown, entries
+from monitor.config.schema import (
+    NO_ACCOUNT_RULES,
+    Account,
+    AnyTable,
+    FileSettings,
+    Key,
+    RulesTable,
+    Settings,
+    Shown,
+    entries,
+)
 from monitor.config.sources import Origin
-from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
+from monitor.model import NOTHING_LEFT, STABILITY, RateLimit, Rules, Rung, Severity, SpendLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,10 @@ class Effective:
 
 def effective(written: FileSettings, settings: Settings, origin: Callable[[Key], Origin | None]) -> Iterator[Effective]:
     """Yield a row for every setting, in the order of the schema."""
-    as_written = {name: getattr(written, name) for name in ("web", "accounts", "channels")}
+    as_written = {name: getattr(written, name) for name in ("web", "channels")}
+    as_written["accounts"] = {
+        name: replace(account, ca_file=written.accounts[name].ca_file) for name, account in settings.accounts.items()
+    }
     for key, value in _table_rows((), FileSettings, settings.model_copy(update=as_written), settings):
         is_rule_of_one = key[2:3] == ("rules",)
         where = origin(key) or (origin(key[2:]) if is_rule_of_one else None)
@@ -36,7 +50,14 @@ def _table_rows(place: Key, kind: AnyTable, table: Any, settings: Settings) -> I
     keys = entries(kind)
     for key, entry in keys.items():
         here = (*place, key)
-        if key == "rules":
+        if isinstance(table, Account) and key == "rules":
+            yield from _account_rules(here, table)
+        elif key == "providers":
+            described = getattr(table, entry.attribute).items()
+            yield from (
+                ((*here, name, inner), _written(value)) for name, made in described for inner, value in made.items()
+            )
+        elif key == "rules":
             yield from ((((*here, rule), value) for rule, value in _rules(table.rules).items()))
         elif entry.by_name and entry.table:
             for name, inner in getattr(table, entry.attribute).items():
@@ -49,6 +70,19 @@ def _table_rows(place: Key, kind: AnyTable, table: Any, settings: Settings) -> I
             yield from _value_row(here, entry.shown, getattr(table, f"shown_{key}", getattr(table, entry.attribute)))
 
 
+def _account_rules(place: Key, account: Account) -> Iterator[tuple[Key, Any]]:
+    """Yield the rules of an account where they are not simply the general ones."""
+    if account.provider == STABILITY and account.written_rules is NO_ACCOUNT_RULES:
+        return
+    yield from (((*place, rule), value) for rule, value in _rules(account.rules.plain).items())
+    for unit, rules in account.rules.by_unit.items():
+        yield (*place, "credits", unit), rules.credits or None
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _secret_row(key: Key, shown: Shown, settings: Settings) -> Iterator[tuple[Key, str]]:
     """Yield a secret by the way it is given."""
     secret = settings.secret(key)
@@ -58,9 +92,9 @@ def _secret_row(key: Key, shown: Shown, settings: Settings) -> Iterator[tuple[Ke
 
 
 def _value_row(key: Key, shown: Shown, value: Any) -> Iterator[tuple[Key, Any]]:
-    if value is not None:
+    if value is not None and value != {}:
         yield key, "***" if shown.hidden else value
-    elif shown.unset is not None:
+    elif value is None and shown.unset is not None:
         yield key, shown.unset
 
 
@@ -80,12 +114,12 @@ def _shown(value: Any) -> str:
         return OFF
     if isinstance(value, timedelta):
         return durations.write(value)
-    if isinstance(value, Severity):
-        return value.label
     if isinstance(value, RateLimit):
         return f"{value.requests}/{durations.write(value.per)}"
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {inner}" for name, inner in value.items()) + " }"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, SpendLimit):
@@ -96,10 +130,12 @@ def _shown(value: Any) -> str:
         return "{ " + ", ".join(parts) + " }"
     if isinstance(value, tuple):
         return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"
-    return str(value)
+    return value.label if isinstance(value, Severity) else str(value)
 
 
 def _ladder(rungs: tuple[Rung, ...]) -> str:
+    if rungs == NOTHING_LEFT:
+        return "{ critical = 0 }"
     levels = [f"{rung.severity.label} = {_level(rung, rung.below)}" for rung in reversed(rungs)]
     clears = [f"{rung.severity.label} = {_level(rung, rung.clear)}" for rung in reversed(rungs)]
     return "{ " + ", ".join([*levels, "clear = { " + ", ".join(clears) + " }"]) + " }"

@@ -16,11 +16,12 @@ from monitor.config.schema import BY_NAME, SECRETS, Key
 from monitor.config.secrets import CREDENTIALS, is_quoted, open_regular, unreadable
 from monitor.errors import ConfigError, Mistake
 
-DEEPEST: Final = 6  # organizations.NAME.rules.credits.clear.warning; nothing known lies deeper
+DEEPEST: Final = 7  # accounts.NAME.rules.credits.USD.clear.warning; nothing known lies deeper
 PREFIX: Final = "CREDIT_MONITOR_"
 CONFIG_VARIABLE: Final = "CREDIT_MONITOR_CONFIG"
 KEY_VARIABLE: Final = "STABILITY_API_KEY"
 SECRETS_OF_CONTAINER: Final = Path("/run/secrets")  # made with the first secret; our image names it
+PROVIDERS_VARIABLE: Final = "CREDIT_MONITOR_PROVIDERS"  # vendors whose own variables hold the keys
 QUOTED: Final = "is in quotes, which are part of a value here; write it without them"
 # What Kubernetes sets in every container for a service whose name begins with credit-monitor.
 SERVICE_LINK: Final = re.compile(
@@ -121,8 +122,12 @@ def _lay_over(below: dict[str, Any], above: Mapping[str, Any], place: Key, whole
 def read_layers(file: Path | None, environ: Mapping[str, str]) -> list[Layer]:
     """Return every layer, the strongest first; raise `ConfigError` when one cannot be read."""
     layers = [file_layer(file)] if file else []
+    if named := [name.strip() for name in environ.get(PROVIDERS_VARIABLE, "").split(",") if name.strip()]:
+        layers.append(named_vendors(named))
     layers.insert(0, credentials_layer(environ, layers))
     layers.insert(0, environment_layer(environ, layers))
+    if named:  # whoever names vendors names all whose key is taken
+        return layers
     if _is_without_account(layers):
         if key := environ.get(KEY_VARIABLE, "").strip():
             layers.append(key_alone(f"environment {KEY_VARIABLE}", api_key=key))
@@ -210,8 +215,8 @@ def lines_of(text: str) -> dict[Key, int]:
     lines: dict[Key, int] = {}
     table: Key = ()
     for number, line in enumerate(text.split("\n"), start=1):
-        if header := _TABLE.match(line):
-            table = _parts(header[1])
+        if (header := table_of(line)) is not None:
+            table = header
             lines.setdefault(table[:DEEPEST], number)
         elif setting := _SETTING.match(line):
             lines.setdefault((table + _parts(setting[1]))[:DEEPEST], number)
@@ -219,6 +224,12 @@ def lines_of(text: str) -> dict[Key, int]:
         for length in range(1, len(key)):
             lines.setdefault(key[:length], number)
     return lines
+
+
+def table_of(line: str) -> Key | None:
+    """Return the key of the table that a line begins; None when it begins none."""
+    header = _TABLE.match(line)
+    return _parts(header[1]) if header else None
 
 
 def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
@@ -237,7 +248,8 @@ def environment_layer(environ: Mapping[str, str], lower: Iterable[Layer]) -> Lay
     """Return the values of `CREDIT_MONITOR_ACCOUNTS__STUDIO__API_KEY` and the like, in any case."""
     layer = Layer(3)
     taken = _names(lower)
-    names = [name for name in sorted(environ) if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE]
+    names = [name for name in sorted(environ) if name.upper().startswith(PREFIX)]
+    names = [name for name in names if name.upper() not in {CONFIG_VARIABLE, PROVIDERS_VARIABLE}]
     links = [name for name in names if SERVICE_LINK.fullmatch(name.upper())]
     if links:
         log.info("ignored, as Kubernetes sets them for a service and they are no settings: %s", ", ".join(links))
@@ -287,6 +299,15 @@ def _put_credential(layer: Layer, key: Key, path: Path) -> None:
         raise ConfigError([Mistake(".".join(key), unreadable(error, path), place)]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake(".".join(key), "is not UTF-8 text", place)]) from None
+
+
+def named_vendors(names: Sequence[str]) -> Layer:
+    """Return an account for each vendor that was named, and named alike; `loader` finds the keys."""
+    layer = Layer(0)
+    for name in names:
+        layer.put(("accounts", name, "provider"), name, f"environment {PROVIDERS_VARIABLE}")
+        layer.put(("accounts", name, "organizations"), "all", f"environment {PROVIDERS_VARIABLE}")
+    return layer
 
 
 def key_alone(place: str, **given: str) -> Layer:

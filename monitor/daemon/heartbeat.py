@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from monitor.providers import ping
+from monitor.providers.http import ping
 
 INTERVAL: Final = 60.0  # seconds from one call to the next
 ATTEMPTS: Final = 3  # of a call that failed, until the next poll ends

@@ -180,7 +180,8 @@ class Leadership:
         schedule, now = Schedule(clock=self.clock), self.clock()
         for poll in parts.polls:
             job = partial(self._poll, poll)
-            schedule.every(self.settings.poll.every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
+            every = self.settings.accounts[poll.name].every
+            schedule.every(every, job, name=f"poll {poll.name}", first_at=parts.due[poll.name])
         if any(channel.digest for channel in self.settings.channels.values()):
             digests = Digests(parts.store, self.settings, started_at=now)
             schedule.every(DIGEST_CHECK, digests.tick, name="digests", first_at=now)

@@ -59,7 +59,7 @@ def _look(settings: Settings, clock: Clock) -> Iterator[Finding]:
         if path or schema.state is State.OK:
             daemon, runs = _daemon(engine, path)
             standstill = (
-                query.standstill_line(engine, every=settings.poll.every, limits=settings.rate_limits, at=clock())
+                query.standstill_line(engine, every=settings.shortest_every, limits=settings.rate_limits, at=clock())
                 if schema.state is State.OK
                 else None
             )
@@ -118,7 +118,7 @@ def _recipients(engine: Engine) -> Iterator[Finding]:
 
 def _recorded(engine: Engine, settings: Settings, now: datetime) -> Iterator[Finding]:
     """Whether the daemon that runs has recorded anything lately."""
-    at, limit = query.recorded_at(engine), 3 * settings.poll.every + settings.poll.deadline
+    at, limit = query.recorded_at(engine), 3 * settings.shortest_every + settings.poll.deadline
     if at is not None and now - at > limit:
         yield problem("recording", f"a daemon runs, and nothing has been recorded since {at:%Y-%m-%d %H:%M}Z", LOG)
 

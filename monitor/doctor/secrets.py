@@ -18,7 +18,7 @@ OTHER_USER = "run the doctor as root (sudo credit-monitor doctor) or as the serv
 
 def look_at_secrets(settings: Settings) -> Iterator[Finding]:
     """Yield a finding for every secret of the configuration, and how an address that is one travels."""
-    for name in settings.accounts:
+    for name in settings.with_keys:
         yield from _look(settings.keys[name], lambda name=name: settings.api_key(name))  # type: ignore[misc]
     for name in settings.channels:
         yield from _look(settings.urls[name], lambda name=name: settings.channel_url(name))  # type: ignore[misc]

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Final
 
 from monitor import app
+from monitor.check import seen_by
 from monitor.config import Settings
 from monitor.config.checks import in_thread
 from monitor.doctor.findings import Finding, look, ok, problem, warning
@@ -57,22 +58,26 @@ async def _ask(settings: Settings, name: str, clock: Clock, skews: list[timedelt
         todo = OTHER_USER if is_closed_to_us(settings.keys[name]) else "mend that first"
         return [problem(what, f"was not asked: {error.mistakes[0].key} cannot be used", todo)]
     try:
-        organizations, unusable = await provider.fetch_organizations(), provider.unusable()
+        seen = await seen_by(provider, settings, name)
     except FetchError as error:
-        return [_failure(what, error)]
+        return [_failure(what, error, settings.accounts[name].vendor.key_help)]
     finally:
         skews += _skew(provider, clock)
         await provider.aclose()
-    seen = f"{access.base_url} takes the key; it sees {_count(organizations)}"
+    where = access.base_url or settings.accounts[name].provider
+    said = f"{where} {'takes the key; it sees' if access.api_key else 'answers with'} {_count(seen.organizations)}"
     return [
-        ok(what, seen) if organizations else warning(what, f"{seen}: nothing of it is watched", NOTHING_TODO),
-        *_unseen(settings, name, organizations),
-        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in unusable),
+        ok(what, said) if seen.organizations else warning(what, f"{said}: nothing of it is watched", NOTHING_TODO),
+        *_unseen(settings, name, seen.organizations),
+        *(warning(what, f"cannot be watched: {line}", UNUSABLE_TODO) for line in seen.unusable),
     ]
 
 
-def _failure(what: str, error: FetchError) -> Finding:
-    text = f"the vendor rejects the key (HTTP {error.status})" if isinstance(error, CredentialRejected) else str(error)
+def _failure(what: str, error: FetchError, key_help: str) -> Finding:
+    text = str(error)
+    if isinstance(error, CredentialRejected):
+        text = f"the vendor rejects the key{f' (HTTP {error.status})' if error.status else ''}"
+        text += f"; it takes {key_help}" if key_help else ""
     state = warning if isinstance(error, RateLimited) else problem
     return state(what, text, TODO[error.kind])
 

@@ -1,4 +1,4 @@
-"""Read balances from a CSV file: columns `taken_at` and `credits`, optionally `organization`, `id` and `account`.
+"""Read balances from a CSV file: columns `taken_at` and `credits`, perhaps `organization`, `id`, `account` and `unit`.
 
 What is read is what was written, or an error: each line is one balance and has as many cells as the first one.  A line
 that is none becomes a `Problem`; reading goes on, so that all problems are reported.
@@ -21,7 +21,7 @@ from monitor.errors import UsageError
 from monitor.model import Snapshot
 
 COLUMNS: Final = ("taken_at", "credits")
-NAMES: Final = ("organization", "id", "account")
+NAMES: Final = ("organization", "id", "account", "unit")
 NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}  # what other programs write between cells
 POINT: Final = "write a decimal point and nothing between thousands"
@@ -36,6 +36,7 @@ class Row(NamedTuple):
     credits: Decimal
     names: tuple[str, str, str]  # organization, id, account
     is_naive: bool  # the instant had no offset, and was taken as UTC
+    unit: str = ""  # of the balance, where the file says it
 
 
 class Problem(NamedTuple):
@@ -169,9 +170,9 @@ def _checked(cells: list[str], names: list[str]) -> list[str]:
 
 def _row(cells: list[str], line: int, places: list[int], *, naive_is_utc: bool) -> Row:
     cells = [*cells, ""]  # for a column that is missing
-    at, amount, organization, vendor_id, account = [cells[place].strip() for place in places]
+    at, amount, organization, vendor_id, account, unit = [cells[place].strip() for place in places]
     taken_at, is_naive = _instant(at, naive_is_utc=naive_is_utc)
-    return Row(line, taken_at, _credits(amount), (organization, vendor_id, account), is_naive)
+    return Row(line, taken_at, _credits(amount), (organization, vendor_id, account), is_naive, unit)
 
 
 def _instant(text: str, *, naive_is_utc: bool) -> tuple[datetime, bool]:

@@ -17,7 +17,7 @@ from monitor.amounts import from_micro, to_micro
 from monitor.config import Settings
 from monitor.errors import UsageError
 from monitor.importer.csv import COLUMNS, Problem, Row, read_rows
-from monitor.importer.match import Match, Matcher, ensure_match
+from monitor.importer.match import Match, Matcher, ensure_match, require_unit
 from monitor.model import Snapshot
 from monitor.poll.forecast_cache import MEMORY
 from monitor.proration import EPOCH, MICROSECOND
@@ -105,6 +105,7 @@ def prepare(
             continue
         try:
             match = of_all or matcher.find(*row.names)
+            require_unit(match, row.unit)
             _require_plausible(row.taken_at, now)
         except UsageError as error:
             problems.add(row.line, str(error))

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from monitor.config import Settings
 from monitor.errors import UsageError
+from monitor.model import STABILITY_UNIT
 from monitor.poll.assignment import Placement
 from monitor.store import accounts, organizations
 from monitor.store.organizations import OrganizationRow
@@ -25,6 +26,7 @@ class Match:
     vendor_id: str
     name: str
     account: str
+    unit: str = STABILITY_UNIT  # "": not known, and the next answer says it
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Matcher:
             raise UsageError(f"organization: {rows[0].name} is the name of {len(rows)}; add the columns id and account")
         if rows:
             row = rows[0]
-            return Match(row.id, row.base_url, row.vendor_id, row.name, row.account)
+            return Match(row.id, row.base_url, row.vendor_id, row.name, row.account, row.unit)
         return self._configured(organization, vendor_id) or self._of_account(organization, vendor_id, account)
 
     def _recorded(self, organization: str, vendor_id: str, account: str) -> list[OrganizationRow]:
@@ -69,8 +71,8 @@ class Matcher:
             rows = [row for row in self.known if row.name == organization]
             rows = rows or [row for row in self.known if row.vendor_id == organization]
         if account in self.settings.accounts:  # another vendor's may have the same id
-            base_url = self.settings.accounts[account].base_url
-            return [row for row in rows if row.base_url == base_url]
+            realm = self.settings.accounts[account].realm
+            return [row for row in rows if row.realm == realm]
         return [row for row in rows if row.account == account] or rows
 
     def _configured(self, organization: str, vendor_id: str) -> Match | None:
@@ -86,7 +88,8 @@ class Matcher:
         return self._match_configured(named.id, organization, named.account)
 
     def _match_configured(self, vendor_id: str, name: str, account: str) -> Match:
-        return Match(None, self.settings.accounts[account].base_url, vendor_id, name, account)
+        configured = self.settings.accounts[account]
+        return Match(None, configured.realm, vendor_id, name, account, configured.vendor.unit or "")
 
     def _of_account(self, organization: str, vendor_id: str, account: str) -> Match:
         if vendor_id and account in self.settings.accounts:
@@ -104,15 +107,28 @@ class Matcher:
         raise UsageError(f"organization: {mask(wanted[:100])} is neither in the database nor configured; {hint}")
 
 
+def require_unit(match: Match, unit: str) -> None:
+    """Raise `UsageError` where a balance is given in another unit than the organization is counted in."""
+    if unit and match.unit and unit != match.unit:
+        raise UsageError(f"unit: {match.name} is counted in {match.unit}, not in {mask(unit[:40])}")
+
+
 def ensure_match(tx: Transaction, settings: Settings, match: Match) -> int:
     """Return the id of an organization; insert a new one as a start of the daemon would."""
     if match.id is not None:
         return match.id
     account = settings.accounts[match.account]
-    accounts.ensure_account(tx, match.account, base_url=match.base_url, generation=account.generation.value)
-    row = organizations.ensure_organization(
-        tx, base_url=match.base_url, vendor_id=match.vendor_id, name=match.name, account=match.account, title=None
-    )
+    accounts.ensure_account(tx, match.account, base_url=account.base_url, generation=account.generation.value)
+    wanted = {
+        "base_url": match.base_url,
+        "vendor_id": match.vendor_id,
+        "name": match.name,
+        "account": match.account,
+        "title": None,
+        "provider": account.provider,
+        "unit": match.unit,
+    }
+    (row,) = organizations.ensure_organizations(tx, [wanted])
     name, owner, watched = Placement(settings).of_known(row)
     if (name, owner, watched) != (row.name, row.account, row.watched):
         organizations.set_placement(tx, row.id, name=name, account=owner, watched=watched)

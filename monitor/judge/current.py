@@ -5,7 +5,19 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from monitor.model import Check, Failure, FailureKind, OpenIncident, Organization, Reason, Rule, Snapshot, Verdict
+from monitor.model import (
+    Check,
+    Failure,
+    FailureKind,
+    OpenIncident,
+    Organization,
+    Outcome,
+    Reason,
+    Rule,
+    Snapshot,
+    Unlimited,
+    Verdict,
+)
 
 
 def advance(organization: Organization, check: Check) -> Organization:
@@ -17,6 +29,15 @@ def advance(organization: Organization, check: Check) -> Organization:
             checked_at=check.ended_at,
             failure=outcome,
             failing_since=organization.failing_since or check.ended_at,
+        )
+    if isinstance(outcome, Unlimited):
+        return replace(
+            organization,
+            checked_at=check.ended_at,
+            failure=None,
+            failing_since=None,
+            unlimited=True,
+            resets_at=check.resets_at,
         )
     last = organization.snapshot
     rise = outcome.credits - last.credits if last else Decimal(0)
@@ -33,14 +54,18 @@ def advance(organization: Organization, check: Check) -> Organization:
         top_up=Snapshot(outcome.taken_at, rise) if rise > 0 else organization.top_up,
         checked_at=check.ended_at,
         confirmations=organization.confirmations,
+        provider=organization.provider,
+        unit=organization.unit,
+        mixed=organization.mixed,
+        resets_at=check.resets_at,
     )
 
 
-def last_outcome(organization: Organization) -> Snapshot | Failure | None:
-    """Return what the credits rule last knew: an answer of *no credits* counts without a snapshot."""
+def last_outcome(organization: Organization) -> Outcome | None:
+    """Return what the credits rule last knew: *no credits* and *no limit* count without a snapshot."""
     if organization.failure and organization.failure.kind is FailureKind.NO_CREDITS:
         return organization.failure
-    return organization.snapshot
+    return Unlimited() if organization.unlimited else organization.snapshot
 
 
 def is_firing(incidents: Mapping[Rule, OpenIncident], rule: Rule) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from monitor.judge.current import advance, is_firing
 from monitor.judge.readings import NOTICE, Position, Reading, is_overdue
 from monitor.judge.verdicts import verdict_of
-from monitor.model import Check, OpenIncident, Organization, Rule, Rules, Snapshot, Verdict
+from monitor.model import Check, Failure, OpenIncident, Organization, Rule, Rules, Verdict
 
 ENOUGH: Final = 2  # silent organizations of an account: a single one is *stale*
 OUT: Final[Reading] = ((NOTICE, Position.BELOW),)
@@ -98,7 +98,7 @@ def judge_outage(check: Check, reach: Extent, *, everything: Incidents, account:
 
 
 def _judge(check: Check, incidents: Incidents, *, is_out: bool, rules: Rules) -> tuple[Verdict, ...]:
-    reading = IN if isinstance(check.outcome, Snapshot) else OUT if is_out else None
+    reading = IN if not isinstance(check.outcome, Failure) else OUT if is_out else None
     incident = incidents.get(Rule.OUTAGE)
     reached = frozenset({NOTICE.severity}) if is_out else frozenset()
     rules = replace(rules, confirm_checks=1)  # an outage is confirmed by how long and how many

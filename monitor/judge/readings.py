@@ -6,7 +6,19 @@ from enum import IntEnum
 from typing import Final
 
 from monitor.forecast import Runway, Unknown
-from monitor.model import Check, Failure, FailureKind, Organization, Rules, Rung, Severity, Snapshot, SpendLimit
+from monitor.model import (
+    Check,
+    Failure,
+    FailureKind,
+    Organization,
+    Outcome,
+    Rules,
+    Rung,
+    Severity,
+    Snapshot,
+    SpendLimit,
+    Unlimited,
+)
 
 
 class Position(IntEnum):
@@ -25,13 +37,19 @@ NOTICE: Final = Rung(Severity.WARNING, Decimal(1), Decimal(1))
 NONE: Final[frozenset[Severity]] = frozenset()
 
 
-def read_credits(outcome: Snapshot | Failure, rules: Rules, *, top_up: Decimal | None) -> Reading:
+def read_credits(outcome: Outcome, rules: Rules, *, top_up: Decimal | None) -> Reading:
     """Return the balance against its ladder; an answer of *no credits* is below every level."""
     if isinstance(outcome, Snapshot):
         return read_ladder(known_rungs(rules.credits, top_up), outcome.credits)
+    if isinstance(outcome, Unlimited):
+        return _all_clear(rules.credits)
     if outcome.kind is FailureKind.NO_CREDITS:
         return tuple((rung, Position.BELOW) for rung in rules.credits)
     return None
+
+
+def _all_clear(ladder: Iterable[Rung]) -> Reading:
+    return tuple([(rung, Position.CLEAR) for rung in ladder])
 
 
 def known_rungs(ladder: Iterable[Rung], top_up: Decimal | None) -> tuple[Rung, ...]:
@@ -45,18 +63,20 @@ def _in_credits(rung: Rung, top_up: Decimal | None) -> Rung:
     return Rung(rung.severity, rung.below * top_up, rung.clear * top_up)
 
 
-def read_runway(outcome: Snapshot | Failure, rules: Rules, runway: Runway | Unknown | None) -> Reading:
+def read_runway(outcome: Outcome, rules: Rules, runway: Runway | Unknown | None) -> Reading:
     """Return the likely runway against its ladder in hours; infinite clears, too little history is unknown."""
+    if isinstance(outcome, Unlimited):
+        return _all_clear(rules.runway)
     if isinstance(outcome, Failure) or not isinstance(runway, Runway):
         return None
     return read_ladder(rules.runway, Decimal(runway.likely))
 
 
-def read_spend(outcome: Snapshot | Failure, limit: SpendLimit | None, spent: Decimal | None) -> Reading:
+def read_spend(outcome: Outcome, limit: SpendLimit | None, spent: Decimal | None) -> Reading:
     """Return the use within the window against its limit: a ladder of one rung, negated, for it counts from above."""
     if limit is None:
         return ()
-    if isinstance(outcome, Failure) or spent is None:
+    if not isinstance(outcome, Snapshot) or spent is None:
         return None
     return read_ladder((Rung(Severity.WARNING, -limit.credits, -limit.clear),), -spent)
 
@@ -72,16 +92,16 @@ def _position(rung: Rung, figure: Decimal) -> Position:
     return Position.BAND if figure < rung.clear else Position.CLEAR
 
 
-def read_access(outcome: Snapshot | Failure) -> Reading:
+def read_access(outcome: Outcome) -> Reading:
     """Return whether the key may see the organization."""
-    if isinstance(outcome, Snapshot):
+    if not isinstance(outcome, Failure):
         return ((ALARM, Position.CLEAR),)
     return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.ACCESS_DENIED else None
 
 
-def read_credential(outcome: Snapshot | Failure) -> Reading:
+def read_credential(outcome: Outcome) -> Reading:
     """Return whether the vendor accepts the key."""
-    if isinstance(outcome, Snapshot):
+    if not isinstance(outcome, Failure):
         return ((ALARM, Position.CLEAR),)
     return ((ALARM, Position.BELOW),) if outcome.kind is FailureKind.CREDENTIAL_REJECTED else None
 

@@ -14,7 +14,7 @@ from monitor.message import figures
 from monitor.message.alert import advice, headline, lead, mail_subject, silence_command, span, tops_up
 from monitor.message.database_alert import database_away, database_back
 from monitor.message.digest import render_digest
-from monitor.message.formats import format_change, format_credits, format_duration, format_instant
+from monitor.message.formats import format_amount, format_change, format_credits, format_duration, format_instant
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Link, Phrase, Section, lay_out
 from monitor.message.runway import format_runway
 from monitor.message.status_line import (
@@ -26,13 +26,14 @@ from monitor.message.status_line import (
     wedged_line,
 )
 from monitor.message.top_up import render_top_ups
-from monitor.model import Message, Notification, Reason, Severity
+from monitor.model import STABILITY_UNIT, Message, Notification, Reason, Severity
 from monitor.text import harmless
 
 __all__ = [
     "away_line",
     "database_away",
     "database_back",
+    "format_amount",
     "format_change",
     "format_credits",
     "format_duration",
@@ -60,7 +61,7 @@ TWICE: Final = "the same id twice is the same message twice"
 def log_line(notification: Notification) -> str:
     """Return the figures and the reason of a notification, for a log."""
     facts, template = notification.facts, headline(notification, timezone=ZoneInfo("UTC")).partition(": ")[2]
-    balance = f"{format_credits(facts.credits)} credits" if facts.credits is not None else ""
+    balance = format_amount(facts.credits, facts.unit) if facts.credits is not None else ""
     if balance not in template:
         template += f" (last known: {balance})"
     if facts.cause and "{cause}" not in template:
@@ -201,10 +202,11 @@ def _section(
     """What happened, what to do, and the figures."""
     late = span(notification, folded, timezone=timezone) if folded else ""
     url = top_up_urls.get(notification.facts.account) if tops_up(notification) else None
+    label = "Buy credits" if notification.facts.unit == STABILITY_UNIT else "Top up"
     command = silence_command(notification)
     return Section(
         lead=tuple(filter(None, (*lead(notification), late, advice(notification)))),
-        link=Link("Buy credits", url) if url else None,
+        link=Link(label, url) if url else None,
         rows=(*figures.rows(notification, timezone=timezone), *([("To silence it", "{command}")] if command else [])),
         foreign={"command": command, **figures.foreign(notification.facts)},
     )

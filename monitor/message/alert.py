@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from monitor.message import runway
 from monitor.message.formats import format_duration, shorten
 from monitor.message.rules import BLACKOUT, WORDING, Wording
-from monitor.model import Facts, Notification, Reason, Rule, Subject
+from monitor.model import STABILITY_UNIT, Facts, Notification, Reason, Rule, Subject
 from monitor.text import harmless
 
 SILENCE: Final = "4h"
@@ -55,7 +55,10 @@ def mail_subject(notification: Notification) -> str:
 
 def advice(notification: Notification) -> str:
     """Return what to do; "" where it is over."""
-    return f"What to do: {_wording(notification).advice}" if _is_bad(notification) else ""
+    wording = _wording(notification)
+    is_elsewhere = notification.facts.unit != STABILITY_UNIT and wording.advice_elsewhere
+    what = wording.advice_elsewhere if is_elsewhere else wording.advice
+    return f"What to do: {what}" if _is_bad(notification) else ""
 
 
 def tops_up(notification: Notification) -> bool:
@@ -126,7 +129,10 @@ def _times(facts: Facts) -> str:
 def _wording(notification: Notification) -> Wording:
     if notification.rule is Rule.OUTAGE and notification.subject is Subject.MONITOR:
         return BLACKOUT
-    return WORDING[notification.rule]
+    wording = WORDING[notification.rule]
+    if wording.topic_elsewhere and notification.facts.unit != STABILITY_UNIT:
+        return replace(wording, topic=wording.topic_elsewhere)
+    return wording
 
 
 def _shorten(facts: Facts) -> Facts:

@@ -15,7 +15,7 @@ from monitor.message.formats import CENT, format_duration, format_instant
 from monitor.message.layout import COLOURS, RESOLVED, Layout, Phrase, Section, Table, lay_out
 from monitor.message.rules import WORDING
 from monitor.message.runway import format_runway
-from monitor.model import Digest, DigestLine, Message, OpenLine, Severity
+from monitor.model import STABILITY_UNIT, Digest, DigestLine, Message, OpenLine, Severity
 from monitor.text import harmless
 
 
@@ -104,7 +104,8 @@ def _balances(digest: Digest) -> Section:
         digest.organizations, key=lambda line: math.inf if line.runway_likely is None else line.runway_likely
     )
     rows = [_line(line, digest.until) for line in ordered]
-    columns: tuple[str, ...] = ("Organization", ">Credits", ">Used", ">Topped up", "Runway", "")
+    balance = ">Credits" if all(line.unit == STABILITY_UNIT for line in ordered) else ">Balance"
+    columns: tuple[str, ...] = ("Organization", balance, ">Used", ">Topped up", "Runway", "")
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Section(heading="Balances", table=Table(columns, tuple(rows)), colour=COLOURS[Severity.INFO])
@@ -113,16 +114,19 @@ def _balances(digest: Digest) -> Section:
 def _line(line: DigestLine, until: datetime) -> tuple[str, ...]:
     return (
         harmless(line.name),
-        _two_decimals(line.credits),
-        _two_decimals(line.used),
-        _two_decimals(line.topped_up),
+        "no limit" if line.unlimited else _two_decimals(line.credits, line.unit),
+        _two_decimals(line.used, line.unit),
+        _two_decimals(line.topped_up, line.unit),
         format_runway(line.runway_likely, line.runway_low, line.runway_high),
         _age(line, until),
     )
 
 
-def _two_decimals(credits: Decimal | None) -> str:
-    return "?" if credits is None else f"{credits.quantize(CENT, ROUND_FLOOR) + 0:,.2f}"
+def _two_decimals(amount: Decimal | None, unit: str) -> str:
+    if amount is None:
+        return "?"
+    figure = f"{amount.quantize(CENT, ROUND_FLOOR) + 0:,.2f}"
+    return figure if unit == STABILITY_UNIT else f"{figure} {unit}"
 
 
 def _age(line: DigestLine, until: datetime) -> str:

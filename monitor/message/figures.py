@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 from monitor.message import runway
 from monitor.message.formats import (
     LONGEST_CAUSE,
+    format_amount,
+    format_beside,
     format_change,
-    format_credits,
     format_duration,
     format_instant,
 )
@@ -46,7 +47,7 @@ def rows(notification: Notification, *, timezone: ZoneInfo) -> Iterator[Row]:
     yield from _changes(facts, timezone)
     if facts.top_up is not None:
         when = format_instant(facts.top_up.taken_at, timezone=timezone)
-        yield "Last top-up", f"{format_change(facts.top_up.credits)}, {when}"
+        yield "Last top-up", f"{format_change(facts.top_up.credits, facts.unit)}, {when}"
     if facts.cause and notification.reason is not Reason.RESOLVED:
         yield "Cause", "{cause}"
     yield from _times(notification, timezone)
@@ -72,7 +73,7 @@ def _balance(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
         yield "Balance", "none left, as the vendor answers"
     if facts.credits is None or facts.taken_at is None:
         return
-    figure = f"{format_credits(facts.credits)} credits"
+    figure = format_amount(facts.credits, facts.unit)
     if facts.cause is None and facts.at - facts.taken_at < FRESH:
         yield "Balance", figure
     else:
@@ -88,15 +89,15 @@ def _level(notification: Notification) -> Iterator[Row]:
         return
     match notification.rule:
         case Rule.CREDITS:
-            clear = f", clear again at {format_credits(facts.clear)}" if facts.clear is not None else ""
-            yield "Level", f"{format_credits(facts.level)} credits{clear}"
+            clear = f", clear again at {format_beside(facts.clear, facts.unit)}" if facts.clear is not None else ""
+            yield "Level", f"{format_amount(facts.level, facts.unit)}{clear}"
         case Rule.RUNWAY:
             clear = f", clear again at {hours(facts.clear)}" if facts.clear is not None else ""
             yield "Level", f"{hours(facts.level)}{clear}"
         case Rule.SPEND:
             window = f" within {format_duration(facts.window)}" if facts.window is not None else ""
-            clear = f", clear again at {format_credits(facts.clear)}" if facts.clear is not None else ""
-            yield "Limit", f"{format_credits(facts.level)} credits{window}{clear}"
+            clear = f", clear again at {format_beside(facts.clear, facts.unit)}" if facts.clear is not None else ""
+            yield "Limit", f"{format_amount(facts.level, facts.unit)}{window}{clear}"
 
 
 def _changes(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
@@ -105,11 +106,11 @@ def _changes(facts: Facts, timezone: ZoneInfo) -> Iterator[Row]:
     if last is None:
         return
     if previous is not None:
-        change = format_change(last.credits - previous.credits)
+        change = format_change(last.credits - previous.credits, facts.unit)
         yield "Since last snapshot", f"{change}, in {format_duration(last.taken_at - previous.taken_at)}"
     if day_ago is None or (previous is not None and day_ago.taken_at == previous.taken_at):
         return
-    change, span = format_change(last.credits - day_ago.credits), last.taken_at - day_ago.taken_at
+    change, span = format_change(last.credits - day_ago.credits, facts.unit), last.taken_at - day_ago.taken_at
     if abs(span - DAY) <= ROUGHLY:
         yield "Over 24 hours", change
     elif span > timedelta(0):

@@ -5,7 +5,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from monitor.amounts import rounded
+from monitor.amounts import is_currency, rounded
+from monitor.model import STABILITY_UNIT
 
 CENT: Final = Decimal("0.01")
 UNITS: Final = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "", 1))  # in seconds
@@ -15,6 +16,22 @@ LONGEST_CAUSE: Final = 300  # characters
 def format_credits(credits: Decimal) -> str:
     """Return credits exactly, to six places at most: `12,345.67`, `148.2`, `0`."""
     return f"{rounded(credits).normalize() + 0:,f}"
+
+
+def format_amount(amount: Decimal, unit: str) -> str:
+    """Return an amount with its unit: `12,345.67 credits`, `12.30 USD`; money has two decimals at least."""
+    return f"{_figure(amount, unit)} {unit}".rstrip()
+
+
+def format_beside(amount: Decimal, unit: str) -> str:
+    """Return an amount beside another of the same unit; credits are plain enough without the word."""
+    return format_credits(amount) if unit == STABILITY_UNIT else format_amount(amount, unit)
+
+
+def _figure(amount: Decimal, unit: str) -> str:
+    figure = format_credits(amount)
+    whole, _, decimals = figure.partition(".")
+    return f"{whole}.{decimals:0<2}" if is_currency(unit) else figure
 
 
 def shorten(credits: Decimal, *, up: bool = False) -> Decimal:
@@ -27,11 +44,11 @@ def shorten(credits: Decimal, *, up: bool = False) -> Decimal:
     return credits.quantize(CENT, ROUND_CEILING if up else ROUND_FLOOR)
 
 
-def format_change(change: Decimal) -> str:
-    """Return a difference with its sign: `+1,000 credits`, `-12.3 credits`, `unchanged`."""
+def format_change(change: Decimal, unit: str = STABILITY_UNIT) -> str:
+    """Return a difference with its sign: `+1,000 credits`, `-12.30 USD`, `unchanged`."""
     if not rounded(change):
         return "unchanged"
-    return f"{'+' if change > 0 else ''}{format_credits(change)} credits"
+    return f"{'+' if change > 0 else ''}{format_amount(change, unit)}"
 
 
 def format_duration(duration: timedelta) -> str:

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Final
 
 from monitor.message import runway
-from monitor.message.formats import format_credits, format_duration, shorten
-from monitor.model import Facts, Rule
+from monitor.message.formats import format_amount, format_beside, format_credits, format_duration, shorten
+from monitor.model import STABILITY_UNIT, Facts, Rule
 
 Sentence = Callable[[Facts], str]
 
@@ -27,6 +27,8 @@ class Wording:
     lead: Sentence  # figures exact
     ended: Sentence
     advice: str  # what to do
+    advice_elsewhere: str = ""  # the same where no credits are bought, but money, characters, …
+    topic_elsewhere: str = ""
     why_ended: Sentence = lambda _: ""
     tops_up: bool = False  # buying credits helps
     whose: str = "{name}"
@@ -37,29 +39,45 @@ def _always(text: str) -> Sentence:
     return lambda _: text
 
 
+def _unit(facts: Facts) -> str:
+    return facts.unit or "balance"
+
+
+def _amount(amount: Decimal, facts: Facts) -> str:
+    return format_amount(amount, facts.unit)
+
+
+def _beside(amount: Decimal, facts: Facts) -> str:
+    return format_beside(amount, facts.unit)
+
+
 # --- credits ----------------------------------------------------------------------------------------------------------
 
 
 def _credits_matter(facts: Facts) -> str:
     if facts.no_credits or facts.credits is None or (facts.level is None and facts.credits <= 0):
-        return "no credits left"
+        return f"no {_unit(facts)} left"
     if facts.level is None:
-        return "low credits"
-    return f"credits below {format_credits(shorten(facts.level, up=True))}"
+        return f"low {_unit(facts)}"
+    if facts.unit == STABILITY_UNIT:
+        return f"credits below {format_credits(shorten(facts.level, up=True))}"
+    return f"balance below {_beside(shorten(facts.level, up=True), facts)}"
 
 
 def _credits_begun(facts: Facts) -> str:
     if facts.no_credits or facts.credits is None:
-        return "{name} has no credits left"
-    return f"{{name}} has {format_credits(shorten(facts.credits))} credits{_below(facts, up=True)}"
+        return f"{{name}} has no {_unit(facts)} left"
+    return f"{{name}} has {_amount(shorten(facts.credits), facts)}{_below(facts, up=True)}"
 
 
 def _credits_lead(facts: Facts) -> str:
     if facts.no_credits or facts.credits is None:
+        needs = "credits" if facts.unit == STABILITY_UNIT else "it"
         return (
-            "The vendor answers that {name} has no credits left. Work that needs credits fails until it is topped up."
+            f"The vendor answers that {{name}} has no {_unit(facts)} left. "
+            f"Work that needs {needs} fails until it is topped up."
         )
-    return f"The balance of {{name}} is {format_credits(facts.credits)} credits{_below(facts)}."
+    return f"The balance of {{name}} is {_amount(facts.credits, facts)}{_below(facts)}."
 
 
 def _credits_ended(facts: Facts) -> str:
@@ -67,7 +85,7 @@ def _credits_ended(facts: Facts) -> str:
 
 
 def _topped_up(facts: Facts) -> str:
-    return f"Topped up since it began: {format_credits(facts.topped_up)} credits." if facts.topped_up else ""
+    return f"Topped up since it began: {_amount(facts.topped_up, facts)}." if facts.topped_up else ""
 
 
 def _below(facts: Facts, *, up: bool = False) -> str:
@@ -78,14 +96,14 @@ def _below(facts: Facts, *, up: bool = False) -> str:
     if facts.credits is None or facts.level is None:
         return ""
     if facts.credits < facts.level:
-        return f", below {format_credits(shorten(facts.level, up=True) if up else facts.level)}"
+        return f", below {_beside(shorten(facts.level, up=True) if up else facts.level, facts)}"
     if facts.clear is None:
         return ""
-    return f", not yet {format_credits(shorten(facts.clear, up=True) if up else facts.clear)}"
+    return f", not yet {_beside(shorten(facts.clear, up=True) if up else facts.clear, facts)}"
 
 
 def _figure(facts: Facts) -> str:
-    return "an unknown balance" if facts.credits is None else f"{format_credits(facts.credits)} credits"
+    return "an unknown balance" if facts.credits is None else _amount(facts.credits, facts)
 
 
 # --- runway -----------------------------------------------------------------------------------------------------------
@@ -143,25 +161,25 @@ def _runway_why_ended(facts: Facts) -> str:
 def _spend_matter(facts: Facts) -> str:
     if facts.level is None:
         return "high use"
-    return f"more than {format_credits(shorten(facts.level, up=True))} credits used{_within(facts)}"
+    return f"more than {_amount(shorten(facts.level, up=True), facts)} used{_within(facts)}"
 
 
 def _spend_begun(facts: Facts) -> str:
     if facts.spent is None:
-        return "{name} uses credits too fast"
-    return f"{{name}} used {format_credits(shorten(facts.spent, up=True))} credits{_within(facts)}{_limit(facts)}"
+        return f"{{name}} uses {_unit(facts)} too fast"
+    return f"{{name}} used {_amount(shorten(facts.spent, up=True), facts)}{_within(facts)}{_limit(facts)}"
 
 
 def _spend_lead(facts: Facts) -> str:
     if facts.spent is None:
-        return "{name} uses credits faster than allowed."
-    return f"{{name}} used {format_credits(facts.spent)} credits{_within(facts)}{_limit(facts)}."
+        return f"{{name}} uses {_unit(facts)} faster than allowed."
+    return f"{{name}} used {_amount(facts.spent, facts)}{_within(facts)}{_limit(facts)}."
 
 
 def _spend_ended(facts: Facts) -> str:
     if facts.spent is None:
-        return "{name} uses no more credits than allowed again"
-    return f"{{name}} used only {format_credits(facts.spent)} credits{_within(facts)}"
+        return f"{{name}} uses no more {_unit(facts)} than allowed again"
+    return f"{{name}} used only {_amount(facts.spent, facts)}{_within(facts)}"
 
 
 def _within(facts: Facts) -> str:
@@ -172,8 +190,8 @@ def _limit(facts: Facts) -> str:
     if facts.spent is None or facts.level is None:
         return ""
     if facts.spent > facts.level:
-        return f", more than {format_credits(facts.level)}"
-    return f", not yet down to {format_credits(facts.clear)}" if facts.clear is not None else ""
+        return f", more than {_beside(facts.level, facts)}"
+    return f", not yet down to {_beside(facts.clear, facts)}" if facts.clear is not None else ""
 
 
 # --- stale ------------------------------------------------------------------------------------------------------------
@@ -194,7 +212,8 @@ def _stale_lead(facts: Facts) -> str:
     what = "cannot be fetched"
     if facts.cause is None:  # its age alone is judged: no check of it failed
         what = "has not been asked for: polls of account {account} take too long, or are ended before they get to it"
-    return f"The balance of {{name}} {what}; {known}. If credits run low meanwhile, nobody is told."
+    runs_low = "credits run" if facts.unit == STABILITY_UNIT else "it runs"
+    return f"The balance of {{name}} {what}; {known}. If {runs_low} low meanwhile, nobody is told."
 
 
 def _stale_ended(facts: Facts) -> str:
@@ -273,6 +292,8 @@ WORDING: Final[Mapping[Rule, Wording]] = {
         _credits_lead,
         _credits_ended,
         "buy credits, or work that needs them will fail.",
+        advice_elsewhere="top it up, or work that needs it will fail.",
+        topic_elsewhere="low balance",
         why_ended=_topped_up,
         tops_up=True,
     ),
@@ -283,6 +304,7 @@ WORDING: Final[Mapping[Rule, Wording]] = {
         _runway_lead,
         _runway_ended,
         "buy credits before then, or use less.",
+        advice_elsewhere="top it up before then, or use less.",
         why_ended=_runway_why_ended,
         tops_up=True,
     ),
@@ -294,6 +316,8 @@ WORDING: Final[Mapping[Rule, Wording]] = {
         _spend_ended,
         "see whether a job runs wild or somebody else has a key, which the vendor can revoke; if all is well, see that "
         "there are credits enough.",
+        advice_elsewhere="see whether a job runs wild or somebody else has a key, which the vendor can revoke; if all "
+        "is well, see that enough is left.",
         tops_up=True,
     ),
     Rule.STALE: Wording(

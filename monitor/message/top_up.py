@@ -1,11 +1,12 @@
 """The message that credits were bought while nothing was wrong: of one organization, or all at once."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from monitor.message.formats import format_credits, format_instant, shorten
+from monitor.message.formats import format_amount, format_beside, format_instant, shorten
 from monitor.message.layout import RESOLVED, Layout, Phrase, Section, Table, lay_out
-from monitor.model import Message, TopUp
+from monitor.model import STABILITY_UNIT, Message, TopUp
 from monitor.text import harmless
 
 
@@ -15,10 +16,11 @@ def render_top_ups(top_ups: Sequence[TopUp], *, timezone: ZoneInfo) -> Message:
         return _one(top_ups[0], timezone)
     ordered = sorted(top_ups, key=lambda top_up: (-top_up.credits, top_up.name))
     rows = (
-        (harmless(one.name), f"+{format_credits(one.credits)}", format_credits(one.balance), _at(one, timezone))
+        (harmless(one.name), f"+{_beside(one, one.credits)}", _beside(one, one.balance), _at(one, timezone))
         for one in ordered
     )
-    table = Table(("Organization", ">Topped up", ">Credits now", "Time"), tuple(rows))
+    now = ">Credits now" if all(one.unit == STABILITY_UNIT for one in top_ups) else ">Balance now"
+    table = Table(("Organization", ">Topped up", now, "Time"), tuple(rows))
     return _message(
         Phrase(f"TOP-UP: {len(ordered)} organizations have more credits"),
         Section(lead=("Credits were bought, or given; nothing was wrong with these organizations.",), table=table),
@@ -27,19 +29,24 @@ def render_top_ups(top_ups: Sequence[TopUp], *, timezone: ZoneInfo) -> Message:
 
 def _one(top_up: TopUp, timezone: ZoneInfo) -> Message:
     foreign = {"name": harmless(top_up.name), "account": harmless(top_up.account)}
-    more, now = format_credits(shorten(top_up.credits)), format_credits(shorten(top_up.balance))
+    more, now = _beside(top_up, shorten(top_up.credits)), format_amount(shorten(top_up.balance), top_up.unit)
+    what = "Credits of {name} were" if top_up.unit == STABILITY_UNIT else "More was"
     section = Section(
-        lead=("Credits of {name} were bought, or given; nothing was wrong with it.",),
+        lead=(f"{what} bought, or given; nothing was wrong with it.",),
         rows=(
             ("Organization", "{name}"),
             ("Account", "{account}"),
-            ("Topped up", f"+{format_credits(top_up.credits)} credits"),
-            ("Balance", f"{format_credits(top_up.balance)} credits"),
+            ("Topped up", f"+{format_amount(top_up.credits, top_up.unit)}"),
+            ("Balance", format_amount(top_up.balance, top_up.unit)),
             ("Time", _at(top_up, timezone)),
         ),
         foreign=foreign,
     )
-    return _message(Phrase(f"TOP-UP: {{name}} has {now} credits, {more} more", foreign), section)
+    return _message(Phrase(f"TOP-UP: {{name}} has {now}, {more} more", foreign), section)
+
+
+def _beside(top_up: TopUp, amount: Decimal) -> str:
+    return format_beside(amount, top_up.unit)
 
 
 def _at(top_up: TopUp, timezone: ZoneInfo) -> str:

@@ -139,6 +139,8 @@ def _lines(reader: Engine, mine: list[OrganizationStatus], *, since: datetime, u
             runway_likely=runway.likely if runway else None,
             runway_high=runway.high if runway else None,
             failing=one.failure is not None,
+            unit=one.unit,
+            unlimited=one.unlimited,
         )
 
 

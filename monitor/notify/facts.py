@@ -6,15 +6,16 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from monitor.model import (
+    SMALLEST,
     Facts,
     Failure,
     FailureKind,
     OpenIncident,
     Organization,
+    Outcome,
     Rule,
     Rules,
     Runway,
-    Snapshot,
     Subject,
     Unknown,
     Verdict,
@@ -105,6 +106,7 @@ class OrganizationCase:
             account=organization.account,
             at=self.at,
             vendor_id=organization.vendor_id,
+            unit=organization.unit,
             title=organization.title,
             snapshot=last,
             previous=organization.previous,
@@ -136,7 +138,7 @@ class AccountCase:
     name: str
     at: datetime
     rules: Rules
-    outcome: Snapshot | Failure | None = None
+    outcome: Outcome | None = None
     organizations: int | None = None  # that an outage concerns
     subject: Subject = Subject.ACCOUNT
     credits: Decimal | None = None
@@ -160,7 +162,7 @@ class AccountCase:
 
 
 def everything(
-    at: datetime, rules: Rules, *, outcome: Snapshot | Failure | None = None, organizations: int | None = None
+    at: datetime, rules: Rules, *, outcome: Outcome | None = None, organizations: int | None = None
 ) -> AccountCase:
     """Return the case of every account at once: the monitor's own."""
     return AccountCase(EVERYTHING, EVERY_ACCOUNT, at, rules, outcome, organizations, Subject.MONITOR)
@@ -170,4 +172,6 @@ def _level(verdict: Verdict) -> tuple[Decimal | None, Decimal | None]:
     """Return level and clear level for people: a limit from above is kept turned round inside."""
     if verdict.rule not in WITH_FIGURE or verdict.level is None or verdict.clear is None:
         return None, None
+    if verdict.rule is Rule.CREDITS and verdict.level == SMALLEST:
+        return None, None  # nobody set a level: nothing is left
     return abs(verdict.level), abs(verdict.clear)

@@ -1,16 +1,72 @@
 """Which rules judge an organization, and which channels hear of a subject: the configuration, asked."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from monitor.channels import is_on_call
 from monitor.config import Settings
-from monitor.model import Rules, Severity, Subject
+from monitor.config.rules import rules_in_force
+from monitor.config.schema import NO_RULES
+from monitor.model import STABILITY, STABILITY_UNIT, Rules, Severity, Subject
 
 
-def rules_of(settings: Settings, organization: str) -> Rules:
-    """Return the rules of an organization by its name; those for all when the file does not list it."""
-    configured = settings.organizations.get(organization)
-    return configured.rules if configured else settings.rules
+class Judged(Protocol):
+    """An organization, as much of it as its rules depend on."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def mixed(self) -> bool: ...
+
+
+def rules_of(settings: Settings, organization: Judged) -> Rules:
+    """Return the rules of an organization: its own before its account's, those before its vendor's, then the general.
+
+    One whose account is gone has the general ones, which hold no level for another vendor's unit.
+    """
+    configured = settings.organizations.get(organization.name)
+    account = settings.accounts.get(configured.account if configured else organization.account)
+    if account is None:
+        is_stability = organization.unit == STABILITY_UNIT
+        return settings.rules if is_stability else replace(settings.rules, credits=(), spend=None)
+    if configured is None:
+        return account.rules.of(organization.unit, mixed=organization.mixed)
+    if configured.written_rules is NO_RULES and account.vendor.unit:
+        return configured.rules
+    return rules_in_force(account, organization.unit, configured.written_rules, mixed=organization.mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An organization that is known by its name alone."""
+
+    name: str
+    account: str
+    unit: str
+    mixed: bool = False
+
+
+def named(settings: Settings, name: str) -> Named:
+    """Return what the configuration says of an organization: the one it lists, else one that an account would watch."""
+    configured = settings.organizations.get(name)
+    account = settings.accounts.get(configured.account if configured else name.partition("/")[0])
+    if account is None or account.provider == STABILITY:
+        return Named(name, configured.account if configured else "", STABILITY_UNIT)
+    return Named(name, account.name, account.vendor.unit or name.rpartition("/")[2])
+
+
+def account_rules_of(settings: Settings, account: str) -> Rules:
+    """Return the rules that judge an account itself: whether its key is taken, whether it answers."""
+    configured = settings.accounts.get(account)
+    return configured.rules.plain if configured else settings.rules
 
 
 def channels_of(settings: Settings, subject: Subject, name: str) -> tuple[str, ...]:

@@ -47,7 +47,9 @@ class AgeWatch:
     @property
     def every(self) -> timedelta:
         """How often to look: often enough that `stale` is not late by more than a quarter."""
+        accounts = self._settings.accounts.values()
         rules = [self._settings.rules, *(each.rules for each in self._settings.organizations.values())]
+        rules += [account.rules.plain for account in accounts]
         limits = [rule.stale_after for rule in rules if rule.stale_after is not None]
         return max(min([LOOK_EVERY, *(limit / 4 for limit in limits)]), LEAST)
 
@@ -65,7 +67,7 @@ class AgeWatch:
         unasked = []
         for poll in self._polls:
             for row in poll.organizations:
-                limit = rules_of(self._settings, row.name).stale_after
+                limit = rules_of(self._settings, row).stale_after
                 if limit is not None and self._ages.is_unasked(row.id, limit):
                     unasked.append(row.id)
         return unasked

@@ -9,30 +9,29 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from monitor import durations
 from monitor.counters import Counters
-from monitor.errors import DatabaseError, FetchError, LeaseLost
-from monitor.model import Check, Notification, Snapshot, VendorOrganization
+from monitor.errors import DatabaseError, FetchError, UnexpectedAnswer
+from monitor.model import STABILITY, Balance, Check, Snapshot, Unlimited, Vendor, VendorOrganization
 from monitor.poll.ages import Ages
 from monitor.poll.assignment import Assignment
 from monitor.poll.batch import Batch
 from monitor.poll.failure_log import NAMED_AT_MOST, FailureLog
+from monitor.poll.intake import Displace, Intake
 from monitor.providers import Provider
-from monitor.store import organizations
 from monitor.store.accounts import AccountRow
 from monitor.store.organizations import OrganizationRow
-from monitor.store.writer import Store, Transaction
-from monitor.text import escape_beyond
+from monitor.store.writer import Store
 
 IMPLAUSIBLE: Final = Decimal("0.01")  # of the last balance: what is left after so deep a fall
 MINUTE: Final = 60.0
-Displace = Callable[[Transaction, Sequence[OrganizationRow], Sequence[OrganizationRow]], list[Notification]]
-News = list[tuple[str, VendorOrganization]]
+LONGEST_SECOND_LOOK: Final = timedelta(minutes=1)  # that a vendor may make us wait for one
+UNKNOWN: Final = Vendor(name=STABILITY, asks_each=True)
 IN_FLIGHT: Final = 20  # checks of one account at once: more cost memory and gain nothing
 
 T = TypeVar("T")
@@ -56,6 +55,12 @@ class PollResult:
         return "nothing could be fetched" if self.failed and not self.fetched else None
 
 
+def _missing(organization: OrganizationRow, found: Iterable[str]) -> UnexpectedAnswer:
+    """Return the error of one that an answer holds no more, beside others."""
+    there = ", ".join(sorted(filter(None, found))) or "one alone, without a name"
+    return UnexpectedAnswer(f"the answer has no {organization.vendor_id or 'balance without a name'}; it has {there}")
+
+
 class Poller:
     """Polls one account: `run` once for every poll, never twice at once."""
 
@@ -73,6 +78,7 @@ class Poller:
         displace: Displace,
         ages: Ages | None = None,
         every: timedelta | None = None,
+        vendor: Vendor = UNKNOWN,
     ) -> None:
         """`balances` has the last known one of each organization, and is kept up.
 
@@ -84,16 +90,16 @@ class Poller:
         self._provider = provider
         self._assignment = assignment
         self._batch = batch
-        self._store = store
+        self._intake = Intake(row.name, assignment, batch=batch, store=store, displace=displace)
         self._clock = clock
         self._balances = balances
         self._counters = counters
-        self._displace = displace
         self._ages = ages or Ages()
         self._every = every
+        self._vendor = vendor
         self._failure_log = FailureLog(row.name)
-        self._complained: set[str] = set()  # organizations that could not be kept, and were named
         self._resolved = False
+        self._noted: set[tuple[str, str]] = set()  # what was odd about answers, and was said
         self._unusable: frozenset[str] = frozenset()  # of the last listing, said already
         self._began = clock()  # of the poll under way
         self._fetched = self._failed = 0  # in the poll under way
@@ -112,6 +118,18 @@ class Poller:
         began, started = self._clock(), asyncio.get_running_loop().time()
         self._began = began
         self._fetched = self._failed = 0
+        await (self._ask_each(only) if self._vendor.asks_each else self._ask_once(only))
+        if only is None:
+            self._batch.polled(self._id, began)
+            self._failure_log.end_poll()
+        await self._batch.flush()
+        seconds = asyncio.get_running_loop().time() - started
+        self._counters.polled(self.name, seconds)
+        recorded = not self._batch.failing and self._batch.trouble is None
+        return PollResult(self._fetched, self._failed, recorded, seconds)
+
+    async def _ask_each(self, only: Collection[str] | None) -> None:
+        """Ask for the list where it is needed, and for each organization."""
         known = self._wanted(self.organizations, only)
         doubtful = self._assignment.doubtful(self.name, resolved=self._resolved)
         sure = [row for row in known if row.id not in doubtful]
@@ -126,14 +144,6 @@ class Poller:
         await self._check_all(
             self._wanted([row for row in rows.values() if row.id in late and row.id not in checked], only)
         )
-        if only is None:
-            self._batch.polled(self._id, began)
-            self._failure_log.end_poll()
-        await self._batch.flush()
-        seconds = asyncio.get_running_loop().time() - started
-        self._counters.polled(self.name, seconds)
-        recorded = not self._batch.failing and self._batch.trouble is None
-        return PollResult(self._fetched, self._failed, recorded, seconds)
 
     def _wanted(self, rows: Iterable[OrganizationRow], only: Collection[str] | None) -> list[OrganizationRow]:
         """Return what is to be asked for, what was not for longest first."""
@@ -156,16 +166,46 @@ class Poller:
         try:
             balance = await self._while_running(lambda: self._fetch(organization))
         except FetchError as error:
-            now = self._clock()
-            self._failure_log.add(organization.name, error)
-            self._failed += 1
-            age = self._ages.failed(organization.id, now)
-            self._keep(Check(self._id, organization.id, now, error.failure, poll_at=self._began, age=age))
+            self._take_failure(organization, error)
             return
+        if balance.unit == organization.unit:
+            self._take_balance(organization, balance)
+        elif row := await self._in_unit(organization, balance.unit):
+            self._take_balance(row, balance)
+
+    async def _in_unit(self, organization: OrganizationRow, unit: str) -> OrganizationRow | None:
+        """Return the row of an organization in a unit that it did not have; None when it cannot be kept now."""
+        try:
+            async with self._assignment.turn:
+                rows = await self._intake.take([self._assignment.in_unit(organization, unit)])
+        except DatabaseError as error:
+            log.error("%s: that it counts in %s could not be kept: %s", organization.name, unit, error)  # noqa: TRY400
+            return None
+        return rows[0] if rows else None
+
+    def _take_balance(self, organization: OrganizationRow, balance: Balance) -> None:
         now = self._clock()
         self._fetched += 1
         self._ages.answered(organization.id, now)
-        self._keep(Check(self._id, organization.id, now, Snapshot(now, balance), poll_at=self._began))
+        self._balances[organization.id] = balance.credits
+        outcome = Unlimited() if balance.unlimited else Snapshot(now, balance.credits)
+        resets_at = balance.resets_at
+        self._keep(Check(self._id, organization.id, now, outcome, poll_at=self._began, resets_at=resets_at))
+
+    def _take_failure(self, organization: OrganizationRow, error: FetchError) -> None:
+        now = self._clock()
+        self._failure_log.add(organization.name, error)
+        self._failed += 1
+        age = self._ages.failed(organization.id, now)
+        self._keep(Check(self._id, organization.id, now, error.failure, poll_at=self._began, age=age))
+
+    def _take_account_failure(self, error: FetchError) -> None:
+        """Keep that the account itself gave nothing: its list, or an answer of which no balance is known yet."""
+        now = self._clock()
+        self._failure_log.add(f"account {self.name}", error)
+        self._failed += 1
+        age = self._ages.failed(-self._id, now)
+        self._batch.add(Check(self._id, None, now, error.failure, poll_at=self._began, age=age))
 
     async def _while_running(self, fetch: Callable[[], Awaitable[T]]) -> T:
         """Return what a fetch gives; one that failed because this process was stopped meanwhile is begun again."""
@@ -182,15 +222,66 @@ class Poller:
         self._counters.checked(self.name, check.outcome)
         self._batch.add(check)
 
-    async def _fetch(self, organization: OrganizationRow) -> Decimal:
+    async def _fetch(self, organization: OrganizationRow) -> Balance:
         """Return the balance; after a fall to a hundredth ask again first, and take the second answer."""
-        before = self._balances.get(organization.id, Decimal(0))
-        balance = await self._provider.fetch_balance(organization.vendor_id)
-        if before > 1 and balance <= before * IMPLAUSIBLE:
-            log.warning("%s: fell from %s to %s credits at once; asking again", organization.name, before, balance)
-            balance = await self._provider.fetch_balance(organization.vendor_id)
-        self._balances[organization.id] = balance
+        (balance,) = await self._provider.fetch(organization.vendor_id)
+        if self._is_implausible(organization, balance):
+            (balance,) = await self._provider.fetch(organization.vendor_id)
         return balance
+
+    def _is_implausible(self, organization: OrganizationRow, balance: Balance) -> bool:
+        before, unit = self._balances.get(organization.id, Decimal(0)), organization.unit
+        if balance.unlimited or balance.unit != unit or before <= 1 or balance.credits > before * IMPLAUSIBLE:
+            return False
+        words = (organization.name, before, balance.credits, unit)
+        log.warning("%s: fell from %s to %s %s at once; asking again", *words)
+        return True
+
+    # --- vendors whose one answer has all balances of a key -----------------------------------------------------------
+
+    async def _ask_once(self, only: Collection[str] | None) -> None:
+        """Ask once for all balances of the key: the failure of the one request is that of each."""
+        try:
+            balances = await self._while_running(self._fetch_all)
+        except FetchError as error:
+            for organization in self._wanted(self.organizations, only):
+                self._take_failure(organization, error)
+            if not self.organizations:
+                self._take_account_failure(error)
+            return
+        await self._place(balances)
+        found = {balance.id: balance for balance in balances}
+        for organization in self._wanted(self.organizations, only):
+            balance = found.get(organization.vendor_id)
+            if balance is None:
+                self._take_failure(organization, _missing(organization, found))
+            elif balance.unit == organization.unit:
+                self._take_balance(organization, balance)
+
+    async def _place(self, balances: Sequence[Balance]) -> None:
+        """Watch what an answer has newly, or in another unit."""
+        listed = [VendorOrganization(balance.id, balance.name) for balance in balances]
+        units = {balance.id: balance.unit for balance in balances}
+        for balance in balances:
+            if balance.note and (balance.id, balance.note) not in self._noted:
+                self._noted.add((balance.id, balance.note))
+                log.warning("account %s: %s", self.name, balance.note, extra={"account": self.name})
+        try:
+            async with self._assignment.turn:
+                await self._intake.take_in(self._assignment.news(self.name, listed, units))
+        except DatabaseError as error:
+            log.error("account %s: what its answer holds could not be kept: %s", self.name, error)  # noqa: TRY400
+        self._resolved = True
+
+    async def _fetch_all(self) -> tuple[Balance, ...]:
+        """Return the balances of one answer; after a fall of one to a hundredth ask again, and take the second one."""
+        balances = await self._provider.fetch()
+        known = {organization.vendor_id: organization for organization in self.organizations}
+        falls = [known[one.id] for one in balances if one.id in known and self._is_implausible(known[one.id], one)]
+        may_ask = self._vendor.every_min is None or self._vendor.every_min <= LONGEST_SECOND_LOOK
+        return await self._provider.fetch() if falls and may_ask else balances
+
+    # --- the list of organizations ------------------------------------------------------------------------------------
 
     async def _discover(self) -> list[OrganizationRow]:
         """Ask the account endpoint where it is needed; return the organizations that it newly listed."""
@@ -199,17 +290,13 @@ class Poller:
         try:
             listed = await self._while_running(self._provider.fetch_organizations)
         except FetchError as error:
-            now = self._clock()
-            self._failure_log.add(f"account {self.name}", error)
-            self._failed += 1
-            age = self._ages.failed(-self._id, now)  # of the account's list
-            self._batch.add(Check(self._id, None, now, error.failure, poll_at=self._began, age=age))
+            self._take_account_failure(error)
             return []
         self._tell_unusable()
         try:
             # Two accounts may list the same organization at the same moment; only one of them is to watch it.
             async with self._assignment.turn:
-                rows = await self._take_in(self._assignment.news(self.name, listed))
+                rows = await self._intake.take_in(self._assignment.news(self.name, listed))
         except DatabaseError as error:
             log.error("account %s: what it lists could not be kept: %s", self.name, error)  # noqa: TRY400
             return []
@@ -224,82 +311,6 @@ class Poller:
         if (more := len(frozenset(unusable) - self._unusable) - NAMED_AT_MOST) > 0:
             log.warning("account %s: not watched: %d more; `credit-monitor organizations` names them", self.name, more)
         self._unusable = frozenset(unusable)
-
-    async def _take_in(self, news: News) -> list[OrganizationRow]:
-        kept = await self._keep_news(news) if news else []
-        for row, (_, listed) in kept:
-            self._assignment.take(row, listed.name)
-        await self._release_orphans()
-        for name in self._assignment.unresolved(self.name):
-            log.warning("%s: account %s names no default organization; set `id`", name, self.name)
-        return [row for row, _ in kept]
-
-    async def _keep_news(self, news: News) -> list[tuple[OrganizationRow, tuple[str, VendorOrganization]]]:
-        """Store organizations that are new or changed; one that the database does not take leaves the others alone.
-
-        It is stored with its title escaped, or tried again in the next poll.
-        """
-        try:
-            return list(zip(await self._ensure(news), news, strict=True))
-        except DatabaseError as error:
-            if len(news) == 1 or error.concerns_all or not await self._store.is_writable():
-                raise
-        kept = []
-        for name, listed in news:
-            if row := await self._ensure_alone(name, listed):
-                kept.append((row, (name, listed)))
-        return kept
-
-    async def _ensure_alone(self, name: str, listed: VendorOrganization) -> OrganizationRow | None:
-        plain = replace(listed, name=escape_beyond(listed.name) if listed.name else None)
-        for candidate in (listed, plain):
-            try:
-                return (await self._ensure([(name, candidate)]))[0]
-            except LeaseLost:
-                raise
-            except DatabaseError as error:
-                cause = error
-        if listed.id not in self._complained:
-            self._complained.add(listed.id)
-            log.error("account %s: %s could not be kept, and is tried again: %s", self.name, listed.id, cause)
-        return None
-
-    async def _ensure(self, news: News) -> list[OrganizationRow]:
-        """Store organizations, and end what stands of those whose place they take, or that another account polled."""
-        base_url = self._assignment.base_url(self.name)
-        gone, moved = self._assignment.displaced(self.name, news), self._assignment.moved(self.name, news)
-        wanted = [
-            {
-                "base_url": base_url,
-                "vendor_id": listed.id,
-                "name": name,
-                "account": self.name,
-                "title": listed.name or None,
-            }
-            for name, listed in news
-        ]
-
-        def ensure(tx: Transaction) -> tuple[list[Notification], list[OrganizationRow]]:
-            ended = self._displace(tx, gone, moved) if gone or moved else []
-            return ended, organizations.ensure_organizations(tx, wanted)
-
-        if gone:
-            await self._batch.flush()  # what is known of them is judged while they are watched
-        ended, rows = await self._store.write(ensure)
-        self._batch.announce(ended)
-        for row in gone:
-            log.warning("account %s: %s is not its default organization any more", self.name, row.vendor_id)
-        return rows
-
-    async def _release_orphans(self) -> None:
-        """Watch no more what no account lists since its own has left the configuration."""
-        orphans = self._assignment.orphans(self.name)
-        if not orphans:
-            return
-        self._batch.announce(await self._store.write(lambda tx: self._displace(tx, orphans, ())))
-        for row in orphans:
-            self._assignment.release(row)
-            log.warning("%s: account %s is gone, and no other sees it", row.name, row.account)
 
     # --- polls that take too long -------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from monitor.model import Notification, OpenIncident, Rule, Subject, Verdict
 from monitor.notify import fallback
 from monitor.notify.facts import AccountCase, OrganizationCase, everything
 from monitor.notify.notifier import Notifier
-from monitor.notify.routing import rules_of
-from monitor.poll.assignment import Placement
+from monitor.notify.routing import account_rules_of, rules_of
+from monitor.poll.assignment import Identity, Placement
 from monitor.poll.forecast_cache import ForecastCache
 from monitor.poll.settle import outlook_of
 from monitor.store import accounts, organizations, outbox, pages
@@ -46,6 +46,9 @@ def reconcile(
     due at once.  A guest leaves what waits for channels that are not configured here to the program that has them.
     Return what was enqueued.
     """
+    known = {row.name for row in accounts.account_rows(tx)}
+    for line in renamed_lines(settings, known, organizations.organization_rows(tx)):
+        log.warning("%s", line)
     for name, account in settings.accounts.items():
         accounts.ensure_account(tx, name, base_url=account.base_url, generation=account.generation.value)
     moved = _place(tx, settings)
@@ -62,6 +65,22 @@ def reconcile(
     return notifier.enqueued
 
 
+def renamed_lines(settings: Settings, known: Collection[str], rows: Sequence[OrganizationRow]) -> Iterator[str]:
+    """Yield a line for each account that is new and may be one of a vendor's that is gone: how to join both histories.
+
+    Where the vendor's own ids tell organizations apart, nothing is to be joined.  `known` are the accounts so far.
+    """
+    for name, account in settings.accounts.items():
+        if name in known or account.vendor.asks_each:
+            continue
+        gone = sorted({row.account for row in rows if row.provider == account.provider} - settings.accounts.keys())
+        for old in gone:
+            yield (
+                f"account {name}: is new, and begins a history of its own; if it is {old} under another name, stop the"
+                f" daemon and run `credit-monitor db rename {old} {name}`"
+            )
+
+
 def displace(
     tx: Transaction,
     settings: Settings,
@@ -74,8 +93,8 @@ def displace(
 ) -> list[Notification]:
     """End what stands of organizations that are watched no more, or now by another account; return what was enqueued.
 
-    One that is `gone` (its key has another default organization) gets the vendor's id as its name, and all of it ends;
-    of one that `moved` the refusal to the other account's key ends.
+    One that is `gone` (its key has another default organization, or its vendor counts in another unit) comes with the
+    name that it has from now on, and all of it ends; of one that `moved` the refusal to the other account's key ends.
     """
     notifier = Notifier(tx, settings, is_guest=is_guest)
     ended, left = {row.id for row in gone}, {row.id for row in moved}
@@ -83,7 +102,7 @@ def displace(
         for verdict in end(incidents) if case.id in ended else _end_access(incidents):
             notifier.apply(verdict, incidents, case)
     for row in gone:
-        organizations.set_placement(tx, row.id, name=row.vendor_id, account=row.account, watched=False)
+        organizations.set_placement(tx, row.id, name=row.name, account=row.account, watched=False)
     return notifier.enqueued
 
 
@@ -109,28 +128,36 @@ def _place(tx: Transaction, settings: Settings) -> set[int]:
     moved = set()
     placement = Placement(settings)
     rows = organizations.organization_rows(tx)
-    stored = {(row.base_url, row.vendor_id) for row in rows}
-    missing = {key: organization for key, organization in placement.with_id().items() if key not in stored}
-    organizations.ensure_organizations(
-        tx,
-        [
-            {
-                "base_url": base_url,
-                "vendor_id": vendor_id,
-                "name": organization.name,
-                "account": organization.account,
-                "title": None,
-            }
-            for (base_url, vendor_id), organization in missing.items()
-        ],
-    )
+    placed = {row.id: placement.of_known(row) for row in rows}
+    stored = {(row.realm, row.vendor_id) for row in rows}
+    # Where the vendor counts in another unit now, the one of the first unit is watched no more.
+    followed = {(row.realm, row.vendor_id) for row in rows if row.base_url != row.realm and placed[row.id][2]}
+    organizations.ensure_organizations(tx, _missing(settings, placement, stored))
     for row in rows:
-        name, account, watched = placement.of_known(row)
+        name, account, watched = placed[row.id]
+        watched = watched and not (row.base_url == row.realm and (row.realm, row.vendor_id) in followed)
         if (name, account, watched) != (row.name, row.account, row.watched):
             organizations.set_placement(tx, row.id, name=name, account=account, watched=watched)
         if account != row.account:
             moved.add(row.id)
     return moved
+
+
+def _missing(settings: Settings, placement: Placement, stored: Collection[Identity]) -> list[dict[str, str | None]]:
+    """Return what is watched whatever a list or an answer says, and not stored yet."""
+    return [
+        {
+            "base_url": realm,
+            "vendor_id": vendor_id,
+            "name": name,
+            "account": account,
+            "title": None,
+            "provider": settings.accounts[account].provider,
+            "unit": settings.accounts[account].vendor.unit or "",
+        }
+        for (realm, vendor_id), (name, account) in placement.expected().items()
+        if (realm, vendor_id) not in stored
+    ]
 
 
 def _reconcile_accounts(notifier: Notifier, at: datetime) -> None:
@@ -149,12 +176,13 @@ def _polling_accounts(settings: Settings) -> set[str]:
 
 
 def _account_cases(notifier: Notifier, at: datetime) -> Iterator[tuple[AccountCase, Incidents]]:
-    rules = notifier.settings.rules
+    settings = notifier.settings
     names = {row.id: row.name for row in accounts.account_rows(notifier.tx)}
     for account_id, incidents in open_incidents(notifier.tx, Subject.ACCOUNT).items():
+        rules = account_rules_of(settings, names[account_id])
         yield AccountCase(account_id, names[account_id], at, rules), incidents
     for incidents in open_incidents(notifier.tx, Subject.MONITOR).values():
-        yield everything(at, rules), incidents
+        yield everything(at, settings.rules), incidents
 
 
 def _reconcile_organizations(
@@ -175,7 +203,7 @@ def _organization_cases(
     rows = organizations.current_rows(notifier.tx, list(by_organization))
     for organization_id, incidents in by_organization.items():
         organization = rows[organization_id]
-        rules = rules_of(notifier.settings, organization.name)
+        rules = rules_of(notifier.settings, organization)
         outlook = outlook_of(forecasts.at(notifier.tx, organization, rules))
         yield OrganizationCase(notifier.tx, organization, at, rules, outlook), incidents
 

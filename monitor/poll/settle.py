@@ -32,6 +32,7 @@ from monitor.model import (
     Notification,
     OpenIncident,
     Organization,
+    Outcome,
     Rejections,
     Rule,
     Rules,
@@ -42,7 +43,7 @@ from monitor.model import (
 )
 from monitor.notify.facts import EVERYTHING, AccountCase, OrganizationCase, Outlook, everything
 from monitor.notify.notifier import Notifier
-from monitor.notify.routing import rules_of
+from monitor.notify.routing import account_rules_of, rules_of
 from monitor.poll.forecast_cache import Estimates, ForecastCache
 from monitor.store import accounts, checks, organizations, snapshots
 from monitor.store.incidents import standing_incidents
@@ -89,7 +90,7 @@ def settle_unasked(
     everywhere = standing_incidents(tx, Subject.MONITOR, [EVERYTHING], ended_since=at).get(EVERYTHING, {})
     standing = standing_incidents(tx, Subject.ORGANIZATION, ids, ended_since=at - LONGEST_WINDOW)
     for organization in organizations.current_rows(tx, ids).values():
-        rules, incidents = rules_of(settings, organization.name), standing.get(organization.id, {})
+        rules, incidents = rules_of(settings, organization), standing.get(organization.id, {})
         above = (*account_incidents.get(of_account.get(organization.account, 0), {}).values(), *everywhere.values())
         explained = any(incident.is_firing for incident in above)
         verdicts = judge_age(incidents, at=at, rules=rules, explained=explained)
@@ -99,7 +100,7 @@ def settle_unasked(
     return notifier.enqueued
 
 
-def is_rejection(outcome: Snapshot | Failure) -> bool:
+def is_rejection(outcome: Outcome) -> bool:
     """Return whether the vendor refused the key."""
     return isinstance(outcome, Failure) and outcome.kind is FailureKind.CREDENTIAL_REJECTED
 
@@ -184,10 +185,11 @@ class Settlement:
 
     def _judge_key(self, check: Check) -> None:
         incidents = self.accounts.setdefault(check.account_id, {})
-        if check.account_id in self.rejected and isinstance(check.outcome, Snapshot):
+        if check.account_id in self.rejected and not isinstance(check.outcome, Failure):
             return
         before = self.rejections[check.account_id]
-        verdicts, rejections = judge_account(incidents, check, rejections=before, rules=self.settings.rules)
+        rules = account_rules_of(self.settings, self._account_name(check.account_id))
+        verdicts, rejections = judge_account(incidents, check, rejections=before, rules=rules)
         if rejections != before:
             self.rejections[check.account_id] = rejections
             accounts.save_rejections(self.tx, check.account_id, rejections)
@@ -200,10 +202,10 @@ class Settlement:
         """Judge an outage of the whole account, or of every account at once: one outage is one message."""
         incidents = self.accounts.setdefault(check.account_id, {})
         stands = is_firing(incidents, Rule.OUTAGE) or is_firing(self.everything, Rule.OUTAGE)
-        if isinstance(check.outcome, Snapshot) and not (incidents or self.everything):
+        if not isinstance(check.outcome, Failure) and not (incidents or self.everything):
             return
         reach, count = (Extent.NONE, None) if stands else self._extent(check, before)
-        rules = self.settings.rules
+        rules = account_rules_of(self.settings, self._account_name(check.account_id))
         outage = judge_outage(check, reach, everything=self.everything, account=incidents, rules=rules)
         for verdict in outage.everything:
             case = everything(check.ended_at, rules, outcome=check.outcome, organizations=count)
@@ -216,7 +218,7 @@ class Settlement:
         of_account = self.accounts[check.account_id]
         if before is None:
             return (Extent.ACCOUNT if self._is_never_listed(check) else Extent.NONE), None
-        incidents, rules = self.incidents.get(before.id, {}), rules_of(self.settings, before.name)
+        incidents, rules = self.incidents.get(before.id, {}), rules_of(self.settings, before)
         if not may_begin(before, check, incidents=incidents, of_account=of_account, rules=rules):
             return Extent.NONE, None
         tallies = self._tallies()
@@ -232,7 +234,7 @@ class Settlement:
             known=sum(last.account == name for last in self._last().values()),
             first_failed_at=checks.first_list_failure(self.tx, check.account_id),
             of_account=self.accounts[check.account_id],
-            rules=self.settings.rules,
+            rules=account_rules_of(self.settings, name),
         )
 
     def _tallies(self) -> dict[str, Tally]:
@@ -260,9 +262,8 @@ class Settlement:
 
     def _account(self, check: Check, *, organizations: int | None = None) -> AccountCase:
         name = self._account_name(check.account_id)
-        return AccountCase(
-            check.account_id, name, check.ended_at, self.settings.rules, check.outcome, organizations=organizations
-        )
+        rules = account_rules_of(self.settings, name)
+        return AccountCase(check.account_id, name, check.ended_at, rules, check.outcome, organizations=organizations)
 
     def _account_name(self, account_id: int) -> str:
         if self._names is None:
@@ -273,7 +274,7 @@ class Settlement:
 
     def _judge_organization(self, check: Check, before: Organization) -> None:
         incidents = self.incidents.setdefault(before.id, {})
-        rules = rules_of(self.settings, before.name)
+        rules = rules_of(self.settings, before)
         nothing_open = all(incident.ended_at for incident in incidents.values())
         outlook = self._outlook(check, before, rules)
         judged = judge(
@@ -304,7 +305,8 @@ class Settlement:
         after = case.organization
         if after.top_up and after.snapshot and not self.notifier.is_kept_quiet(case):
             top_up, balance = after.top_up, after.snapshot.credits
-            self.top_ups.append(TopUp(after.name, after.account, top_up.credits, balance, top_up.taken_at))
+            rise = TopUp(after.name, after.account, top_up.credits, balance, top_up.taken_at, after.unit)
+            self.top_ups.append(rise)
 
     def _is_explained(self, check: Check) -> bool:
         """Return whether an incident of its account, or of all, explains that an organization gives no balance."""

@@ -6,6 +6,7 @@ Whatever does not have exactly the documented shape is an error, never zero.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -22,7 +23,7 @@ from monitor.errors import (
     RateLimited,
     UnexpectedAnswer,
 )
-from monitor.model import VendorOrganization
+from monitor.model import FailureKind, VendorOrganization
 from monitor.providers.http import Answer
 from monitor.providers.redaction import redact, sanitize
 from monitor.text import fits_header
@@ -33,8 +34,13 @@ def read_credits(answer: Answer) -> Decimal:
     balance = _json_object(answer).get("credits")
     if not isinstance(balance, Decimal):
         raise UnexpectedAnswer("the answer has no number of credits", status=answer.status)
+    return six_places(balance, status=answer.status)
+
+
+def six_places(balance: Decimal, *, status: int | None) -> Decimal:
+    """Return a balance rounded half-even to six places; raise `UnexpectedAnswer` where that is none that can be."""
     if not amounts.is_plausible(balance) or not amounts.is_plausible(balance := amounts.rounded(balance)):
-        raise UnexpectedAnswer("the answer has more credits than can be", status=answer.status)
+        raise UnexpectedAnswer("the answer has more credits than can be", status=status)
     return balance or abs(balance)  # no negative zero
 
 
@@ -77,14 +83,24 @@ def is_html(answer: Answer) -> bool:
     return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[:1] == b"<"
 
 
-def _json_object(answer: Answer) -> dict[str, Any]:
+def require_body(answer: Answer) -> None:
+    """Raise `UnexpectedAnswer` for an answer without a usable body."""
     if answer.defect:
         raise UnexpectedAnswer(answer.defect, status=answer.status)
+
+
+def gateways_page(status: int | None) -> ProviderUnavailable:
+    """Return the error for HTML where the vendor's own answer should be."""
+    return ProviderUnavailable("a gateway's page came instead of the vendor's answer", status=status)
+
+
+def _json_object(answer: Answer) -> dict[str, Any]:
+    require_body(answer)
     parsed = parse(answer.body)
     if isinstance(parsed, dict):
         return parsed
     if is_html(answer):
-        raise ProviderUnavailable("a gateway's page came instead of the vendor's answer", status=answer.status)
+        raise gateways_page(answer.status)
     raise UnexpectedAnswer("the answer is not the JSON object that was promised", status=answer.status)
 
 
@@ -134,23 +150,60 @@ _LONGEST_WAIT = 3600.0
 _SERVER_ERROR = 500
 
 
-def read_error(answer: Answer, *, secret: str) -> FetchError:
-    """Return the error for an answer with any status but 200."""
-    vendor_error = _vendor_error(answer)
-    kind, sentence = _classify(answer.status, vendor_error)
-    status, error_id = answer.status, _error_id(vendor_error, secret=secret)
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an account knows of its vendor's refusals; of Stability's, the defaults.
+
+    `statuses` have another meaning than usual; `forbidden` is what a 403 means that is the vendor's own, and `is_text`
+    says that the vendor does not speak JSON, so that its own words are whatever is no HTML.
+    """
+
+    statuses: Mapping[int, FailureKind] = field(default_factory=dict)
+    forbidden: type[FetchError] = AccessDenied
+    is_text: bool = False
+    key_help: str = ""  # which key the vendor takes, and where it is made
+
+
+def read_error(
+    answer: Answer, *, secret: str, meaning: Meaning = Meaning(), kind: FailureKind | None = None
+) -> FetchError:
+    """Return the error for an answer that is no balance; `kind` is what words in it mean, whatever its status."""
+    body = parse(answer.body)
+    vendor_error = body if isinstance(body, dict) else {}
+    kind = kind or meaning.statuses.get(answer.status)
+    if kind is not None:
+        error_type, sentence = SENTENCES[kind]
+    else:
+        is_own = isinstance(body, dict | list) or (meaning.is_text and not is_page(answer.body))
+        error_type, sentence = _classify(answer, vendor_error, meaning, is_own=is_own)
     text = _vendor_text(vendor_error, secret=secret)
-    message = f"{sentence} (HTTP {status}){f': {text}' if text else ''}"
-    if kind is RateLimited:
+    if meaning.is_text and not vendor_error and not is_page(answer.body):
+        text = sanitize(answer.body.decode("utf-8", "replace"), secret)
+    if error_type is CredentialRejected and meaning.key_help:
+        text = f"{text + '; ' if text else ''}it takes {meaning.key_help}"
+    return _error(error_type, sentence, text, answer, error_id=_error_id(vendor_error, secret=secret))
+
+
+def _error(
+    error_type: type[FetchError], sentence: str, text: str, answer: Answer, *, error_id: str | None
+) -> FetchError:
+    status = answer.status or None
+    message = f"{sentence}{f' (HTTP {status})' if status else ''}{f': {text}' if text else ''}"
+    if error_type is RateLimited:
         retry_after = _retry_after(answer.headers)
         message = f"{message}; waiting for {retry_after:.0f} s"
         return RateLimited(message, retry_after=retry_after, status=status, vendor_error_id=error_id)
-    return kind(message, status=status, vendor_error_id=error_id)
+    return error_type(message, status=status, vendor_error_id=error_id)
 
 
-def _classify(status: int, vendor_error: Mapping[str, object]) -> tuple[type[FetchError], str]:
-    if status == HTTPStatus.FORBIDDEN and vendor_error:
-        return AccessDenied, "the vendor refuses access"
+def _classify(
+    answer: Answer, vendor_error: Mapping[str, object], meaning: Meaning, *, is_own: bool
+) -> tuple[type[FetchError], str]:
+    """Return kind and sentence of a status; `is_own`: the body is the vendor's, and no gateway's."""
+    status = answer.status
+    if status == HTTPStatus.FORBIDDEN and is_own:
+        refused = meaning.forbidden is CredentialRejected
+        return meaning.forbidden, "the vendor refuses access to the API key" if refused else "the vendor refuses access"
     if status == HTTPStatus.TOO_MANY_REQUESTS and vendor_error.get("name") != "insufficient_balance":
         return RateLimited, "the vendor's rate limit was reached"
     if status in _BY_STATUS:
@@ -158,35 +211,49 @@ def _classify(status: int, vendor_error: Mapping[str, object]) -> tuple[type[Fet
     if status >= _SERVER_ERROR:
         return (
             ProviderUnavailable,
-            "the vendor has a fault" if vendor_error else "the vendor cannot be reached behind its gateway",
+            "the vendor has a fault" if is_own else "the vendor cannot be reached behind its gateway",
         )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return UnexpectedAnswer, "the vendor redirects elsewhere, which is not followed"
+    if is_html(answer) and not is_own:
+        return ProviderUnavailable, "a gateway's page came instead of the vendor's answer"
     return UnexpectedAnswer, "an answer the vendor never promised"
 
 
+def is_page(body: bytes) -> bool:
+    """Return whether a body is an HTML page, whatever its headers say: XML is none."""
+    return re.search(rb"<(?:!doctype\s+html|html|head|body)\b", body[:2000], re.IGNORECASE) is not None
+
+
 _NO_CREDITS = (NoCredits, "the vendor says that no credits are left")
+_REJECTED = (CredentialRejected, "the vendor rejects the API key")
 _BY_STATUS: Mapping[int, tuple[type[FetchError], str]] = {
-    HTTPStatus.UNAUTHORIZED: (CredentialRejected, "the vendor rejects the API key"),
+    HTTPStatus.UNAUTHORIZED: _REJECTED,
     HTTPStatus.PAYMENT_REQUIRED: _NO_CREDITS,
     HTTPStatus.TOO_MANY_REQUESTS: _NO_CREDITS,
     HTTPStatus.FORBIDDEN: (ProviderUnavailable, "a gateway before the vendor refuses access"),
     HTTPStatus.NOT_FOUND: (AccessDenied, "the organization or the endpoint is not there"),
 }
-
-
-def _vendor_error(answer: Answer) -> Mapping[str, object]:
-    """Return the vendor's error object; empty when the answer is a gateway's or a proxy's."""
-    parsed = parse(answer.body)
-    if isinstance(parsed, dict) and parsed.keys() & {"id", "name", "message", "errors"}:
-        return parsed
-    return {}
+SENTENCES: Mapping[FailureKind, tuple[type[FetchError], str]] = {
+    FailureKind.CREDENTIAL_REJECTED: _REJECTED,
+    FailureKind.ACCESS_DENIED: (AccessDenied, "the vendor refuses access"),
+    FailureKind.NO_CREDITS: _NO_CREDITS,
+    FailureKind.UNAVAILABLE: (ProviderUnavailable, "the vendor says that it cannot answer now"),
+    FailureKind.RATE_LIMITED: (RateLimited, "the vendor's rate limit was reached"),
+}
 
 
 def _vendor_text(vendor_error: Mapping[str, object], *, secret: str) -> str:
-    """Return `name: message`, as far as there are any."""
-    errors = vendor_error.get("errors")
-    message = vendor_error.get("message", errors[0] if isinstance(errors, list) and errors else None)
+    """Return the vendor's own words: `name: message`, as far as there are any."""
+    error, detail, errors = (vendor_error.get(key) for key in ("error", "detail", "errors"))
+    places = (
+        error.get("message") if isinstance(error, dict) else None,
+        detail.get("message") if isinstance(detail, dict) else detail,
+        vendor_error.get("message"),
+        error,
+        errors[0] if isinstance(errors, list) and errors else None,
+    )
+    message = next((text for text in places if isinstance(text, str) and text), None)
     return sanitize(": ".join(part for part in (vendor_error.get("name"), message) if isinstance(part, str)), secret)
 
 

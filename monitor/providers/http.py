@@ -1,4 +1,4 @@
-"""HTTP for one account: GET requests with a size limit, and the libraries' errors as `FetchError`.
+"""HTTP for one account: requests with a size limit, and the libraries' errors as `FetchError`.
 
 No redirects, no cookies, no proxy from the environment, and no answer in memory beyond its limit.
 """
@@ -11,7 +11,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -41,6 +41,16 @@ class Answer:
     defect: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: no secret of it is ever shown."""
+
+    method: str
+    url: httpx.URL = field(repr=False)
+    headers: httpx.Headers = field(repr=False)
+    content: bytes = field(default=b"", repr=False)
+
+
 class HttpClient:
     """The connection pool of one account."""
 
@@ -54,13 +64,13 @@ class HttpClient:
         self._client = open_client(access.ca_file, proxy)
         self.date = ""  # header of the last answer
 
-    async def get(self, url: httpx.URL, headers: httpx.Headers, *, max_bytes: int) -> Answer | FetchError:
+    async def send(self, request: Request, *, max_bytes: int) -> Answer | FetchError:
         """Send one request; return its answer, or the error, so that no library's exception becomes its context."""
         try:
-            request = httpx.Request("GET", url, headers=headers)
+            sent = httpx.Request(request.method, request.url, headers=request.headers, content=request.content or None)
             if self._for_proxy:
-                request.headers.update(self._for_proxy)
-            response = await self._client.send(request, stream=True, auth=None, follow_redirects=False)
+                sent.headers.update(self._for_proxy)
+            response = await self._client.send(sent, stream=True, auth=None, follow_redirects=False)
             self.date = response.headers.get("date", "")
             try:
                 body = await _read(response, max_bytes=max_bytes)

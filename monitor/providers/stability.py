@@ -1,37 +1,27 @@
-"""Stability AI, both generations: their requests differ by one table.
+"""Stability AI, both generations: their requests differ by one table."""
 
-A check keeps the key's rate limit, retries with backoff inside its deadline, and pauses the key after a 429.
-"""
-
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import httpx
-import stamina
 
 from monitor import __version__
-from monitor.errors import ConfigError, FetchError, Mistake, ProviderUnavailable, RateLimited, UnexpectedAnswer
-from monitor.model import Generation, VendorOrganization
-from monitor.providers.answers import Listing, read_credits, read_date, read_error, read_organizations
-from monitor.providers.base import Access
-from monitor.providers.http import IN_FLIGHT, Answer, HttpClient
-from monitor.providers.rate_limit import shared_limiter
+from monitor.errors import UnexpectedAnswer
+from monitor.model import Balance, Generation, VendorOrganization
+from monitor.providers.answers import Listing, read_credits, read_error, read_organizations
+from monitor.providers.asker import Asker, require_key
+from monitor.providers.base import Access, Trial
+from monitor.providers.http import Answer, Request
 from monitor.text import fits_header
 
-Result = TypeVar("Result", Decimal, tuple[VendorOrganization, ...])
-Attempt = Callable[[], Awaitable[Result | FetchError]]
-_OK = 200
-_BALANCE_BYTES = 64 * 1024
-_ACCOUNT_BYTES = 1024 * 1024  # a thousand organizations do not fit into 64 KiB
-_READ_ASIDE = 64 * 1024  # bytes; a longer list is read in a thread: one of 60,000 would hold the event loop for 3 s
-_retries = partial(
-    stamina.retry_context, on=ProviderUnavailable, attempts=None, timeout=None, wait_initial=0.25, wait_jitter=0.5
-)
+_OK: Final = 200
+_BALANCE_BYTES: Final = 64 * 1024
+_ACCOUNT_BYTES: Final = 1024 * 1024  # a thousand organizations do not fit into 64 KiB
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,42 +48,56 @@ class Stability:
 
     def __init__(self, access: Access) -> None:
         dialect = DIALECTS[access.generation]
+        require_key(access.api_key)
         self._secret = access.api_key
-        self._deadline = access.deadline.total_seconds()
         self._headers = _headers(dialect, access.api_key, dialect.headers)
-        self._plain_headers = _headers(dialect, access.api_key, {})  # the account endpoint accepts no others
-        self._client = HttpClient(access)
-        self._balance_url = httpx.URL(f"{self._client.base_url}{dialect.path}/balance")
-        self._account_url = httpx.URL(f"{self._client.base_url}{dialect.path}/account")
-        self._limiter = shared_limiter(self._client.base_url, access.api_key, rate_limit=access.rate_limit)
+        self._asker = Asker(access)
+        self._balance_url = httpx.URL(f"{self._asker.base_url}{dialect.path}/balance")
+        # The account endpoint accepts no further headers.
+        account_url = httpx.URL(f"{self._asker.base_url}{dialect.path}/account")
+        self._account = Request("GET", account_url, _headers(dialect, access.api_key, {}))
         self._last_listing = (b"", Listing((), ()))
-        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
+
+    async def fetch(self, organization: str | None = None) -> tuple[Balance, ...]:
+        """Return the balance of one organization; None asks for the key's default one."""
+        return (Balance(organization or "", await self.fetch_balance(organization)),)
 
     async def fetch_balance(self, vendor_id: str | None) -> Decimal:
         """Return the credits of an organization, exact to six places; None asks for the key's default organization."""
+        request = self._balance_request(vendor_id)
+        return await self._asker.ask(request, self._reader(read_credits), max_bytes=_BALANCE_BYTES)
+
+    async def try_once(self, organization: str | None = None) -> Trial:
+        """Ask for the same, once and without retries; return what came, whatever it was."""
+
+        def read(answer: Answer) -> tuple[Balance, ...]:
+            return (Balance(organization or "", self._reader(read_credits)(answer)),)
+
+        request = self._balance_request(organization)
+        return await self._asker.try_once(request, read, secret=self._secret, max_bytes=_BALANCE_BYTES)
+
+    def _balance_request(self, vendor_id: str | None) -> Request:
         headers = self._headers
         if vendor_id is not None:
             if not fits_header(vendor_id):
                 raise UnexpectedAnswer("the organization's id is empty, too long, or no plain text")
             headers = headers.copy()
             headers["Organization"] = vendor_id
-
-        async def attempt() -> Decimal | FetchError:
-            answer = await self._client.get(self._balance_url, headers, max_bytes=_BALANCE_BYTES)
-            return self._read(answer, read_credits)
-
-        return await self._check(attempt)
+        return Request("GET", self._balance_url, headers)
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         """Return every organization the key sees, in the vendor's order."""
+        return await self._asker.ask(self._account, self._reader(self._read_listed), max_bytes=_ACCOUNT_BYTES)
 
-        async def attempt() -> tuple[VendorOrganization, ...] | FetchError:
-            answer = await self._client.get(self._account_url, self._plain_headers, max_bytes=_ACCOUNT_BYTES)
-            if isinstance(answer, Answer) and answer.status == _OK and len(answer.body) > _READ_ASIDE:
-                return await asyncio.to_thread(self._read, answer, self._read_listed)
-            return self._read(answer, self._read_listed)
+    def _reader(self, read: Callable[[Answer], Result]) -> Callable[[Answer], Result]:
+        """Return what reads an answer of any status."""
 
-        return await self._check(attempt)
+        def read_any(answer: Answer) -> Result:
+            if answer.status != _OK:
+                raise read_error(answer, secret=self._secret)
+            return read(answer)
+
+        return read_any
 
     def _read_listed(self, answer: Answer) -> tuple[VendorOrganization, ...]:
         """Return what the account endpoint lists; the same bytes as last time are not parsed again."""
@@ -107,61 +111,14 @@ class Stability:
 
     def vendor_time(self) -> datetime | None:
         """Return the vendor's clock at its last answer, in whole seconds; None when the answer had no date."""
-        return read_date(self._client.date)
+        return self._asker.vendor_time()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
-
-    async def _check(self, attempt: Attempt[Result]) -> Result:
-        """Attempt until an outcome is final or the deadline has passed, which counts from the first request."""
-        outcome: Result | FetchError = ProviderUnavailable(
-            f"the vendor did not answer within {self._deadline:g} s ({self._client.host})"
-        )
-        async with self._in_flight:
-            await self._limiter.turn()
-            try:
-                async with asyncio.timeout(self._deadline):
-                    outcome = await attempt()
-                    if isinstance(outcome, ProviderUnavailable):
-                        outcome = await self._retry(outcome, attempt)
-            except TimeoutError:
-                pass  # the last outcome known stands
-        if isinstance(outcome, FetchError):
-            raise outcome
-        return outcome
-
-    async def _retry(self, failure: ProviderUnavailable, attempt: Attempt[Result]) -> Result | FetchError:
-        """Retry with backoff after a first failure; apart from `_check`, since stamina costs time in the good case."""
-        async for retry in _retries():
-            with retry:
-                if retry.num == 1:
-                    raise failure
-                await self._limiter.turn()
-                outcome = await attempt()
-                if isinstance(outcome, ProviderUnavailable):
-                    raise outcome
-                return outcome
-        raise AssertionError
-
-    def _read(self, answer: Answer | FetchError, read: Callable[[Answer], Result]) -> Result | FetchError:
-        """Return what an answer says, or its error: returned, so that none becomes the context of another."""
-        if isinstance(answer, FetchError):
-            return answer
-        if answer.status == _OK:
-            try:
-                return read(answer)
-            except FetchError as error:
-                return error.with_traceback(None)  # whose frames hold the answer
-        failure = read_error(answer, secret=self._secret)
-        if isinstance(failure, RateLimited):
-            self._limiter.pause(failure.retry_after)
-        return failure
+        await self._asker.aclose()
 
 
 def _headers(dialect: Dialect, api_key: str, more: Mapping[str, str]) -> httpx.Headers:
-    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise ConfigError([Mistake("api_key", "empty, or with characters that no key has")])
     return httpx.Headers(
         {
             "Accept": "application/json",

@@ -35,7 +35,7 @@ from monitor.query.status import (
     recorded_at,
     status,
 )
-from monitor.query.usage import Usage, UsageQuestion, UsageRow, usage
+from monitor.query.usage import Total, Usage, UsageQuestion, UsageRow, usage
 
 __all__ = [
     "AccountIncident",
@@ -50,6 +50,7 @@ __all__ = [
     "Removed",
     "SilenceRow",
     "Standstill",
+    "Total",
     "Usage",
     "UsageQuestion",
     "UsageRow",

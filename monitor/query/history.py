@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from monitor.errors import UsageError
 from monitor.forecast import Estimator, Runway, Unknown
-from monitor.model import Snapshot
+from monitor.model import STABILITY_UNIT, Snapshot
 from monitor.proration import DAY, EPOCH, HOUR, floor
 from monitor.query.coverage import Coverage, coverage_of
 from monitor.query.organizations import wanted_organizations
@@ -39,6 +39,7 @@ class HistoryRow:
     credits: Decimal
     change: Decimal | None
     runway: Runway | Unknown | None = None
+    unit: str = STABILITY_UNIT
 
 
 def history(
@@ -71,7 +72,7 @@ def history_with_runway(
 
 
 def _forecast(rows: Iterable[HistoryRow], since: datetime | None) -> Iterator[HistoryRow]:
-    for _, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
+    for _, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account, row.unit)):
         estimator = Estimator()
         for row in members:
             estimator.add(Snapshot(row.taken_at, row.credits))
@@ -92,7 +93,7 @@ def _rows(
             previous, points = _points(tx, row.id, since=since, until=until, limit=limit)
             for taken_at, credits_ in points:
                 change = None if previous is None else credits_ - previous
-                yield HistoryRow(row.name, row.vendor_id, row.account, taken_at, credits_, change)
+                yield HistoryRow(row.name, row.vendor_id, row.account, taken_at, credits_, change, unit=row.unit)
                 previous = credits_
 
 
@@ -137,6 +138,7 @@ class Bucket:
     highest: Decimal
     snapshots: int
     runway: Runway | Unknown | None = None
+    unit: str = STABILITY_UNIT
 
 
 class Point(NamedTuple):
@@ -202,7 +204,7 @@ def _buckets(
 ) -> Iterator[Bucket]:
     with transaction(engine) as tx:
         for row, coverage in known:
-            names = (row.name, row.vendor_id, row.account)
+            names = (row.name, row.vendor_id, row.account, row.unit)
             yield from _grouped(names, _bucket_points(tx, row.id, coverage, every, since, until), every)
 
 
@@ -254,19 +256,19 @@ def _with_runway(
     until: datetime | None,
 ) -> Iterator[Bucket]:
     rows = history_with_runway(engine, organization, since=since, until=until)
-    for names, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account)):
+    for names, members in groupby(rows, lambda row: (row.organization, row.vendor_id, row.account, row.unit)):
         points = (Point(row.taken_at, row.credits, row.credits, row.credits, 1, row.runway) for row in members)
         yield from _grouped(names, points, every)
 
 
-def _grouped(names: tuple[str, str, str], points: Iterable[Point], every: timedelta) -> Iterator[Bucket]:
+def _grouped(names: tuple[str, str, str, str], points: Iterable[Point], every: timedelta) -> Iterator[Bucket]:
     for starts_at, members in groupby(points, lambda point: floor(point.at, every)):
         last = next(members)
         lowest, highest, count = last.lowest, last.highest, last.snapshots
         for point in members:  # noqa: B031  # the rest of them
             last, lowest, highest = point, min(lowest, point.lowest), max(highest, point.highest)
             count += point.snapshots
-        yield Bucket(*names, starts_at, last.credits, lowest, highest, count, last.runway)
+        yield Bucket(*names[:3], starts_at, last.credits, lowest, highest, count, last.runway, unit=names[3])
 
 
 def _require_kept(

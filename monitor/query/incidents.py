@@ -46,6 +46,7 @@ class IncidentRow:
     given_up: int
     unknown: int
     folds: tuple[Fold, ...]  # its notifications that a channel was, or is to be, told with a newer one
+    unit: str | None = None  # of the organization's amounts
 
 
 def incidents(
@@ -83,6 +84,7 @@ def _question() -> sa.Select[tuple[Any, ...]]:
     return sa.select(
         table,
         organizations.c.name.label("organization"),
+        organizations.c.unit,
         sa.func.coalesce(organizations.c.account, accounts.c.name).label("account"),
         *(_deliveries(state).label(state.value) for state in DeliveryState),
     ).select_from(table.outerjoin(organizations, is_organization).outerjoin(accounts, is_account))
@@ -112,4 +114,5 @@ def _incident(row: sa.Row[Any], folds: Iterable[Fold]) -> IncidentRow:
         given_up=row.given_up,
         unknown=row.unknown,
         folds=tuple(folds),
+        unit=row.unit,
     )

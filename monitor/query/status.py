@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from monitor.model import DeliveryState, FailureKind, OpenIncident, Subject, WaitingTarget
+from monitor.model import STABILITY, STABILITY_UNIT, DeliveryState, FailureKind, OpenIncident, Subject, WaitingTarget
 from monitor.store import targets
 from monitor.store.channels import ChannelState
 from monitor.store.channels import load as load_channels
@@ -38,6 +38,10 @@ class OrganizationStatus:
     failing_since: datetime | None
     incidents: tuple[OpenIncident, ...]
     flapping: tuple[OpenIncident, ...] = ()  # also those whose reading is clear now
+    provider: str = STABILITY
+    unit: str = STABILITY_UNIT  # of every amount; "": no answer has said it yet
+    unlimited: bool = False  # the vendor's last word: there is no limit
+    resets_at: datetime | None = None  # when a quota refills by itself, as far as known
 
     @property
     def state(self) -> str:
@@ -176,13 +180,14 @@ _COLUMNS: Final = tuple(
     table.c[name]
     for name in (
         *("id", "name", "vendor_id", "title", "account", "watched", "credits", "taken_at", "previous_credits"),
-        *("checked_at", "failure", "failure_message", "failing_since"),
+        *("checked_at", "failure", "failure_message", "failing_since", "provider", "unit", "unlimited", "resets_at"),
     )
 )
 
 
 def _status(row: Any, incidents: list[OpenIncident]) -> OrganizationStatus:
-    id_, name, vendor_id, title, account, watched, credits_, taken_at, previous, checked_at, failure, *failing = row
+    id_, name, vendor_id, title, account, watched, credits_, taken_at, previous, checked_at, failure, *others = row
+    failure_message, failing_since, provider, unit, unlimited, resets_at = others
     return OrganizationStatus(
         id=id_,
         name=name,
@@ -195,10 +200,14 @@ def _status(row: Any, incidents: list[OpenIncident]) -> OrganizationStatus:
         change=None if credits_ is None or previous is None else credits_ - previous,
         checked_at=checked_at,
         failure=None if failure is None else FailureKind(failure),
-        failure_message=failing[0],
-        failing_since=failing[1],
+        failure_message=failure_message,
+        failing_since=failing_since,
         incidents=tuple(incident for incident in incidents if not incident.calm_since),
         flapping=tuple(incident for incident in incidents if incident.is_flapping),
+        provider=provider,
+        unit=unit,
+        unlimited=unlimited,
+        resets_at=resets_at,
     )
 
 

@@ -3,7 +3,7 @@
 A bucket after the last snapshot has no figures, and what retention has removed is not estimated.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, time
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from monitor import amounts
 from monitor.errors import UsageError
+from monitor.model import STABILITY_UNIT
 from monitor.proration import HOUR, MICROSECOND, floor
 from monitor.query.amounts import Amount, Period, by_days, by_pieces, uneven
 from monitor.query.buckets import By, borders
@@ -24,6 +25,7 @@ from monitor.query.organizations import wanted_organizations
 from monitor.store.engines import transaction
 from monitor.store.organizations import OrganizationRow
 
+Sort = tuple[str, str]  # a unit, and the vendor whose own it is; "" where it is money
 EXACT: Final = Context(prec=100)  # a product of money is never rounded
 IN_MEMORY: Final = 50_000  # amounts that are kept while the total is summed; for more the total is a query of its own
 
@@ -43,8 +45,9 @@ class UsageRow:
     used: Decimal | None
     topped_up: Decimal | None
     cost: Decimal | None
-    share: Decimal | None  # of everything used in this answer, 0 to 1; None when nothing was
+    share: Decimal | None  # of everything used in this answer of the same unit, 0 to 1; None when nothing was
     snapshots: int
+    unit: str = STABILITY_UNIT
 
     @property
     def gap(self) -> bool:
@@ -53,13 +56,25 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """What was used in all in one unit: of a currency whoever the vendor is, of any other unit at one vendor."""
+
+    unit: str
+    vendor: str | None  # None: the unit is money of its own
+    used: Decimal
+    topped_up: Decimal
+    cost: Decimal | None  # None: nobody has said what it costs
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """The answer: its totals, and its rows, organization by organization (by name), oldest bucket first."""
 
-    used: Decimal
-    topped_up: Decimal
-    cost: Decimal
+    totals: tuple[Total, ...]
     rows: Iterator[UsageRow]
+
+
+Price = Callable[[OrganizationRow], Decimal | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +83,7 @@ class UsageQuestion:
 
     by: By
     zone: ZoneInfo
-    price: Decimal  # of one credit
+    price: Price  # of one of a unit
     now: datetime
     since: datetime | None = None
     until: datetime | None = None
@@ -88,7 +103,7 @@ def usage(engine: sa.Engine, question: UsageQuestion, organization: str | None =
         ends = _borders(question, list(coverages.values()))
         _require_kept(question, ends, [(row, coverages[id_]) for id_, row in known.items()])
         answer = _Answer(tx, question, ends, known, coverages)
-        yield answer.usage() if ends else Usage(Decimal(0), Decimal(0), Decimal(0), iter(()))
+        yield answer.usage() if ends else Usage((), iter(()))
 
 
 def _borders(question: UsageQuestion, coverages: Sequence[Coverage]) -> list[datetime]:
@@ -113,15 +128,35 @@ class _Answer:
     coverages: Mapping[int, Coverage]
 
     def usage(self) -> Usage:
-        """Return the answer; the total is summed first, for each row has its share of it."""
+        """Return the answer; the totals are summed first, for each row has its share of one."""
         amounts = self._amounts()
         if len(self.known) * len(self.ends) <= IN_MEMORY:
             amounts = list(amounts)
-            total = _total(amounts)
+            totals = self._totals(amounts)
         else:
-            total = _total(self._by_days([self.ends[0], self.ends[-1]]))
-        cost = EXACT.multiply(total.used, self.question.price)
-        return Usage(total.used, total.topped_up, cost, self._rows(amounts, total.used))
+            totals = self._totals(self._by_days([self.ends[0], self.ends[-1]]))
+        return Usage(tuple(totals.values()), self._rows(amounts, totals))
+
+    def _totals(self, amounts: Iterable[tuple[int, list[Amount]]]) -> dict[Sort, Total]:
+        """Return the total of each unit, the vendors' own by name."""
+        totals: dict[Sort, Total] = {}
+        for id_, per_bucket in amounts:
+            organization = self.known[id_]
+            used = sum((amount.used for amount in per_bucket), Decimal(0))
+            topped_up = sum((amount.topped_up for amount in per_bucket), Decimal(0))
+            one = Total(
+                organization.unit, _sort(organization)[1] or None, used, topped_up, self._cost(organization, used)
+            )
+            known = totals.get(_sort(organization))
+            totals[_sort(organization)] = one if known is None else _added(known, one)
+        return dict(sorted(totals.items()))
+
+    def _cost(self, organization: OrganizationRow, used: Decimal) -> Decimal | None:
+        """Return what was paid for it; money is its own price."""
+        if amounts.is_currency(organization.unit):
+            return used
+        price = self.question.price(organization)
+        return None if price is None else EXACT.multiply(used, price)
 
     def _amounts(self) -> Iterable[tuple[int, list[Amount]]]:
         if self.question.by is not By.HOUR:
@@ -133,8 +168,9 @@ class _Answer:
         removed = {id_ for id_, coverage in self.coverages.items() if not coverage.is_whole}
         return by_days(self.tx, list(self.known), ends, removed=removed)
 
-    def _rows(self, amounts: Iterable[tuple[int, list[Amount]]], total: Decimal) -> Iterator[UsageRow]:
+    def _rows(self, amounts: Iterable[tuple[int, list[Amount]]], totals: Mapping[Sort, Total]) -> Iterator[UsageRow]:
         for id_, per_bucket in amounts:
+            total = totals[_sort(self.known[id_])].used
             first_at, newest_at = self.coverages[id_].first_at, self.coverages[id_].newest_at
             for (starts_at, ends_at), amount in zip(pairwise(self.ends), per_bucket, strict=True):
                 if ends_at > first_at:
@@ -150,18 +186,20 @@ class _Answer:
             ends_at=ends_at,
             used=used,
             topped_up=topped_up,
-            cost=None if used is None else EXACT.multiply(used, self.question.price),
+            cost=None if used is None else self._cost(organization, used),
             share=(used / total).quantize(amounts.PLACES) if used is not None and total else None,
             snapshots=snapshots,
+            unit=organization.unit,
         )
 
 
-def _total(amounts: Iterable[tuple[int, list[Amount]]]) -> Amount:
-    used = topped_up = Decimal(0)
-    for _, per_bucket in amounts:
-        used += sum(amount.used for amount in per_bucket)
-        topped_up += sum(amount.topped_up for amount in per_bucket)
-    return Amount(used, topped_up)
+def _sort(organization: OrganizationRow) -> Sort:
+    return organization.unit, "" if amounts.is_currency(organization.unit) else organization.provider
+
+
+def _added(one: Total, other: Total) -> Total:
+    cost = None if one.cost is None or other.cost is None else EXACT.add(one.cost, other.cost)
+    return Total(one.unit, one.vendor, one.used + other.used, one.topped_up + other.topped_up, cost)
 
 
 # --- what retention has left ------------------------------------------------------------------------------------------

@@ -10,14 +10,17 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
+from typing import Self
 
 from monitor.sandbox.faults import Fault
+from monitor.sandbox.loopback import Loopback, Reply, Request
 from monitor.sandbox.vendor import SandboxOrganization, Vendor
 
 _TICK = 0.2  # seconds
 _PLACES = Decimal("0.000001")
 DEMO_V1_KEY = "sk-demo0000000000000000000000000000000000000000000001"
 DEMO_V1ALPHA_KEY = "sk-demo0000000000000000000000000000000000000000000002"
+DEMO_WALLET_KEY = "sk-or-demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,37 @@ DEMO: tuple[Phase, ...] = (
     Phase("org-1002", 0.5, 0.85, fault=Fault.SERVER_ERROR),
     Phase("org-2001", 0.0, 1.0, Decimal(1250), Decimal(640)),
 )
+
+
+class Wallet:
+    """A second vendor, whose answer is in dollars: OpenRouter, as `credit-monitor providers show openrouter` has it."""
+
+    def __init__(self) -> None:
+        self.dollars = Decimal(30)
+        self._loopback = Loopback(self._answer)
+
+    @property
+    def url(self) -> str:
+        """Return the base URL."""
+        return f"http://127.0.0.1:{self._loopback.port}"
+
+    def _answer(self, _: Request) -> Reply:
+        return Reply(body=b'{"data": {"total_credits": 100, "total_usage": %b}}' % f"{100 - self.dollars:f}".encode())
+
+    async def __aenter__(self) -> Self:
+        await self._loopback.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._loopback.stop()
+
+    async def run(self, seconds: float) -> None:
+        """Spend dollars for one lap of `seconds`: through both levels of the demo, and full again in the next."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        while (progress := (loop.time() - began_at) / seconds) < 1:
+            self.dollars = balance(Decimal(30), Decimal(4), progress=progress)
+            await asyncio.sleep(min(_TICK, seconds / 20))
 
 
 def demo_vendor() -> Vendor:

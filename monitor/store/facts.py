@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from monitor.model import Facts, Runway, Severity, Snapshot, Unknown
+from monitor.model import STABILITY_UNIT, Facts, Runway, Severity, Snapshot, Unknown
 
 
 @with_config(ConfigDict(ser_json_inf_nan="strings"))  # JSON has no infinity, and would say null, which is "unknown"
@@ -52,6 +52,7 @@ class StoredFacts:
     returns: int = 0
     calm: bool = False
     quiet_for: timedelta | None = None
+    unit: str = STABILITY_UNIT
 
 
 @cache
@@ -92,6 +93,7 @@ def flatten(facts: Facts) -> StoredFacts:
         returns=facts.returns,
         calm=facts.calm,
         quiet_for=facts.quiet_for,
+        unit=facts.unit,
         **_dump_balances(facts),
         **_dump_runway(facts.runway),
     )
@@ -125,6 +127,7 @@ def nest(stored: StoredFacts) -> Facts:
         returns=stored.returns,
         calm=stored.calm,
         quiet_for=stored.quiet_for,
+        unit=stored.unit,
     )
 
 

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from monitor import __version__
 from monitor.errors import DatabaseError, LeaseLost
 from monitor.store.engines import IDLE_LIMIT, location, open_writer, transaction
-from monitor.store.tables import daemons, leases
+from monitor.store.tables import SCHEMA, daemons, leases
 from monitor.store.writer import insert
 
 LEASE: Final = timedelta(seconds=15)
@@ -36,6 +36,9 @@ _NOW: Final = sa.func.clock_timestamp()
 _HOLDER: Final = sa.select(leases.c.daemon, daemons.c.host, (leases.c.expires_at <= _NOW).label("over")).select_from(
     leases.outerjoin(daemons, daemons.c.id == leases.c.daemon)
 )
+
+# What an older program does not say: the database refuses it the lead where `compatibility.oldest` is newer (0007).
+_MAY_LEAD: Final = sa.select(sa.func.set_config("credit_monitor.schema", SCHEMA, True))  # noqa: FBT003 -- this transaction
 
 # A session that waits for its client within a pipeline (many rows at once), or for it to read an answer, is not idle to
 # PostgreSQL: no time-out ends it, whatever it has locked.  Sessions that only read may read answers slowly.
@@ -101,6 +104,7 @@ class Lease:
                 .where(free)
                 .values(term=leases.c.term + 1, daemon=self.id, acquired_at=_NOW, expires_at=_NOW + LEASE)
             )
+            tx.execute(_MAY_LEAD)
             term = tx.execute(taken.returning(leases.c.term)).scalar()
         if term is None:
             return False

@@ -1,4 +1,4 @@
-"""Organizations by (base URL, vendor id): their names, and the current row that judging reads and updates."""
+"""Organizations by (realm, vendor id): their names, and the current row that judging reads and updates."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,14 +10,21 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from monitor.model import Failure, FailureKind, Organization, Snapshot
+from monitor.model import STABILITY, STABILITY_UNIT, Failure, FailureKind, Organization, Snapshot
 from monitor.store.tables import organizations
 from monitor.store.writer import Transaction, insert
+
+REALM_END: Final = "#"
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationRow:
-    """An organization as stored: identity, names, and whether it is watched; a removed one keeps its history."""
+    """An organization as stored: identity, names, and whether it is watched; a removed one keeps its history.
+
+    `base_url` is its realm, within which a vendor's id means one organization: Stability's base URL, elsewhere the
+    provider with the account's name or the base URL (`Account.realm`).  Behind a `#` stands the unit of one that began
+    because the vendor counts in another unit now.
+    """
 
     id: int
     base_url: str
@@ -26,11 +33,22 @@ class OrganizationRow:
     account: str
     watched: bool
     title: str | None = None  # the vendor's name for it
+    provider: str = STABILITY
+    unit: str = STABILITY_UNIT  # "": no answer has said it yet
+    mixed: bool = False  # its account watches balances of other units, too; only where that was asked for
+
+    @property
+    def realm(self) -> str:
+        """Within what its vendor's id means one organization, whatever it is counted in."""
+        return self.base_url.partition(REALM_END)[0]
 
 
 IDS_AT_ONCE: Final = 1_000
 _ROWS: Final = sa.select(
-    *(organizations.c[name] for name in ("id", "base_url", "vendor_id", "name", "account", "watched", "title"))
+    *(
+        organizations.c[name]
+        for name in ("id", "base_url", "vendor_id", "name", "account", "watched", "title", "provider", "unit")
+    )
 )
 
 
@@ -48,18 +66,22 @@ def watched_counts(tx: Transaction) -> tuple[int, int]:
 
 
 def ensure_organizations(tx: Transaction, wanted: Sequence[Mapping[str, str | None]]) -> list[OrganizationRow]:
-    """Insert or update rows of `base_url`, `vendor_id`, `name`, `account` and `title`; return them in this order.
+    """Insert or update rows of `base_url`, `vendor_id`, `name`, `account`, `title`, `provider` and `unit`; return them.
 
-    All are watched; a title of None keeps the present one.
+    All are watched.  A title of None keeps the present one; so does a unit, unless none is known yet.  Those rows that
+    do not say are Stability's.
     """
     if not wanted:
         return []
     new = insert(tx.dialect.name, organizations)
     now = {name: new.excluded[name] for name in ("name", "account", "watched")}
-    title = sa.func.coalesce(new.excluded.title, organizations.c.title)
     here = organizations.c
-    ensure = new.on_conflict_do_update(index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title})
-    tx.execute(ensure, [{**row, "watched": True} for row in wanted])
+    title = sa.func.coalesce(new.excluded.title, here.title)
+    unit = sa.case((here.unit == "", new.excluded.unit), else_=here.unit)
+    ensure = new.on_conflict_do_update(
+        index_elements=[here.base_url, here.vendor_id], set_=now | {"title": title, "unit": unit}
+    )
+    tx.execute(ensure, [{"provider": STABILITY, "unit": STABILITY_UNIT, **row, "watched": True} for row in wanted])
     rows = {(row.base_url, row.vendor_id): row for row in _rows_of(tx, [row["vendor_id"] for row in wanted])}
     return [rows[str(row["base_url"]), str(row["vendor_id"])] for row in wanted]
 
@@ -81,6 +103,12 @@ def _rows_of(tx: Transaction, vendor_ids: Sequence[str | None]) -> Iterator[Orga
 def set_placement(tx: Transaction, organization_id: int, *, name: str, account: str, watched: bool) -> None:
     """Set the name and account that the configuration gives an organization, and whether it is watched."""
     values = {"name": name, "account": account, "watched": watched}
+    tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
+
+
+def set_identity(tx: Transaction, organization_id: int, *, base_url: str, name: str, account: str) -> None:
+    """Let an organization go on as one of another account, watched."""
+    values = {"base_url": base_url, "name": name, "account": account, "watched": True}
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(values))
 
 
@@ -114,6 +142,8 @@ _UPDATE: Final = (
                 "failure_message",
                 "failing_since",
                 "confirmations",
+                "unlimited",
+                "resets_at",
             )
         }
     )
@@ -122,11 +152,22 @@ _UPDATE: Final = (
 
 def current_rows(tx: Transaction, ids: Collection[int]) -> dict[int, Organization]:
     """Return the current rows of these organizations, by id."""
-    rows = tx.execute(_SELECT, {"ids": list(ids)})
-    return {row.id: _organization(row) for row in rows}
+    rows = tx.execute(_SELECT, {"ids": list(ids)}).all()
+    mixed = mixed_accounts(tx, {row.account for row in rows if row.provider != STABILITY})
+    return {row.id: _organization(row, mixed=row.account in mixed) for row in rows}
 
 
-def _organization(row: Any) -> Organization:
+def mixed_accounts(tx: Transaction, accounts: Collection[str]) -> frozenset[str]:
+    """Return those of the accounts that watch balances of several units."""
+    if not accounts:
+        return frozenset()
+    c = organizations.c
+    units = sa.func.count(sa.distinct(c.unit))
+    several = sa.select(c.account).where(c.watched, c.unit != "", c.account.in_(accounts)).group_by(c.account)
+    return frozenset(tx.execute(several.having(units > 1)).scalars())
+
+
+def _organization(row: Any, *, mixed: bool) -> Organization:
     failure = Failure(FailureKind(row.failure), row.failure_message or "") if row.failure else None
     return Organization(
         id=row.id,
@@ -143,6 +184,11 @@ def _organization(row: Any) -> Organization:
         failure=failure,
         failing_since=row.failing_since,
         confirmations=json.loads(row.confirmations) if row.confirmations else NONE,
+        provider=row.provider,
+        unit=row.unit,
+        mixed=mixed,
+        unlimited=row.unlimited,
+        resets_at=row.resets_at,
     )
 
 
@@ -174,6 +220,8 @@ def _values(row: Organization) -> dict[str, Any]:
         "failure_message": failure.message if failure else None,
         "failing_since": row.failing_since,
         "confirmations": json.dumps(dict(row.confirmations)) if row.confirmations else None,
+        "unlimited": row.unlimited,
+        "resets_at": row.resets_at,
     }
 
 

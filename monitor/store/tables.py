@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from monitor.amounts import from_micro, to_micro
 from monitor.proration import EPOCH, MICROSECOND
 
-SCHEMA: Final = "0006"  # the newest migration; compared at start without importing Alembic
+SCHEMA: Final = "0007"  # the newest migration; compared at start without importing Alembic
 
 
 class Instant(TypeDecorator[datetime]):
@@ -129,6 +129,10 @@ organizations = sa.Table(
     sa.Column("usage", sa.Text, comment="JSON: what the forecast has folded up to usage_at"),
     sa.Column("usage_at", Instant),
     sa.Column("newest_at", Instant, comment="the latest taken_at of its snapshots, in whatever order they arrived"),
+    sa.Column("provider", sa.Text, nullable=False, server_default="stability", comment="the vendor's name"),
+    sa.Column("unit", sa.Text, nullable=False, server_default="credits", comment="of every amount; '': unknown yet"),
+    sa.Column("unlimited", sa.Boolean, nullable=False, server_default=sa.false(), comment="the vendor's last word"),
+    sa.Column("resets_at", Instant, comment="when it refills by itself, as far as known"),
     sa.UniqueConstraint("base_url", "vendor_id"),
     **GROWING,
 )

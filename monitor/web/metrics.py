@@ -28,7 +28,7 @@ CHECKED: Final = (FETCHED, *(kind.value for kind in FailureKind))
 DELIVERED: Final = ("delivered", "failed", "given_up")
 ENDS: Final = (*map(str, BOUNDS), "+Inf")
 OPENMETRICS: Final = "application/openmetrics-text"
-BOTH: Final = ("organization", "account")
+OF_ONE: Final = ("organization", "account", "unit")
 
 Labels = tuple[str, ...]
 
@@ -112,16 +112,16 @@ def _process_metrics(settings: Settings, counters: Counters) -> Iterator[Metric]
 def _state_metrics(figures: Figures) -> Iterator[Metric]:
     """Yield the present state of organizations, accounts and incidents."""
     organizations = figures.organizations
-    names = {organization.id: (organization.name, organization.account) for organization in organizations}
+    names = {row.id: (row.name, row.account, row.unit) for row in organizations}
     balances = {names[row.id]: float(row.credits) for row in organizations if row.credits is not None}
     runways = {names[id_]: hours * 3600 for id_, hours in figures.runways.items()}
     taken = {names[row.id]: row.taken_at.timestamp() for row in organizations if row.taken_at}
     polled = {(name,): at.timestamp() for name, at in figures.polled.items() if at}
     yield InfoMetricFamily(f"{PREFIX}schema", "The database's schema.", value={"version": figures.schema or "none"})
-    yield _gauge("balance_credits", "The last recorded balance.", balances, BOTH)
-    yield _gauge("runway_seconds", "Likely time until empty; none while unknown, +Inf without use.", runways, BOTH)
+    yield _gauge("balance_credits", "The last recorded balance.", balances, OF_ONE)
+    yield _gauge("runway_seconds", "Likely time until empty; none while unknown, +Inf without use.", runways, OF_ONE)
     yield _gauge(
-        "last_snapshot_timestamp_seconds", "When the last balance was taken; its age is time() - this.", taken, BOTH
+        "last_snapshot_timestamp_seconds", "When the last balance was taken; its age is time() - this.", taken, OF_ONE
     )
     yield _gauge("last_poll_timestamp_seconds", "When the last completed poll began.", polled, ("account",))
     yield _gauge("incidents_open", "Open incidents.", _incidents(figures), ("rule", "severity"))

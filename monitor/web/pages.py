@@ -7,7 +7,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from monitor import durations
-from monitor.config import Poll, Web
+from monitor.config import Web
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, SchemaOutdated
 from monitor.web.guard import Guard, plain
@@ -89,7 +89,12 @@ class _Pages:
             self._log_once(error)
             return _verdict(["database: it cannot be read"])
         self._logged = None
-        return _verdict([*self._unready(), *late_polls(polled, self._reader.settings.poll, now=self._clock())])
+        return _verdict([*self._unready(), *late_polls(polled, self._limits(), now=self._clock())])
+
+    def _limits(self) -> dict[str, timedelta]:
+        """Return within what time each account has to have completed a poll."""
+        settings = self._reader.settings
+        return {name: 3 * account.every + settings.poll.deadline for name, account in settings.accounts.items()}
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics; those of the database are left out while it cannot be read."""
@@ -129,10 +134,10 @@ async def _not_found(_request: Request, _error: Exception) -> Response:
 # --- readiness --------------------------------------------------------------------------------------------------------
 
 
-def late_polls(polled: Mapping[str, datetime | None], poll: Poll, *, now: datetime) -> list[str]:
+def late_polls(polled: Mapping[str, datetime | None], limits: Mapping[str, timedelta], *, now: datetime) -> list[str]:
     """Return a reason when accounts had no completed poll for longer than three intervals and a deadline, else none."""
-    limit = 3 * poll.every + poll.deadline
-    late = [at for at in polled.values() if at is None or now - at > limit]
+    late = [name for name, at in polled.items() if name in limits and (at is None or now - at > limits[name])]
     if not late:
         return []
-    return [f"polls: {len(late)} of {len(polled)} account(s) without a completed poll within {durations.write(limit)}"]
+    within = durations.write(max(limits[name] for name in late))
+    return [f"polls: {len(late)} of {len(polled)} account(s) without a completed poll within {within}"]

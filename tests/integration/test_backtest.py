@@ -22,7 +22,7 @@ from wait import LONG
 from monitor import backtest, config
 from monitor.errors import UsageError
 from monitor.model import Check, Failure, FailureKind, Reason, Rule, Severity, Snapshot, Subject
-from monitor.poll import ForecastCache, rules_of
+from monitor.poll import ForecastCache, named, rules_of
 from monitor.store import engines, organizations
 from monitor.store.snapshots import record_checks
 from monitor.store.tables import incidents, notifications
@@ -115,7 +115,7 @@ async def test_a_replay_says_what_the_daemon_wrote(sqlite_url, tmp_path, seed, c
     said = list(backtest.replay(engine, backtest.courses(engine, rules_file)))
     engine.dispose()
     assert [brief(one) for one in said] == written
-    assert told(backtest.Course.begin("farm", rules_of(rules_file, "farm")), checks) == said
+    assert told(backtest.Course.begin("farm", rules_of(rules_file, named(rules_file, "farm"))), checks) == said
 
 
 @examples(10)
@@ -242,9 +242,9 @@ def test_the_command_prints_what_would_have_been_sent_and_touches_no_database(tm
     done = run_backtest(tmp_path, "--input", str(tmp_path / "h.csv"), "--organization", "farm", "--format", "json")
     rows = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "121 checks replayed.\n")
-    assert list(rows[0]) == ["at", "organization", "rule", "reason", "severity", "credits", "runway_hours"]
+    assert list(rows[0]) == ["at", "organization", "rule", "reason", "severity", "credits", "runway_hours", "unit"]
     opened = next(row for row in rows if row["rule"] == "credits")
-    assert list(opened.values())[:-1] == ["2026-11-06T03:00:00Z", "farm", "credits", "opened", "warning", 990]
+    assert list(opened.values())[:-2] == ["2026-11-06T03:00:00Z", "farm", "credits", "opened", "warning", 990]
     assert opened["runway_hours"] == pytest.approx(99, abs=15)
     assert [row["reason"] for row in rows if row["rule"] == "credits"][-1] == "resolved"
     assert rows[-1]["credits"] == 9000.5
@@ -260,7 +260,7 @@ def test_a_configured_organization_has_its_own_rules_any_other_name_those_for_al
     }
     assert {line.split(",")[2] for line in lines["mild"][1:]} == {"credits"}
     assert {line.split(",")[2] for line in lines["stranger"][1:]} == {"credits", "runway"}
-    assert all(line.endswith(",") for line in lines["mild"][1:])
+    assert all(line.endswith(",,credits") for line in lines["mild"][1:])
 
 
 def test_no_history_is_said_and_no_error(tmp_path, shell, sqlite_url):

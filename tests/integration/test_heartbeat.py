@@ -13,8 +13,7 @@ from wait import until
 
 from monitor.daemon.heartbeat import ATTEMPTS, INTERVAL, Heartbeat, address
 from monitor.poll import PollResult
-from monitor.providers import ping
-from monitor.providers.http import DEADLINE
+from monitor.providers.http import DEADLINE, ping
 from monitor.sandbox.loopback import Loopback, Misbehaviour, Reply, Request
 
 CANARY = "canary-uuid-0d9e"

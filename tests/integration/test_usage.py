@@ -43,12 +43,15 @@ def ask(
     engine: sa.Engine, by: str, zone: str = "UTC", *, name: str | None = None, **more: datetime
 ) -> list[query.UsageRow]:
     now = more.pop("now", START + 1000 * HOUR)
-    question = query.UsageQuestion(by=By(by), zone=ZoneInfo(zone), price=PRICE, now=now, **more)
+    question = query.UsageQuestion(by=By(by), zone=ZoneInfo(zone), price=lambda _: PRICE, now=now, **more)
     with query.usage(engine, question, name) as answer:
         rows = list(answer.rows)
-        assert answer.used == sum((row.used for row in rows if row.used is not None), Decimal(0))
-        assert answer.topped_up == sum((row.topped_up for row in rows if row.topped_up is not None), Decimal(0))
-        assert answer.cost == answer.used * PRICE
+        assert len(answer.totals) <= 1
+        for total in answer.totals:
+            assert (total.unit, total.vendor) == ("credits", "stability")
+            assert total.used == sum((row.used for row in rows if row.used is not None), Decimal(0))
+            assert total.topped_up == sum((row.topped_up for row in rows if row.topped_up is not None), Decimal(0))
+            assert total.cost == total.used * PRICE
     return rows
 
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import sqlalchemy as sa
 
-from monitor.config.schema import BILLING_PAGE
+from monitor.config.vendors import STABILITY_VENDOR
 from monitor.message import render_group
 from monitor.model import Message, Notification, Reason, Rule, Severity, Subject
 from monitor.store import migrate
@@ -92,7 +92,7 @@ def _message(members: list[dict[str, Any]]) -> Message:
     if members[0]["reason"] == Reason.DIGEST.value:
         return Message(*json.loads(members[0]["facts"]))
     said = [_notification(row) for row in members]
-    pages = dict.fromkeys((one.facts.account for one in said), BILLING_PAGE)
+    pages = dict.fromkeys((one.facts.account for one in said), STABILITY_VENDOR.top_up_url or "")
     return render_group(said, timezone=zone, top_up_urls=pages)
 
 

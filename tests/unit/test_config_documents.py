@@ -53,7 +53,7 @@ def test_the_example_has_the_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", SETTINGS, ids=".".join)
 def test_every_setting_is_in_the_example(key: tuple[str, ...]) -> None:
-    of_all = key[2:] if key[0] == "organizations" and "rules" in key else key
+    of_all = key[2:] if key[0] in {"accounts", "organizations"} and "rules" in key else key
     assert {key, of_all} & named_in_example()
 
 

@@ -26,7 +26,7 @@ TWO = "[accounts.studio]\n[accounts.attic]\n"
 CHANNELS = "[channels.ops]\n[channels.mail]\n"
 TABLES = (
     "timezone, price_per_credit, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
-    "rules, accounts, organizations, channels"
+    "rules, accounts, organizations, channels, providers"
 )
 
 
@@ -82,7 +82,7 @@ TABLES = (
         ("[database]\nmigrate = 'never'", ':2: database.migrate: expected "auto" or "manual"'),
         ("[accounts.a]\ngeneration = 'v2'", ':2: accounts.a.generation: expected "v1" or "v1alpha"'),
         ("[accounts.a]\ngeneration = []", ':2: accounts.a.generation: expected "v1" or "v1alpha"'),
-        ("[accounts.a]\norganizations = ['x']", ':2: accounts.a.organizations: expected "all"'),
+        ("[accounts.a]\norganizations = ['x']", ':2: accounts.a.organizations: expected "all" or "listed"'),
         (
             "[channels.a]\nmin_severity = 'high'",
             ':2: channels.a.min_severity: expected "info" or "warning" or "critical"',

@@ -16,7 +16,7 @@ LEVELS = 'expected levels such as { warning = …, critical = … }, or "off"'
 NO_CHANNEL = "names no channel that is configured; there is none: add [channels.NAME]"
 TABLES = (
     "timezone, price_per_credit, heartbeat_url, heartbeat_url_file, database, poll, retention, web, "
-    "rules, accounts, organizations, channels"
+    "rules, accounts, organizations, channels, providers"
 )
 
 

@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator
+import tomllib
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 from canary import KEY, Open
 
+from monitor.config.descriptions import read_description
 from monitor.model import Generation
 from monitor.providers import Access, Provider, open_provider
+from monitor.providers.description import Description
 from monitor.providers.rate_limit import RateLimiter
 from monitor.sandbox import SandboxOrganization, Vendor
 
@@ -42,6 +45,19 @@ async def open_(vendor: Vendor) -> AsyncIterator[Open]:
     yield open_one
     for provider in opened:
         await provider.aclose()
+
+
+@pytest.fixture
+def described_by() -> Callable[[str], Description]:
+    """Makes a description of its TOML."""
+
+    def make(toml: str) -> Description:
+        values = tomllib.loads(f"[providers.odd]\n{toml}", parse_float=Decimal)["providers"]["odd"]
+        made, problems = read_description("odd", values)
+        assert problems == []
+        return made
+
+    return make
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from canary import KEY, Open, assert_no_key
 
 from monitor.errors import ConfigError, FetchError, ProviderUnavailable
 from monitor.model import Generation
-from monitor.providers import Access, redact
+from monitor.providers import Access
 from monitor.providers.http import HTTPX, explain
-from monitor.providers.redaction import sanitize
+from monitor.providers.redaction import redact, sanitize
 from monitor.sandbox import Fault, Reply, Request, Vendor
 from monitor.sandbox.loopback import Loopback
 

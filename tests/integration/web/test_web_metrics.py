@@ -53,7 +53,7 @@ async def test_the_figures_say_how_everything_stands(tmp_path: Path, story: Stor
     site = Site(settings_of(tmp_path, story.url, base=RUNWAY), now=story.now + timedelta(minutes=2))
     async with site.serve():
         figures = await scraped(site)
-    farm = ("studio", "farm")
+    farm = ("studio", "farm", "credits")
     assert figures["credit_monitor_balance_credits"] == {farm: 150.25}
     assert figures["credit_monitor_last_snapshot_timestamp_seconds"] == {farm: story.now.timestamp()}
     assert figures["credit_monitor_last_poll_timestamp_seconds"] == {("studio",): story.now.timestamp()}
@@ -155,7 +155,7 @@ def settings(tmp_path: Path, sqlite_url: str) -> Settings:
 
 def test_no_use_at_all_lasts_for_ever(settings: Settings) -> None:
     body, _ = render(standing(settings), "")
-    assert read(body.decode())["credit_monitor_runway_seconds"] == {("studio", "farm"): math.inf}
+    assert read(body.decode())["credit_monitor_runway_seconds"] == {("studio", "farm", "credits"): math.inf}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_no_name_breaks_a_line_or_moves_a_cursor(settings: Settings, name: str) 
     shown = "".join(c if c.isprintable() else "?" for c in name)
     for accept, parse in (("", plain_text), (OPENMETRICS, openmetrics)):
         body, _ = render(standing(settings, name), accept)
-        assert read(body.decode(), parse)["credit_monitor_runway_seconds"] == {("studio", shown): math.inf}
+        assert read(body.decode(), parse)["credit_monitor_runway_seconds"] == {("studio", shown, "credits"): math.inf}
         assert "\x1b" not in body.decode()
 
 
