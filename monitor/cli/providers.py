@@ -33,7 +33,7 @@ LARGEST_ANSWER: Final = 256 * 1024  # bytes
 @row_options
 @click.pass_context
 def providers(context: click.Context, config_file: Path | None, style: str) -> None:
-    """List the vendors: those built in and those the configuration describes; show one, or try one."""
+    """The vendors that can be watched; show or try one."""
     if context.invoked_subcommand is not None:
         return
     vendors = _vendors(config_file)

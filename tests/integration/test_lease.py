@@ -18,7 +18,7 @@ from monitor.errors import DatabaseError, LeaseLost
 from monitor.store import lease
 from monitor.store.engines import open_reader
 from monitor.store.lease import Lease, boot_clock, is_dead, own_id
-from monitor.store.tables import accounts, daemons, leases
+from monitor.store.tables import accounts, compatibility, daemons, leases
 from monitor.store.writer import Store
 
 
@@ -56,6 +56,13 @@ def add_account(opened: Store, name: str) -> None:
 
 def names(opened: Store) -> list[str]:
     return opened.write_now(lambda tx: list(tx.execute(sa.select(accounts.c.name)).scalars()), fenced=False)
+
+
+def test_a_program_older_than_the_schema_allows_finds_the_lead_taken(lead, opened):
+    older = leases.update().values(term=leases.c.term + 1, daemon="older", expires_at=sa.func.clock_timestamp())
+    assert opened.write_now(lambda tx: tx.execute(older).rowcount, fenced=False) == 0
+    opened.write_now(lambda tx: tx.execute(compatibility.update().values(oldest="")), fenced=False)
+    assert opened.write_now(lambda tx: tx.execute(older).rowcount, fenced=False) == 1
 
 
 def test_one_leads_and_another_only_once_it_is_given_back(lead, other):

@@ -1,4 +1,4 @@
-"""An older daemon on the schema of this one: it delivers what it understands, loses and doubles nothing.
+"""An older daemon beside this one, whose schema it does not know: it loses, doubles and unwatches nothing.
 
 Runs where `CREDIT_MONITOR_OLDER` names an installed checkout of it: `git worktree add ../older v0.1.0`, and there
 `make .venv/installed`, because its children must be of its version, too.
@@ -17,13 +17,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from command import Shell
 from story import key_of
 from wait import until
 
-from monitor.sandbox import Behaviour, Received, Receiver, SandboxOrganization, Vendor
-from monitor.store.engines import open_reader
-from monitor.store.tables import deliveries
+from monitor.sandbox import Received, Receiver, SandboxOrganization, Vendor
+from monitor.store import migrate
+from monitor.store.engines import open_reader, open_writer
+from monitor.store.tables import daemons, deliveries
 from monitor.store.writer import Engine, read
 
 OLDER = os.environ.get("CREDIT_MONITOR_OLDER", "")
@@ -47,6 +49,7 @@ id = "org-1"
 [channels.ops]
 [channels.boss]
 """
+TEMPFAIL = 75
 AN_ID = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -83,6 +86,9 @@ class Stage:
     def titles(self, channel: str) -> list[str]:
         return [message.title.split(":")[0] for message in self.received[channel]]
 
+    def count(self, table: sa.Table) -> int:
+        return read(self.reader, lambda tx: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
     async def falls(self, credits_now: int, *, rows: int) -> None:
         self.organization.credits = Decimal(credits_now)
         await until(lambda: len(self.states("ops")) == rows)
@@ -109,37 +115,36 @@ async def stage(shell, postgres_url) -> AsyncIterator[Stage]:
             await one.stop(kill=True)
 
 
-async def test_it_takes_over_from_a_newer_one_and_delivers_what_that_left(stage):
-    stage.receivers["ops"].behaviour = Behaviour.REFUSE
+async def test_it_does_not_begin_on_a_schema_it_does_not_know(stage):
     stage.start(NEWER)
-    await until(lambda: stage.organization)
     await stage.falls(900, rows=1)
     stage.start(OLDER)
-    await stage.falls(100, rows=2)
-    await until(lambda: stage.states("boss") == ["delivered"] * 2)
-    assert stage.states("ops") == ["folded", "pending"]
-    await stage.stop(kill=True)
-    stage.receivers["ops"].behaviour = Behaviour.TAKE
-    await until(lambda: stage.states("ops") == ["folded", "delivered"])
-    await stage.falls(5000, rows=3)
-    await until(lambda: stage.states("ops")[-1] == stage.states("boss")[-1] == "delivered")
-    assert stage.titles("ops") == ["CRITICAL", "RESOLVED"]
-    assert stage.titles("boss") == ["WARNING", "CRITICAL", "RESOLVED"]
+    process = stage.daemons.pop()
+    _, err = await asyncio.to_thread(process.communicate)
+    assert process.returncode == TEMPFAIL
+    assert "made by a newer version than this one" in err
 
 
-async def test_what_it_leaves_behind_is_told_once_by_a_newer_one(stage):
-    stage.receivers["ops"].behaviour = Behaviour.REFUSE
+async def test_one_that_leads_goes_on_and_one_that_stands_by_follows_no_newer_one(stage, postgres_url):
+    writer = open_writer(postgres_url)
+    with migrate._alone(writer) as connection:
+        command.downgrade(migrate._config(connection, migrate._own_scripts()), "0006")
+    writer.dispose()
     stage.start(OLDER)
     await stage.falls(900, rows=1)
-    await stage.falls(100, rows=2)
-    assert stage.states("ops") == ["pending", "pending"]
-    stage.start(NEWER)
-    await until(lambda: stage.states("boss") == ["delivered"] * 2)
+    stage.start(OLDER)
+    await until(lambda: stage.count(daemons) == 2)
+    stage.start(NEWER)  # it brings the schema up to date, and stands by
+    await until(lambda: stage.count(daemons) == 3)
+    await stage.falls(100, rows=2)  # the older one leads on
     await stage.stop(kill=True)
-    stage.receivers["ops"].behaviour = Behaviour.TAKE
-    await until(lambda: stage.states("ops") == ["folded", "delivered"])
-    await stage.falls(5000, rows=3)
-    await until(lambda: stage.states("ops")[-1] == stage.states("boss")[-1] == "delivered")
-    assert stage.titles("ops") == ["CRITICAL", "RESOLVED"]
-    for channel in ("ops", "boss"):
-        assert len(stage.ids(channel)) == len(set(stage.ids(channel))) == 3
+    await stage.falls(5000, rows=3)  # the newer one leads: the older one may not
+    older = stage.daemons.pop(0)
+    await stage.stop(kill=True)  # the newer one: only the older one is left
+    stage.organization.credits = Decimal(900)
+    stage.start(NEWER)
+    await until(lambda: len(stage.states("ops")) == 4)
+    assert older.poll() is None
+    stage.daemons.append(older)
+    await until(lambda: stage.states("ops")[-1] == "delivered")
+    await until(lambda: len(set(stage.ids("ops"))) == 4)  # alone, or told with a later one: nothing is lost
