@@ -14,6 +14,7 @@ from monitor.cli.backtest import backtest
 from monitor.cli.check import check
 from monitor.cli.config import config
 from monitor.cli.db import db
+from monitor.cli.deliveries import deliveries
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
 from monitor.cli.history import history
@@ -36,7 +37,7 @@ def cli() -> None:
 
 
 for command in (
-    *(run, check, status, history, usage, incidents, organizations, notify),
+    *(run, check, status, history, usage, incidents, deliveries, organizations, notify),
     *(silence, silences, backtest, config, db, doctor, demo),
 ):
     cli.add_command(command)

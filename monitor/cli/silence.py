@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
-from monitor.cli.output import format_instant, print_rows
+from monitor.cli.output import print_rows
 from monitor.cli.streams import verdict
 from monitor.cli.table import Row
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
+from monitor.rows.encode import format_instant
 
 if TYPE_CHECKING:
     from monitor.notify.silences import Silenced
