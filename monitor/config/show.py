@@ -8,6 +8,7 @@ from typing import Any
 
 from monitor import durations
 from monitor.config.fields import OFF
+from monitor.config.rules import default_rules
 from monitor.config.schema import AnyTable, FileSettings, Key, RulesTable, Settings, Shown, entries
 from monitor.config.sources import Origin
 from monitor.model import RateLimit, Rules, Rung, Severity, SpendLimit
@@ -95,7 +96,7 @@ def _shown(value: Any) -> str:
         parts = (f"{severity.label} = {' '.join(map(durations.write, gaps))}" for severity, gaps in value)
         return "{ " + ", ".join(parts) + " }"
     if isinstance(value, tuple):
-        return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"
+        return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(map(str, value)) or "none"
     return str(value)
 
 
@@ -107,3 +108,15 @@ def _ladder(rungs: tuple[Rung, ...]) -> str:
 
 def _level(rung: Rung, figure: Decimal) -> str:
     return f"{_shown(figure * 100)}%" if rung.of_top_up else _shown(figure)
+
+
+def rules_in_force(settings: Settings, organization: str) -> Iterator[Effective]:
+    """Yield the rules of an organization, each with the table that it comes from; one that repeats it adds nothing."""
+    own = settings.organizations.get(organization)
+    usual, common = _rules(default_rules(settings.poll.every)), _rules(settings.rules)
+    for rule, value in _rules(own.rules if own else settings.rules).items():
+        if value != common[rule]:
+            source = f"organizations.{organization}"
+        else:
+            source = "default" if value == usual[rule] else "rules"
+        yield Effective(rule, _shown(value), source)
