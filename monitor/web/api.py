@@ -145,6 +145,8 @@ class _Api:
         except UsageError as error:
             unknown = "no such organization" in str(error)
             return plain(404 if unknown else 400, str(error).splitlines()[0])
+        if request.url.path == "/api/v1/status" and not self.reader.knows_all:
+            return plain(503, "the first forecasts are being made; ask again", {"Retry-After": "2"})
         headers = {}
         if answer.following:
             asked = dict(request.query_params) | answer.following

@@ -226,9 +226,15 @@ def _data(course: Course, unit: str) -> str:
         "spans": [
             [span.begins_at.timestamp(), _seconds(span.ends_at), span.severity, span.rule] for span in course.spans
         ],
+        "empty": _day(forecast.likely, course) if forecast and forecast.likely else "",
         "forecast": _seconds_of((forecast.earliest, forecast.likely, forecast.latest)) if forecast else None,
     }
     return json.dumps(drawn, separators=(",", ":"))
+
+
+def _day(at: datetime, course: Course) -> str:
+    local = at.astimezone(course.zone)
+    return f"{local:%a} {local.day} {local:%b}"
 
 
 def _seconds(at: datetime | None) -> float | None:

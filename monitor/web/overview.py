@@ -1,6 +1,7 @@
 """The overview: every organization, what runs out first on top; then what else is wrong."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from monitor.chart import Course, Point, draw_spark
 from monitor.message.runway import name_moment
 from monitor.message.status_line import leads_line
 from monitor.model import Runway
+from monitor.proration import EPOCH
 from monitor.query import OrganizationStatus, Used
 from monitor.rows.status import Standing, runway_in_words
 from monitor.store.writer import Engine
 from monitor.web.templating import UNIT
 
 ROWS: Final = 100  # a page
+AT_ONCE: Final = 50  # organizations whose use is read together
+LONGEST: Final = 2.0  # seconds of one page for that
+UNKNOWN: Final = (None, EPOCH, None, None)
 STATES: Final = ("critical", "warning", "info", "unknown", "ok", "silenced", "paused")
 SHAPES: Final = {"critical": "◆", "warning": "▲", "info": "●", "unknown": "?", "ok": "✓"}
 SORTS: Final = ("state", "organization", "balance", "age", "runway", "day", "week")
@@ -67,15 +72,23 @@ class Figures:
     def used(
         self, engine: Engine, rows: Sequence[OrganizationStatus], now: datetime
     ) -> dict[int, tuple[Used | None, Used | None]]:
-        """Return the use of the last 24 hours and 7 days, by organization."""
-        hour = timedelta(hours=1)
-        old = [row for row in rows if not self._is_known(row, now - hour)]
-        if old:
-            ids = [row.id for row in old]
+        """Return the use of 24 hours and of 7 days, by organization; of thousands those for which there is time."""
+        old = [row for row in rows if not self._is_known(row, now - timedelta(hours=1))]
+        until = time.monotonic() + LONGEST
+        for begin in range(0, len(old), AT_ONCE):
+            if time.monotonic() > until:
+                break
+            part = old[begin : begin + AT_ONCE]
+            ids = [row.id for row in part]
             day = query.used_within(engine, ids, since=now - DAY, until=now)
             week = query.used_within(engine, ids, since=now - WEEK, until=now)
-            self._used |= {row.id: (row.taken_at, now, day.get(row.id), week.get(row.id)) for row in old}
-        return {row.id: self._used[row.id][2:] for row in rows}
+            self._used |= {row.id: (row.taken_at, now, day.get(row.id), week.get(row.id)) for row in part}
+        return {row.id: self._used.get(row.id, UNKNOWN)[2:] for row in rows}
+
+    @property
+    def known(self) -> int:
+        """Of how many organizations the use is known: a page is another one when it grows."""
+        return len(self._used)
 
     def _is_known(self, row: OrganizationStatus, since: datetime) -> bool:
         known = self._used.get(row.id)

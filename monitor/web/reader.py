@@ -25,6 +25,7 @@ from monitor.store.writer import Engine
 
 ANSWER_TIMEOUT: Final = 8.0  # seconds; Prometheus gives up after ten
 FORECAST_TIME: Final = 1.0  # seconds of one answer for new forecasts: each takes milliseconds of the daemon's
+FIRST_FORECASTS: Final = 3.0  # seconds of one page for them: less than `ANSWER_TIMEOUT`, and only after a start
 AT_ONCE: Final = 20  # organizations in one query
 MOST_KEPT: Final = 24  # answers
 
@@ -53,6 +54,7 @@ class Reader:
         self._pending: dict[Hashable, asyncio.Future[Any]] = {}
         # By organization, with the instant of the snapshot they start from.
         self._runways: dict[int, tuple[datetime, Runway | Unknown | None]] = {}
+        self.knows_all = True  # every forecast was made since the start
         self._kept: OrderedDict[Hashable, tuple[tuple[str, int], Any]] = OrderedDict()
 
     async def figures(self) -> Figures:
@@ -112,6 +114,8 @@ class Reader:
             self._kept.move_to_end(key)
             return known[1]  # type: ignore[no-any-return]
         made = make(self._engine)
+        if not self.knows_all:
+            return made  # forecasts are missing: the next one has more
         self._kept[key] = mark, made
         self._kept.move_to_end(key)
         while len(self._kept) > MOST_KEPT:
@@ -137,8 +141,8 @@ class Reader:
         return {name: polled.get(name) for name in self.settings.accounts}
 
     def _forecasts(self, organizations: list[OrganizationStatus]) -> dict[int, Runway | Unknown]:
-        """Return every forecast, however long that takes."""
-        self._forecast(organizations, until=None)
+        """Return the forecasts; of thousands that were never made, those for which there was time."""
+        self._forecast(organizations, until=time.monotonic() + FIRST_FORECASTS)
         return {id_: runway for id_, (_, runway) in self._runways.items() if runway is not None}
 
     def _runways_of(self, organizations: list[OrganizationStatus]) -> dict[int, float]:
@@ -146,15 +150,17 @@ class Reader:
         self._forecast(organizations, until=time.monotonic() + FORECAST_TIME)
         return {id_: runway.likely for id_, (_, runway) in self._runways.items() if isinstance(runway, Runway)}
 
-    def _forecast(self, organizations: list[OrganizationStatus], *, until: float | None) -> None:
+    def _forecast(self, organizations: list[OrganizationStatus], *, until: float) -> None:
         taken = {row.id: row.taken_at for row in organizations if row.taken_at}
         self._runways = {id_: known for id_, known in self._runways.items() if id_ in taken}
         known_at = {id_: at for id_, (at, _) in self._runways.items()}
         outdated = [id_ for id_, at in taken.items() if known_at.get(id_) != at]
         outdated.sort(key=lambda id_: known_at.get(id_, EPOCH))
+        self.knows_all = True
         for begin in range(0, len(outdated), AT_ONCE):
             ids = outdated[begin : begin + AT_ONCE]
             runways = query.runways(self._engine, ids)
             self._runways |= {id_: (taken[id_], runways.get(id_)) for id_ in ids}
-            if until is not None and time.monotonic() > until:
+            if time.monotonic() > until:
+                self.knows_all = begin + AT_ONCE >= len(outdated)
                 break

@@ -138,7 +138,7 @@ class _Site:
             common = {"path": request.url.path, "every": int(every.total_seconds()), "worst": _worst(standing)}
             return render(template, words, **common, **context)
 
-        body = await self.reader.kept(("page", request.url.path, request.url.query), now, page)
+        body = await self.reader.kept(("page", request.url.path, request.url.query, self.figures.known), now, page)
         if body is None:
             return plain(404, "there is no such organization")
         return revalidated(request, body, HTML)

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from filled import organization
 
 from monitor.config import Settings
+from monitor.forecast import Estimator
 from monitor.model import Snapshot
 from monitor.store import engines, migrate
 from monitor.store.engines import transaction
+from monitor.store.organizations import save_usage
 from monitor.store.snapshots import insert_snapshots
 from monitor.store.tables import (
     accounts,
@@ -87,7 +89,6 @@ def _organization(tx: sa.Connection, number: int, now: datetime, *, days: int, e
             "credits": last.credits,
             "taken_at": last.taken_at,
             "checked_at": last.taken_at,
-            "newest_at": last.taken_at,
         }
         current |= {"previous_credits": before.credits, "previous_at": before.taken_at} if before else {}
     if number == 7:
@@ -101,6 +102,11 @@ def _organization(tx: sa.Connection, number: int, now: datetime, *, days: int, e
     row = organization(number, name, **current) | {"title": title}
     tx.execute(sa.insert(organizations), [row])
     insert_snapshots(tx, [(number, snapshot) for snapshot in taken])
+    if taken:
+        estimator = Estimator()
+        for snapshot in taken:
+            estimator.add(snapshot)
+        save_usage(tx, number, estimator.dump(), taken[-1].taken_at)
 
 
 def _course(dice: random.Random, number: int, now: datetime, days: int, every: timedelta) -> list[Snapshot]:

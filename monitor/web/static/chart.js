@@ -69,7 +69,7 @@
       line(u, clear, color(`--${severity}`), [2, 4]);
       ctx.fillStyle = color(`--${severity}`);
       ctx.textAlign = "left";
-      ctx.fillText(`${severity} ${figure(below)}`, u.bbox.left + 6, u.valToPos(below, "y", true) - 5);
+      ctx.fillText(`${severity} ${figure(below)}`, u.bbox.left + 6, u.valToPos(below, "y", true) + 13 * devicePixelRatio);
     }
     const at = (x, y) => [u.valToPos(x, "x", true), u.valToPos(y, "y", true)];
     const last = course.x.length - 1;
@@ -91,6 +91,10 @@
       ctx.lineTo(...at(likely, 0));
       ctx.stroke();
       ctx.setLineDash([]);
+      ctx.fillStyle = color("--accent");
+      ctx.textAlign = "right";
+      const end = Math.min(u.valToPos(likely, "x", true) + 60 * devicePixelRatio, u.bbox.left + u.bbox.width - 4 * devicePixelRatio);
+      ctx.fillText(`empty ${course.empty}`, end, u.valToPos(0, "y", true) - 8 * devicePixelRatio);
     }
     ctx.fillStyle = color("--came");
     ctx.strokeStyle = color("--came");
