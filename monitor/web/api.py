@@ -78,8 +78,8 @@ class _Api:
         def make(engine: Engine) -> Page:
             every = _duration(request, "every")
             period = {name: _instant(request, name) for name in SINCE}
-            if period["since"] and period["until"] and period["since"] >= period["until"]:
-                raise UsageError("since is not before until")
+            if _is_empty(engine, request, period["since"], period["until"]):
+                return page([], lambda _: {})
             asked = Asked(request.path_params["name"], period, every)
             skip = _number(request, "offset")
 
@@ -103,8 +103,8 @@ class _Api:
                 since=_instant(request, "since"),
                 until=_instant(request, "until"),
             )
-            if question.since and question.until and question.since >= question.until:
-                raise UsageError("since is not before until")
+            if _is_empty(engine, request, question.since, question.until):
+                return page([], lambda _: {})
             with query.usage(engine, question, request.path_params["name"]) as answer:
                 rows = map(usage_row, islice(answer.rows, skip, None))
                 return page(rows, lambda _: {"offset": str(skip + ROWS)})
@@ -116,7 +116,7 @@ class _Api:
 
         def make(engine: Engine) -> Page:
             skip = _number(request, "offset")
-            wanted = request.query_params.get("open", "") not in {"", "0", "false"}
+            wanted = _flag(request, "open")
             of = request.query_params.get("organization") or None
             rows = incident_rows(engine, open_only=wanted, organization=of, limit=ROWS + 1, skip=skip)
             return page(rows, lambda _: {"offset": str(skip + ROWS)})
@@ -164,9 +164,22 @@ def _number(request: Request, name: str) -> int:
     return int(written)
 
 
+def _flag(request: Request, name: str) -> bool:
+    written = request.query_params.get(name, "0")
+    if written not in {"0", "1"}:
+        raise UsageError(f"{name}: expected 0 or 1")
+    return written == "1"
+
+
+def _is_empty(engine: Engine, request: Request, since: datetime | None, until: datetime | None) -> bool:
+    """Return whether nothing can lie in a period; `UsageError` for an unknown organization all the same."""
+    query.find_organizations(engine, request.path_params["name"])
+    return since is not None and until is not None and since >= until
+
+
 def _duration(request: Request, name: str) -> timedelta | None:
     written = request.query_params.get(name)
-    if not written:
+    if written is None:
         return None
     try:
         return durations.parse(written, longest=LONGEST)
@@ -176,7 +189,7 @@ def _duration(request: Request, name: str) -> timedelta | None:
 
 def _instant(request: Request, name: str) -> datetime | None:
     written = request.query_params.get(name)
-    if not written:
+    if written is None:
         return None
     try:
         at = datetime.fromisoformat(written.replace(" ", "+"))
@@ -198,7 +211,7 @@ def _by(request: Request) -> query.By:
 def _zone(request: Request) -> Any:
     written = request.query_params.get("tz")
     try:
-        return parse_zone(written) if written else None
+        return None if written is None else parse_zone(written)
     except ValueError:
         raise UsageError("tz: expected a time zone such as Europe/Berlin") from None
 
@@ -206,6 +219,6 @@ def _zone(request: Request) -> Any:
 def _state(request: Request) -> DeliveryState | None:
     written = request.query_params.get("state")
     try:
-        return DeliveryState(written) if written else None
+        return None if written is None else DeliveryState(written)
     except ValueError:
         raise UsageError(f"state: expected one of {', '.join(DeliveryState)}") from None

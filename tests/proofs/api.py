@@ -1,6 +1,7 @@
 """Requests made up from `docs/openapi.json` against a filled monitor: every answer is one that it describes."""
 
 import asyncio
+import json
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -15,6 +16,24 @@ from visitor import TOKEN, Site, settings_of  # noqa: E402
 EXAMPLES = 200
 
 
+# What a schema cannot say: which organizations there are, and which time zones.
+KNOWN = {
+    "name": ["lab", "deepseek/CNY", "research"],
+    "tz": ["Europe/Berlin", "Asia/Kolkata"],
+    "every": ["1h", "90m", "1d", "1w"],
+}
+
+
+def _narrowed(folder: str) -> str:
+    """Write the document with names that are there, and return its path."""
+    document = json.loads((HERE / "docs/openapi.json").read_text())
+    for name, values in KNOWN.items():
+        document["components"]["parameters"][name]["schema"] = {"enum": values}
+    path = Path(folder) / "openapi.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
 async def main() -> int:
     """Fill, serve, ask."""
     with tempfile.TemporaryDirectory() as folder:
@@ -22,7 +41,7 @@ async def main() -> int:
         now = datetime.now(UTC)
         live(settings, now, days=10)
         async with Site(settings, now=now).serve() as site:
-            command = [sys.executable, "-m", "schemathesis.cli", "run", str(HERE / "docs/openapi.json")]
+            command = [sys.executable, "-m", "schemathesis.cli", "run", _narrowed(folder)]
             command += ["--url", f"http://127.0.0.1:{site.port}", "--header", f"Authorization: Bearer {TOKEN}"]
             command += [
                 "--checks",
