@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof vendors-proof test-systemd test-bare dist image deb test-dist test-image test-deb test-kustomize sbom audit clean
+.PHONY: help demo test test-page page-proof api-proof check bench bench-history bench-capacity crash-proof standby-proof faults soak secrets-proof vendors-proof test-systemd test-bare dist image deb test-dist test-image test-deb test-kustomize sbom audit clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,15 @@ check: $(VENV)/installed  ## lint, types and the import contract
 
 test: check  ## everything CI runs (under ten minutes)
 	$(BIN)/pytest -n 4 --dist worksteal
+
+test-page: $(VENV)/installed  ## the pages in Debian's Chromium, with and without scripts (apt install chromium chromium-driver)
+	$(BIN)/pytest -n 0 tests/integration/web/test_web_browser.py tests/integration/web/test_web_pages.py
+
+page-proof: $(VENV)/installed  ## pictures of every page into dist/page, axe-core's word on each, and their times
+	@$(BIN)/python -m tests.proofs.page dist/page
+
+api-proof: $(VENV)/installed  ## requests made up from docs/openapi.json against a filled monitor (a few minutes)
+	@$(BIN)/python -m tests.proofs.api
 
 bench: $(VENV)/installed  ## speed, memory and start-up, beside a bare loop
 	$(BIN)/python -m benchmarks

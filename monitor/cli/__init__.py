@@ -15,6 +15,7 @@ from monitor.cli.check import check
 from monitor.cli.completion import completion
 from monitor.cli.config import config
 from monitor.cli.db import db
+from monitor.cli.deliveries import deliveries
 from monitor.cli.demo import demo
 from monitor.cli.doctor import doctor
 from monitor.cli.healthy import healthy
@@ -39,7 +40,7 @@ def cli() -> None:
 
 
 for command in (
-    *(run, check, status, history, usage, incidents, organizations, providers, notify),
+    *(run, check, status, history, usage, incidents, deliveries, organizations, providers, notify),
     *(silence, silences, backtest, config, db, doctor, demo, healthy, completion),
 ):
     cli.add_command(command)

@@ -11,9 +11,10 @@ import click
 
 from monitor.cli.completion import organization_names
 from monitor.cli.options import When, in_zone, load, open_reader, require_period, row_options
-from monitor.cli.output import format_hours, print_rows
+from monitor.cli.output import print_rows
 from monitor.cli.table import Row
 from monitor.errors import UsageError
+from monitor.rows.encode import format_hours
 
 if TYPE_CHECKING:
     from monitor.backtest import ReplayedMessage

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -62,7 +63,10 @@ id = "org-1002"
 [organizations.archive]
 account = "v1alpha"
 [channels.terminal]
+[web]
+listen = "127.0.0.1:{port}"
 """
+PORT: Final = 9464  # the page's, where it is free
 
 
 async def play(length: timedelta | None) -> int:
@@ -77,9 +81,10 @@ async def play(length: timedelta | None) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credit-monitor-demo-")))
         receiver = await stack.enter_async_context(Receiver(_print_alert))
         vendor = await stack.enter_async_context(demo_vendor())
-        _introduce(lap, folder)
+        port = _free_port()
+        _introduce(lap, folder, port)
         wallet = await stack.enter_async_context(Wallet())
-        daemon = await _start_daemon(folder, vendor, wallet, receiver)
+        daemon = await _start_daemon(folder, vendor, wallet, receiver, port)
         scenes = asyncio.create_task(_scenes(vendor, wallet, lap, endless=seconds is None))
         watching = asyncio.create_task(_watch(folder / "demo.db"))
         watching.add_done_callback(lambda _: stopped.set())  # nobody takes what it prints any more
@@ -91,15 +96,28 @@ async def play(length: timedelta | None) -> int:
             await asyncio.gather(scenes, watching, return_exceptions=True)
 
 
-def _introduce(lap: float, folder: Path) -> None:
+def _free_port() -> int:
+    """Return the usual port of the page, or another one when that is taken."""
+    for port in (PORT, 0):
+        with socket.socket() as bound, suppress(OSError):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed is free
+            bound.bind(("127.0.0.1", port))
+            return int(bound.getsockname()[1])
+    raise MonitorError("no port of this machine is free for the page")
+
+
+def _introduce(lap: float, folder: Path, port: int) -> None:
     say("A simulated vendor with three organizations, and one in dollars, polled every second by the real daemon.")
     say("Levels: warning below 1,000 credits or 20 USD, critical below 200 or 5. What a channel gets starts with >>")
-    say(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.\n")
+    say(f"One round takes {lap:.0f} seconds; everything is kept in {folder} and removed at the end.")
+    say(f"Its page: http://127.0.0.1:{port}/\n")
 
 
-async def _start_daemon(folder: Path, vendor: Vendor, wallet: Wallet, receiver: Receiver) -> asyncio.subprocess.Process:
-    config = CONFIG.format(folder=folder, vendor=vendor.url, wallet=wallet.url)
-    (folder / "config.toml").write_text(config, encoding="utf-8")
+async def _start_daemon(
+    folder: Path, vendor: Vendor, wallet: Wallet, receiver: Receiver, port: int
+) -> asyncio.subprocess.Process:
+    written = CONFIG.format(folder=folder, vendor=vendor.url, wallet=wallet.url, port=port)
+    (folder / "config.toml").write_text(written, encoding="utf-8")
     secrets = {
         "CREDIT_MONITOR_ACCOUNTS__V1__API_KEY": DEMO_V1_KEY,
         "CREDIT_MONITOR_ACCOUNTS__V1ALPHA__API_KEY": DEMO_V1ALPHA_KEY,

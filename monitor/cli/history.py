@@ -2,20 +2,21 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from monitor.cli.completion import organization_names
 from monitor.cli.options import Duration, When, in_zone, load, open_reader, require_period, row_options
-from monitor.cli.output import format_hours, print_rows, progress, say
+from monitor.cli.output import print_rows, progress, say
 from monitor.cli.sparkline import Traces
-from monitor.cli.table import Row, format_cell, format_local
+from monitor.cli.table import format_cell
+from monitor.rows.encode import Row, format_local
 
 if TYPE_CHECKING:
+    from monitor.rows.recorded import Asked
     from monitor.store.writer import Engine
 
 LEAST: Final = ("change", "snapshots", "runway_hours", "lowest", "highest")
@@ -44,9 +45,11 @@ def history(
     settings = load(config_file)
     since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
     require_period(since, until)
+    from monitor.rows.recorded import Asked, history_rows  # noqa: PLC0415
+
     asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
     with open_reader(settings) as engine:
-        rows = _rows(engine, asked)
+        rows = history_rows(engine, asked)
         if every is None or with_runway:
             _tell_removed(engine, asked, settings.timezone)
         if style == "table":
@@ -55,52 +58,7 @@ def history(
             print_rows(_watched(rows, engine, asked), asked.columns, style=style)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is wanted: of whom, `since` and `until` when, in stretches or one by one."""
-
-    organization: str | None
-    period: dict[str, datetime | None]
-    every: timedelta | None
-    with_runway: bool
-
-    @property
-    def at(self) -> str:
-        """The column that has the instants."""
-        return "starts_at" if self.every else "taken_at"
-
-    @property
-    def figures(self) -> tuple[str, ...]:
-        """The columns that have the balances."""
-        return ("credits", "lowest", "highest", "snapshots") if self.every else ("credits", "change")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of a table."""
-        return ("organization", self.at, *self.figures, *("runway_hours",) * self.with_runway)
-
-
-def _rows(engine: "Engine", asked: Asked) -> Iterator[Row]:
-    from monitor import query  # noqa: PLC0415
-
-    of, period = asked.organization, asked.period
-    if asked.every:
-        buckets = query.history_buckets(engine, of, every=asked.every, with_runway=asked.with_runway, **period)
-        return (_row(one, asked) for one in buckets)
-    ask = query.history_with_runway if asked.with_runway else query.history
-    return (_row(one, asked) for one in ask(engine, of, **period))
-
-
-def _row(one: Any, asked: Asked) -> Row:
-    row = {"organization": one.organization, "id": one.vendor_id, "account": one.account}
-    row |= {key: getattr(one, key) for key in (asked.at, *asked.figures)}
-    if asked.with_runway:
-        row["runway_hours"] = format_hours(getattr(one.runway, "likely", None))
-    row["unit"] = one.unit or None
-    return row
-
-
-def _show_table(rows: Iterator[Row], asked: Asked, zone: tzinfo) -> None:
+def _show_table(rows: Iterator[Row], asked: "Asked", zone: tzinfo) -> None:
     """The rows, and where a person watches their picture."""
     traces = Traces.for_terminal(sys.stdout)
     print_rows(
@@ -110,7 +68,7 @@ def _show_table(rows: Iterator[Row], asked: Asked, zone: tzinfo) -> None:
         click.echo(line)
 
 
-def _tell_removed(engine: "Engine", asked: Asked, zone: tzinfo) -> None:
+def _tell_removed(engine: "Engine", asked: "Asked", zone: tzinfo) -> None:
     """One line on standard error where retention has left less than what is asked for."""
     from monitor import query  # noqa: PLC0415
 
@@ -125,7 +83,7 @@ def _tell_removed(engine: "Engine", asked: Asked, zone: tzinfo) -> None:
     say(f"{name}: {before} are no longer kept one by one; --every {every} has them", err=True)
 
 
-def _watched(rows: Iterator[Row], engine: "Engine", asked: Asked) -> Iterator[Row]:
+def _watched(rows: Iterator[Row], engine: "Engine", asked: "Asked") -> Iterator[Row]:
     """The rows, with a progress bar where a person waits for a long export."""
     if sys.stdout.isatty() or not sys.stderr.isatty():
         return rows

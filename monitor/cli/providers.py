@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from monitor.cli.options import config_option, format_option, load, row_options
-from monitor.cli.output import format_instant, print_rows, say
+from monitor.cli.output import print_rows, say
 from monitor.cli.table import Row
 from monitor.errors import FetchError, UsageError
+from monitor.rows.encode import format_instant
 from monitor.text import escape_lines
 
 if TYPE_CHECKING:

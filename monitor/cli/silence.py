@@ -14,9 +14,10 @@ from monitor.cli.completion import silenced_names
 from monitor.cli.options import Duration, SilenceId, config_option, load, open_reader, row_options
 from monitor.cli.output import print_rows, say
 from monitor.cli.streams import verdict
-from monitor.cli.table import Row, format_local
+from monitor.cli.table import Row
 from monitor.errors import UsageError
 from monitor.model import Rule, Severity
+from monitor.rows.encode import format_local
 
 if TYPE_CHECKING:
     from monitor.config import Settings

@@ -7,16 +7,18 @@ import os
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final, TextIO
 
 from monitor.model import STABILITY_UNIT
+from monitor.rows import encode
+from monitor.rows.encode import format_figure, format_local
 from monitor.text import mask
 
-Row = Mapping[str, Any]
+Row = encode.Row
 GAP: Final = "  "
 LONG: Final = 24  # characters of a cell that are cut before any column goes
 SHORTEST: Final = 6  # characters that are left of a cell
@@ -132,22 +134,12 @@ def format_cell(value: Any, *, zone: tzinfo = UTC, seconds: bool = True) -> str:
     if isinstance(value, Percent):
         return f"{value:z.1%}"
     if isinstance(value, Decimal):
-        return f"{value:z,.2f}"
+        return format_figure(value)
     if isinstance(value, datetime):
         return format_local(value, zone, seconds=seconds)
     if isinstance(value, list | tuple):
         return ", ".join(format_cell(each, zone=zone, seconds=seconds) for each in value) or "-"
     return mask(str(value))
-
-
-def format_local(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
-    """Return an instant of a zone, and the zone's name there: `2026-11-27 08:45 CET`."""
-    try:
-        local = at.astimezone(zone)
-    except OverflowError:  # at the ends of the calendar
-        local = at.astimezone(UTC)
-    clock = "%H:%M:%S" if seconds else "%H:%M"
-    return f"{local:%Y-%m-%d} {local.strftime(clock)} {local.tzname()}"
 
 
 def display_width(text: str) -> int:

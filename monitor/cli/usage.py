@@ -15,7 +15,7 @@ from monitor.cli.table import Percent, Row
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from monitor.query import By, Total, Usage, UsageRow
+    from monitor.query import By, Total, Usage
 
 BY: Final = ("hour", "day", "week", "month")
 SHARED_OUT: Final = "gap, shared out by time"
@@ -40,6 +40,7 @@ def usage(
 ) -> None:
     """Credits used and topped up, and what they cost; gaps in the data are shown as gaps."""
     from monitor import query  # noqa: PLC0415
+    from monitor.rows.recorded import USAGE_KEYS, usage_row  # noqa: PLC0415
 
     settings = load(config_file)
     zone = zone or settings.timezone
@@ -57,19 +58,7 @@ def usage(
             columns = ("organization", _column(question.by, zone), "used", "topped_up", "cost", "share", "gap")
             print_rows(_lines(answer, question.by, zone), columns, style=style, least=("share", "topped_up", "cost"))
         else:
-            print_rows(map(_row, answer.rows), _KEYS, style=style)
-
-
-# --- for programs -----------------------------------------------------------------------------------------------------
-
-_KEYS: Final = (
-    *("organization", "id", "account", "starts_at", "ends_at", "used"),
-    *("topped_up", "cost", "share", "snapshots", "gap", "unit"),
-)
-
-
-def _row(row: "UsageRow") -> Row:
-    return {key: row.vendor_id if key == "id" else getattr(row, key) for key in _KEYS}
+            print_rows(map(usage_row, answer.rows), USAGE_KEYS, style=style)
 
 
 # --- for people -------------------------------------------------------------------------------------------------------

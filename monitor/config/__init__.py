@@ -8,7 +8,7 @@ from pathlib import Path
 from monitor.config.fields import Address, DigestTime, QuietHours, database_url, has_password
 from monitor.config.loader import effective_settings, load, load_sound
 from monitor.config.schema import Account, Channel, Database, Organization, Poll, Retention, Settings, Web
-from monitor.config.show import Effective
+from monitor.config.show import Effective, rules_in_force
 from monitor.config.sources import find_file
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "has_password",
     "load",
     "load_sound",
+    "rules_in_force",
 ]
 
 

@@ -168,9 +168,13 @@ def check_in_force(written: FileSettings, settings: Settings, mistakes: Mistakes
         elif channel.fallback is not None:
             _check_reference(key, channel.fallback, written, mistakes)
     is_open = settings.web and not settings.web.is_loopback
-    if is_open and not settings.token.is_given and mistakes.is_sound(("web", "token")):
+    knows_users = settings.web and settings.web.knows_users
+    if is_open and not knows_users and not settings.token.is_given and mistakes.is_sound(("web", "token")):
         problem = "can be reached from other machines and needs web.token_file; or listen on 127.0.0.1"
         mistakes.add(("web", "listen"), problem)
+    if settings.web and settings.web.user_header and not settings.web.trusted_proxies:
+        problem = "needs web.trusted_proxies: from whom it is believed"
+        mistakes.add(("web", "user_header"), problem)
 
 
 def _check_doubles(settings: Settings, mistakes: Mistakes) -> None:

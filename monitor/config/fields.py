@@ -404,6 +404,44 @@ def hosts(value: Any) -> tuple[str, ...]:
     return lowered
 
 
+PLAIN_PATH: Final = r"[A-Za-z0-9/._~-]*"
+
+
+def public_url(value: Any) -> str:
+    """Return the URL under which people reach the page, without a slash at its end."""
+    url = text(value)
+    parts = _split(url)
+    is_page = parts is not None and parts.scheme in {"http", "https"} and not {"@"} & set(parts.netloc)
+    if (
+        parts is None
+        or not is_page
+        or parts.query
+        or parts.fragment
+        or not re.fullmatch(r"[A-Za-z0-9/._~-]*", parts.path)
+    ):
+        raise ValueError('expected the URL of the page such as "https://monitor.example.org/credits"')
+    return url.rstrip("/")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(value: Any) -> tuple[Network, ...]:
+    """Return networks in CIDR notation; an address alone is one of one."""
+    try:
+        return tuple(ipaddress.ip_network(written, strict=True) for written in names(value))
+    except ValueError:
+        raise ValueError('expected addresses or networks such as ["10.0.0.0/8", "127.0.0.1", "fd00::/8"]') from None
+
+
+def header(value: Any) -> str:
+    """Return the name of an HTTP header."""
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", name):
+        raise ValueError('expected the name of a header such as "Remote-User"')
+    return name
+
+
 def database_url(value: Any) -> str:
     """Return the URL of SQLite by its file or PostgreSQL by its host; its parts can be told apart from the password."""
     url = text(value)

@@ -36,7 +36,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor import durations
 from monitor.config import fields
-from monitor.config.fields import Address, DigestTime, QuietHours
+from monitor.config.fields import Address, DigestTime, Network, QuietHours
 from monitor.config.secrets import Secret
 from monitor.model import REMINDERS, STABILITY, Generation, RateLimit, Rules, Severity, Vendor
 from monitor.providers.description import KEYS as PROVIDER_KEYS
@@ -236,6 +236,25 @@ class Web(Table):
     token: Optional[Text] = field(default=None, repr=False)
     token_file: Text | None = None
     hosts: Annotated[tuple[str, ...], BeforeValidator(fields.hosts)] = ()
+    public_url: Annotated[Annotated[str, BeforeValidator(fields.public_url)] | None, Shown(unset=None)] = None
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(fields.networks)] = ()
+    user_header: Annotated[Annotated[str, BeforeValidator(fields.header)] | None, Shown(unset=None)] = None
+
+    @property
+    def prefix(self) -> str:
+        """The path of `public_url`, without a slash at its end: what every link begins with."""
+        return urlsplit(self.public_url).path if self.public_url else ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of hosts under which it may be asked."""
+        public = urlsplit(self.public_url).hostname if self.public_url else None
+        return frozenset({"localhost", self.host, *self.hosts, *([public] if public else [])})
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether a proxy says who asks, so that no token is needed."""
+        return bool(self.trusted_proxies and self.user_header)
 
     @property
     def host(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from monitor import durations
 from monitor.config.fields import OFF
+from monitor.config.rules import default_rules
 from monitor.config.schema import (
     NO_ACCOUNT_RULES,
     Account,
@@ -129,7 +130,7 @@ def _shown(value: Any) -> str:
         parts = (f"{severity.label} = {' '.join(map(durations.write, gaps))}" for severity, gaps in value)
         return "{ " + ", ".join(parts) + " }"
     if isinstance(value, tuple):
-        return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(value) or "none"
+        return _ladder(value) if value and isinstance(value[0], Rung) else ", ".join(map(str, value)) or "none"
     return value.label if isinstance(value, Severity) else str(value)
 
 
@@ -143,3 +144,12 @@ def _ladder(rungs: tuple[Rung, ...]) -> str:
 
 def _level(rung: Rung, figure: Decimal) -> str:
     return f"{_shown(figure * 100)}%" if rung.of_top_up else _shown(figure)
+
+
+def rules_in_force(settings: Settings, organization: str, account: str, rules: Rules) -> Iterator[Effective]:
+    """Yield `rules`, those of an organization, each with the table that it comes from."""
+    own = f"organizations.{organization}" if organization in settings.organizations else f"accounts.{account}"
+    usual, common = _rules(default_rules(settings.poll.every)), _rules(settings.rules)
+    for rule, value in _rules(rules).items():
+        general = "default" if value == usual[rule] else "rules"
+        yield Effective(rule, _shown(value), general if value == common[rule] else own)

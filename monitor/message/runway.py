@@ -44,11 +44,13 @@ def moment(facts: Facts, *, timezone: ZoneInfo) -> str:
     """
     if facts.runway_likely is None or remaining(facts, facts.runway_likely) >= FAR:
         return ""
-    ahead = timedelta(hours=remaining(facts, facts.runway_likely))
-    empty_at = (facts.at + ahead).astimezone(timezone)
-    if ahead >= WEEKDAY_ALONE:
-        return f"{empty_at:%A} {empty_at.day} {empty_at:%B}"
-    return _part_of_day(empty_at)
+    return name_moment(facts.at, timedelta(hours=remaining(facts, facts.runway_likely)), timezone=timezone)
+
+
+def name_moment(at: datetime, ahead: timedelta, *, timezone: ZoneInfo) -> str:
+    """Return roughly what time it is then, as seen `at` an instant: `Thursday evening`, `Saturday 5 December`."""
+    then = (at + ahead).astimezone(timezone)
+    return f"{then:%A} {then.day} {then:%B}" if ahead >= WEEKDAY_ALONE else _part_of_day(then)
 
 
 def _part_of_day(at: datetime) -> str:

@@ -3,8 +3,11 @@
 Every function raises `DatabaseError` when the database cannot be read.
 """
 
+from monitor.query.amounts import daily_balances
 from monitor.query.buckets import By, begin
-from monitor.query.checks import recorded
+from monitor.query.checks import last_failure, recorded
+from monitor.query.coverage import first_at
+from monitor.query.deliveries import DeliveryQuestion, DeliveryRow, Try, deliveries
 from monitor.query.history import (
     Bucket,
     HistoryRow,
@@ -31,6 +34,7 @@ from monitor.query.status import (
     daemons,
     down_channels,
     last_polls,
+    newest_write,
     outbox,
     recorded_at,
     status,
@@ -44,6 +48,8 @@ __all__ = [
     "By",
     "ChannelQueue",
     "DaemonRow",
+    "DeliveryQuestion",
+    "DeliveryRow",
     "HistoryRow",
     "IncidentRow",
     "OrganizationStatus",
@@ -51,6 +57,7 @@ __all__ = [
     "SilenceRow",
     "Standstill",
     "Total",
+    "Try",
     "Usage",
     "UsageQuestion",
     "UsageRow",
@@ -59,15 +66,20 @@ __all__ = [
     "begin",
     "channels",
     "daemons",
+    "daily_balances",
+    "deliveries",
     "down_channels",
     "expected_rows",
     "find_organizations",
     "find_standstill",
+    "first_at",
     "history",
     "history_buckets",
     "history_with_runway",
     "incidents",
+    "last_failure",
     "last_polls",
+    "newest_write",
     "organizations",
     "outbox",
     "recorded",

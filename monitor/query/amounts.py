@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from monitor.amounts import from_micro
 from monitor.model import Snapshot
 from monitor.proration import DAY, EPOCH, HOUR, MICROSECOND, floor, share
+from monitor.store.engines import transaction
 from monitor.store.tables import Instant, balance_days, balance_hours, organizations, snapshots
 
 
@@ -263,3 +264,18 @@ def _amount(points: Sequence[Snapshot], piece: Period) -> Amount:
         else:
             topped_up += change
     return Amount(used, topped_up, sum(piece.since <= point.taken_at < piece.until for point in points))
+
+
+def daily_balances(
+    engine: sa.Engine, ids: Sequence[int], *, since: datetime
+) -> dict[int, list[tuple[datetime, Decimal]]]:
+    """Return the last balance of each UTC day from the one that holds `since`, with its instant, by organization."""
+    c = balance_days.c
+    question = (
+        sa.select(c.organization_id, c.last_at, c.last)
+        .where(c.organization_id.in_(ids), c.starts_at >= floor(since, DAY), c.snapshots > 0)
+        .order_by(c.organization_id, c.starts_at)
+    )
+    with transaction(engine) as tx:
+        rows = tx.execute(question).all()
+    return {id_: [(row.last_at, row.last) for row in of] for id_, of in groupby(rows, lambda row: row.organization_id)}

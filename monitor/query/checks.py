@@ -73,3 +73,14 @@ def _checks(connection: sa.Connection, id_: int, span: dict[str, datetime]) -> l
         for row in connection.execute(_FAILED, given)
     ]
     return list(merge(taken, failed, key=lambda check: check.ended_at)) if failed else taken
+
+
+def last_failure(engine: sa.Engine, organization_id: int) -> Check | None:
+    """Return the newest failed check of an organization; None where none is kept."""
+    mine = sa.select(checks).where(checks.c.organization_id == organization_id)
+    with transaction(engine) as tx:
+        row = tx.execute(mine.order_by(checks.c.ended_at.desc(), checks.c.id.desc()).limit(1)).first()
+    if row is None:
+        return None
+    failure = Failure(FailureKind(row.kind), row.message, row.status, row.vendor_error_id)
+    return Check(row.account_id, organization_id, row.ended_at, failure)

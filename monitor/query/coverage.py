@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from monitor.proration import HOUR, floor
+from monitor.store.engines import transaction
 from monitor.store.tables import balance_days, balance_hours, organizations, snapshots
 
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
@@ -64,3 +65,10 @@ def _coverage(
         return Coverage(first_at, newest_at, ALWAYS, ALWAYS)
     hours = raw_at if hour_at is None else min(hour_at, raw_at)
     return Coverage(first_at, newest_at, raw_at, ALWAYS if hours <= floor(first_at, HOUR) else hours)
+
+
+def first_at(engine: sa.Engine, organization_id: int) -> datetime | None:
+    """Return when the first snapshot of an organization was taken; None where there is none."""
+    with transaction(engine) as tx:
+        known = coverage_of(tx, [organization_id])
+    return known[organization_id].first_at if known else None

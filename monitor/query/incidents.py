@@ -50,13 +50,22 @@ class IncidentRow:
 
 
 def incidents(
-    engine: sa.Engine, *, open_only: bool = False, organization: str | None = None, limit: int | None = None
+    engine: sa.Engine,
+    *,
+    open_only: bool = False,
+    organization: str | None = None,
+    limit: int | None = None,
+    skip: int | None = None,
 ) -> list[IncidentRow]:
     """Return every incident, or those that are open, or those of one organization; the newest last.
 
-    `limit` keeps the newest.  `UsageError` for an organization the database does not know.
+    `limit` keeps the newest, or with `skip` the oldest after so many.  `UsageError` for an organization the database
+    does not know.
     """
-    question = _question().order_by(table.c.opened_at.desc(), table.c.id.desc()).limit(limit)
+    if skip is None:
+        question = _question().order_by(table.c.opened_at.desc(), table.c.id.desc()).limit(limit)
+    else:
+        question = _question().order_by(table.c.opened_at, table.c.id).offset(skip).limit(limit)
     if organization is not None:
         ids = [row.id for row in find_organizations(engine, organization)]
         question = question.where(table.c.subject == Subject.ORGANIZATION, table.c.subject_id.in_(ids))
@@ -65,7 +74,7 @@ def incidents(
     with transaction(engine) as connection:
         rows = connection.execute(question).all()
         folds = _folds(connection, since=min((row.id for row in rows), default=0))
-    return [_incident(row, folds.get(row.id, [])) for row in reversed(rows)]
+    return [_incident(row, folds.get(row.id, [])) for row in (rows if skip is not None else reversed(rows))]
 
 
 def _folds(tx: sa.Connection, *, since: int) -> dict[int, list[Fold]]:

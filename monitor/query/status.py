@@ -14,7 +14,8 @@ from monitor.store.channels import ChannelState
 from monitor.store.channels import load as load_channels
 from monitor.store.engines import transaction
 from monitor.store.incidents import open_incidents
-from monitor.store.tables import accounts, deliveries, leases, notifications
+from monitor.store.tables import accounts, attempts, deliveries, incidents, leases, notifications, silences
+from monitor.store.tables import channels as channels_table
 from monitor.store.tables import daemons as daemons_table
 from monitor.store.tables import organizations as table
 
@@ -94,8 +95,8 @@ def status(engine: sa.Engine, *, watched_only: bool = True) -> list[Organization
         question = question.where(table.c.watched)
     with transaction(engine) as connection:
         rows = connection.execute(question).all()
-        incidents = _open_incidents(connection, Subject.ORGANIZATION)
-    return [_status(row, incidents.get(row.id, [])) for row in rows]
+        by_organization = _open_incidents(connection, Subject.ORGANIZATION)
+    return [_status(row, by_organization.get(row.id, [])) for row in rows]
 
 
 def account_incidents(engine: sa.Engine) -> list[AccountIncident]:
@@ -275,3 +276,33 @@ def daemons(engine: sa.Engine) -> list[DaemonRow] | None:
     )
     with transaction(engine) as connection:
         return [DaemonRow(*row) for row in connection.execute(question)]
+
+
+# --- what was written last --------------------------------------------------------------------------------------------
+
+
+def newest_write(engine: sa.Engine) -> str:
+    """Return a mark that is another one after every write that an answer could show; each part of it is cheap."""
+    top = sa.func.max
+    questions = (
+        sa.select(top(table.c.checked_at), top(table.c.newest_at), top(table.c.id)),
+        sa.select(sa.func.sum(table.c.used), sa.func.count()).where(table.c.watched),
+        sa.select(top(accounts.c.polled_at), sa.func.count()).select_from(accounts),
+        sa.select(top(incidents.c.id), top(incidents.c.resolved_at), top(incidents.c.opened_at)),
+        sa.select(
+            sa.func.count(), top(incidents.c.told_at), top(incidents.c.calm_since), sa.func.sum(incidents.c.returns)
+        )
+        .select_from(incidents)
+        .where(incidents.c.resolved_at.is_(None)),
+        sa.select(top(attempts.c.id)),
+        sa.select(top(deliveries.c.id)),
+        sa.select(sa.func.count(), top(deliveries.c.next_attempt_at))
+        .select_from(deliveries)
+        .where(deliveries.c.state == sa.literal_column("'pending'")),
+        sa.select(top(silences.c.id), top(silences.c.ended_at)),
+        sa.select(top(channels_table.c.down_since), top(channels_table.c.failing_since), sa.func.count()).select_from(
+            channels_table
+        ),
+    )
+    with transaction(engine) as tx:
+        return "|".join(str(tuple(tx.execute(question).one())) for question in questions)

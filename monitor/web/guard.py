@@ -8,15 +8,20 @@ from email.utils import format_datetime
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config import Web
+from monitor.web.access import Access
+from monitor.web.answer import plain
 
 METHODS: Final = ("GET", "HEAD")
 STRICT: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -38,9 +43,10 @@ log = logging.getLogger(__name__)
 class Guard:
     """ASGI middleware that rejects requests which must not reach the app, and adds headers to every answer."""
 
-    def __init__(self, app: ASGIApp, web: Web, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, app: ASGIApp, web: Web, *, token: str | None, clock: Callable[[], datetime]) -> None:
         self._app = app
         self._web = web
+        self._access = Access(web, token)
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,9 +58,11 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                headers.update(STRICT | {"Date": format_datetime(self._clock(), usegmt=True)})
+                kept = {"Cache-Control": headers.get("cache-control", STRICT["Cache-Control"])}
+                headers.update(STRICT | kept | {"Date": format_datetime(self._clock(), usegmt=True)})
             await send(message)
 
+        scope = self._without_prefix(scope)
         try:
             await (self._rejection(scope) or self._app)(scope, receive, send_with_headers)
         except Exception:
@@ -70,19 +78,22 @@ class Guard:
             return plain(405, "only GET and HEAD are answered", {"Allow": ", ".join(METHODS)})
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             return plain(413, "no request here has a body")
-        return None
+        return self._access.refusal(scope, scope["path"])
 
-
-def plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an answer of one line."""
-    return PlainTextResponse(f"{text}\n", status, headers)
+    def _without_prefix(self, scope: Scope) -> Scope:
+        """Return the request without the path of `public_url`, for a proxy may leave it or take it away."""
+        prefix, path = self._web.prefix, scope["path"]
+        if not prefix or not (path == prefix or path.startswith(f"{prefix}/")):
+            return scope
+        # Starlette wants the root path in front of the path; ours is in every link instead.
+        return dict(scope) | {"path": path.removeprefix(prefix) or "/", "raw_path": b"", "root_path": ""}
 
 
 def is_ours(host: str, web: Web) -> bool:
     """Return whether a Host header names this server: against DNS rebinding, whose requests name another host."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     name = name.removeprefix("[").removesuffix("]").lower().removesuffix(".")
-    if name in {"localhost", web.host, *web.hosts}:
+    if name in web.names:
         return True
     try:
         address = ipaddress.ip_address(name)

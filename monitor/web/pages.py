@@ -1,10 +1,9 @@
-"""The pages: /healthz, /readyz and /metrics.
+"""Everything that is answered: health, readiness and metrics here, the pages in `site`, JSON in `api`.
 
-Metrics need the token if there is one.  The others name only the kind of a problem; its details are in the log.
+/healthz and /readyz name only the kind of a problem; its details are in the log.
 """
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -20,9 +19,12 @@ from monitor import durations
 from monitor.config import Web
 from monitor.counters import Counters
 from monitor.errors import DatabaseError, SchemaOutdated
-from monitor.web.guard import Guard, plain
+from monitor.web.answer import plain
+from monitor.web.api import api_routes
+from monitor.web.guard import Guard
 from monitor.web.metrics import Scrape, render
 from monitor.web.reader import Reader
+from monitor.web.site import site_routes
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +41,17 @@ def open_app(
     unready: Callable[[], list[str]] = list,
 ) -> ASGIApp:
     """Return the application with all pages, behind its guard."""
-    pages = _Pages(reader, counters, token=token, clock=clock, leading=leading, hanging=hanging, unready=unready)
+    pages = _Pages(reader, counters, clock=clock, leading=leading, hanging=hanging, unready=unready)
     routes = [
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),
         Route("/metrics", pages.metrics),
+        *api_routes(reader, web, clock=clock),
+        *site_routes(reader, web, clock=clock),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_found})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_found, DatabaseError: _no_database})
     app.router.redirect_slashes = False
-    return Guard(app, web, clock=clock)
+    return Guard(app, web, token=token, clock=clock)
 
 
 class _Pages:
@@ -58,7 +62,6 @@ class _Pages:
         reader: Reader,
         counters: Counters,
         *,
-        token: str | None,
         clock: Callable[[], datetime],
         leading: Callable[[], bool],
         hanging: Callable[[], str | None],
@@ -66,7 +69,6 @@ class _Pages:
     ) -> None:
         self._reader = reader
         self._counters = counters
-        self._token = token
         self._clock = clock
         self._leading = leading
         self._hanging = hanging
@@ -98,8 +100,6 @@ class _Pages:
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics; those of the database are left out while it cannot be read."""
-        if not self._is_allowed(request.headers.get("authorization", "")):
-            return plain(401, "the token of web.token_file is needed", {"WWW-Authenticate": "Bearer"})
         try:
             figures = await self._reader.figures()
             self._logged = None
@@ -109,12 +109,6 @@ class _Pages:
         scrape = Scrape(self._reader.settings, self._counters.copy(), figures, self._leading(), self._clock())
         body, kind = await asyncio.to_thread(render, scrape, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": kind, "Vary": "Accept"})
-
-    def _is_allowed(self, authorization: str) -> bool:
-        if self._token is None:
-            return True
-        scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.encode())
 
     def _log_once(self, error: DatabaseError) -> None:
         """Log a problem once, not at each request that meets it."""
@@ -128,7 +122,12 @@ def _verdict(reasons: list[str]) -> Response:
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
-    return plain(404, "there is /healthz, /readyz and /metrics")
+    return plain(404, "there is /, /api/v1/status, /healthz, /readyz and /metrics")
+
+
+async def _no_database(request: Request, error: Exception) -> Response:
+    log.warning("%s could not be answered: %s", request.url.path, error)
+    return plain(503, "the database cannot be read; the log of the daemon says why", {"Retry-After": "10"})
 
 
 # --- readiness --------------------------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ async def listening(app: ASGIApp, web: Web) -> AsyncIterator[None]:
     task = asyncio.create_task(server.serve(sockets), name="web")
     task.add_done_callback(_ended)
     log.info("answering on http://%s", web)
+    if not web.is_loopback:
+        log.warning("web.listen: other machines are answered in clear (plain HTTP); put a proxy with HTTPS in front")
     try:
         yield
     finally:

@@ -139,7 +139,23 @@ def test_incidents_in_every_format(filled):
     assert len(parsed(filled("incidents", "video", "--format", "json"))) == 0
 
 
-@pytest.mark.parametrize("command", ["status", "history", "incidents"])
+def test_deliveries_say_who_was_told_what_after_how_many_attempts(filled):
+    rows = parsed(filled("deliveries", "--format", "json"))
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert {row["state"] for row in rows} >= {"delivered"}
+    for row in rows:
+        assert (row["attempts"] >= len(row["tries"]), row["channel"], row["reason"]) == (
+            True,
+            row["channel"],
+            row["reason"],
+        )
+    waiting = parsed(filled("deliveries", "--state", "pending", "--format", "json"))
+    assert all(row["state"] == "pending" and row["ended_at"] is None for row in waiting)
+    assert parsed(filled("deliveries", "video", "--format", "json")) == []
+    assert "CHANNEL" in filled("deliveries").out.splitlines()[0]
+
+
+@pytest.mark.parametrize("command", ["status", "history", "incidents", "deliveries"])
 def test_an_empty_answer_is_an_empty_array_a_head_line_or_a_sentence(shell, database_url, command):
     shell.write(FILE, url=database_url, vendor=DEAD)
     assert parsed(shell(command, "--format", "json")) == []

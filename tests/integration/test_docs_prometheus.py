@@ -1,5 +1,6 @@
 """`docs/prometheus.md` names every metric with its labels; promtool takes the rules, their tests and the excerpt."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -71,3 +72,36 @@ def test_promtool_takes_rules_their_tests_and_the_excerpt(command: tuple[str, ..
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")
     ran = subprocess.run(["promtool", *command], cwd=RULES, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_dashboard_asks_for_nothing_that_is_not_told(tmp_path: Path) -> None:
+    dashboard = json.loads((DOCS / "grafana/credit-monitor.json").read_text())
+    known = told(tmp_path)
+    panels = dashboard["panels"]
+    targets = [target for panel in panels for target in panel["targets"]]
+    queries = [variable["definition"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
+    asked = set()
+    for expression in (*(target["expr"] for target in targets), *queries):
+        names = {re.sub(r"_bucket$", "", name) for name in re.findall(r"credit_monitor_\w+", expression)}
+        labels = {label for name in names for label in known.get(name, ())} | {"le"}
+        given = re.findall(r"(\w+)\s*=~?\s*\"", expression) + re.findall(r"label_values\(\w+, (\w+)\)", expression)
+        given += [label for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(", ")]
+        assert (names - set(known), set(given) - labels) == (set(), set()), expression
+        asked |= names
+    for target in targets:
+        assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= {label for of in known.values() for label in of}
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [panel["gridPos"] for panel in panels]
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    assert {"credit_monitor_balance_credits", "credit_monitor_runway_seconds", "credit_monitor_incidents_open"} <= asked
+    assert {"credit_monitor_deliveries_total", "credit_monitor_leader"} <= asked
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (Debian: apt install prometheus)")
+def test_promtool_takes_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    dashboard = json.loads((DOCS / "grafana/credit-monitor.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    plain = (each.replace("$__rate_interval", "5m").replace("$organization", ".*") for each in expressions)
+    rules = [{"record": f"dashboard:{number}", "expr": each} for number, each in enumerate(plain)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yml")], check=True)

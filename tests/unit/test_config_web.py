@@ -71,6 +71,31 @@ def test_names_of_hosts_are_names(given: Given, tmp_path: Path) -> None:
         assert mistake.startswith(":1: web.hosts: expected names of hosts without port")
 
 
+def test_where_people_reach_it_is_a_url_and_its_host_a_name(given: Given, tmp_path: Path) -> None:
+    web = given.load('web = { listen = 9464, public_url = "https://Monitor.example.org:8443/credits/" }').web
+    assert web is not None
+    assert (web.prefix, "monitor.example.org" in web.names) == ("/credits", True)
+    for wrong in ("monitor.example.org", "ftp://a", "https://u:p@a", "https://a/?q", "https://a/#f", "https://a/<b>"):
+        (mistake,) = in_file(tmp_path, f"web.public_url = '{wrong}'")
+        assert mistake.startswith(":1: web.public_url: expected the URL of the page")
+
+
+def test_a_proxy_that_is_trusted_replaces_the_token(given: Given, tmp_path: Path) -> None:
+    behind = 'web = { listen = "0.0.0.0:9464", trusted_proxies = ["10.0.0.0/8", "::1"], user_header = "Remote-User" }'
+    web = given.load(behind).web
+    assert web is not None
+    assert (list(map(str, web.trusted_proxies)), web.knows_users) == (["10.0.0.0/8", "::1/128"], True)
+    (mistake,) = in_file(tmp_path, 'web = { listen = "0.0.0.0:9464", trusted_proxies = ["10.0.0.0/8"] }')
+    assert mistake.startswith(":1: web.listen: can be reached from other machines and needs web.token_file")
+    (mistake,) = in_file(tmp_path, 'web = { listen = 9464, user_header = "Remote-User" }')
+    assert mistake == ":1: web.user_header: needs web.trusted_proxies: from whom it is believed"
+    for wrong in ('["10.0.0.1/8"]', '["proxy"]', '"all"', "[1]"):
+        (mistake,) = in_file(tmp_path, f"web.trusted_proxies = {wrong}")
+        assert mistake.startswith(":1: web.trusted_proxies: expected addresses or networks")
+    (mistake,) = in_file(tmp_path, 'web.user_header = "Remote User"')
+    assert mistake.startswith(":1: web.user_header: expected the name of a header")
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 

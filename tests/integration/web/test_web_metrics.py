@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -15,7 +14,7 @@ from visitor import TOKEN, Site, settings_of
 
 from monitor.config import Settings
 from monitor.counters import Counters
-from monitor.model import Failure, FailureKind, Snapshot
+from monitor.model import Failure, FailureKind, Runway, Snapshot
 from monitor.query import OrganizationStatus
 from monitor.web import reader
 from monitor.web.metrics import Scrape, render
@@ -79,7 +78,7 @@ async def test_forecasts_that_there_was_no_time_for_are_made_by_a_later_answer(
     monkeypatch.setattr(reader, "FORECAST_TIME", 0.0)
     monkeypatch.setattr(reader, "AT_ONCE", 1)
     # A day of hourly balances for each of three would be the real way, and take half a minute.
-    monkeypatch.setattr("monitor.query.runways", lambda _, ids: {id_: SimpleNamespace(likely=1.0) for id_ in ids})
+    monkeypatch.setattr("monitor.query.runways", lambda _, ids: {id_: Runway(1.0, 1.0, 1.0) for id_ in ids})
     async with Site(settings_of(tmp_path, story.url, base=base), now=story.now).serve() as site:
         seen = [len((await scraped(site)).get("credit_monitor_runway_seconds", {})) for _ in range(4)]
     assert seen == [1, 2, 3, 3]
