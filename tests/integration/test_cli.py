@@ -279,7 +279,7 @@ async def test_a_key_alone_is_a_working_configuration(shell, vendor):
     assert (answer.code, [row["organization"] for row in parsed(answer)]) == (0, ["org-1", "org-2"])
     (database,) = (shell.home / ".local/state/credit-monitor").glob("*.db")
     assert database.stat().st_mode & 0o077 == 0
-    assert shell("status", **environ).code == 0
+    assert (await asyncio.to_thread(shell, "status", **environ)).code == 0
     assert KEY not in answer.out + answer.err
 
 

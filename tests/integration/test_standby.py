@@ -169,7 +169,7 @@ async def test_one_polls_the_other_stands_by_ready_and_status_names_both(stage):
         leads = f"STATUS=standing by: another credit-monitor leads on {socket.gethostname()}"
         assert await told.heard("STATUS=standing") == leads
         await told.heard("READY=1")
-    answer = stage.shell("status")
+    answer = await asyncio.to_thread(stage.shell, "status")
     first, second = (stage.daemons[name].pid for name in ("first", "second"))
     assert re.search(rf"leader: .* \(process {first}\) since", answer.out)
     assert re.search(rf"standing by: .* \(process {second}\)", answer.out)
