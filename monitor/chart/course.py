@@ -77,10 +77,10 @@ class Course:
     @cached_property
     def gap(self) -> timedelta:
         """From how long on a time without a balance is a gap."""
-        if self.every:
-            return GAP * self.every
-        seconds = [(after.at - before.at).total_seconds() for before, after in pairwise(self.points)]
-        return GAP * timedelta(seconds=median(seconds)) if seconds else timedelta.max
+        # Who asks from cron, or imported a history by the hour, has no gap between two hours.
+        distances = [(after.at - before.at).total_seconds() for before, after in pairwise(self.points)]
+        usual = max(self.every or timedelta(0), timedelta(seconds=median(distances) if distances else 0))
+        return GAP * usual if usual else timedelta.max
 
     @cached_property
     def stretches(self) -> list[list[Point]]:

@@ -1,8 +1,9 @@
 """`credit-monitor history`: the recorded balances, with a picture of them where a person watches."""
 
+import os
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,14 +14,18 @@ from monitor.cli.options import Duration, When, in_zone, load, open_reader, requ
 from monitor.cli.output import print_rows, progress, say
 from monitor.cli.sparkline import Traces
 from monitor.cli.table import format_cell
+from monitor.errors import UsageError
 from monitor.rows.encode import Row, format_local
 
 if TYPE_CHECKING:
+    from monitor.config import Settings
     from monitor.rows.recorded import Asked
     from monitor.store.writer import Engine
 
 LEAST: Final = ("change", "snapshots", "runway_hours", "lowest", "highest")
 LONG: Final = 1_000  # rows whose export is worth a progress bar
+SHORTEST: Final = timedelta(minutes=1)  # that a picture shows
+MOST_INCIDENTS: Final = 1_000
 STEP: Final = 500  # rows between its movements
 
 
@@ -30,12 +35,14 @@ STEP: Final = 500  # rows between its movements
 @click.option("--until", type=When(), help="Before this instant, date or time ago.")
 @click.option("--every", type=Duration(), help="One row for each stretch of so long: last, lowest, highest.")
 @click.option("--runway", "with_runway", is_flag=True, help="With the runway as it was to be foreseen then.")
+@click.option("--svg", "picture", metavar="FILE", help="Draw one organization into FILE instead; - is standard output.")
 @row_options
 def history(
     organization: str | None,
     since: datetime | None,
     until: datetime | None,
     every: timedelta | None,
+    picture: str | None,
     config_file: Path | None,
     style: str,
     *,
@@ -45,6 +52,12 @@ def history(
     settings = load(config_file)
     since, until = in_zone(since, settings.timezone), in_zone(until, settings.timezone)
     require_period(since, until)
+    if picture is not None:
+        if organization is None or every or with_runway:
+            raise click.UsageError("--svg draws one organization, whose name it needs, without --every and --runway")
+        with open_reader(settings) as engine:
+            _write(_drawn(engine, settings, organization, since, until), picture)
+        return
     from monitor.rows.recorded import Asked, history_rows  # noqa: PLC0415
 
     asked = Asked(organization, {"since": since, "until": until}, every, with_runway)
@@ -56,6 +69,50 @@ def history(
             _show_table(rows, asked, settings.timezone)
         else:
             print_rows(_watched(rows, engine, asked), asked.columns, style=style)
+
+
+def _drawn(engine: "Engine", settings: "Settings", name: str, since: datetime | None, until: datetime | None) -> str:
+    """The course of one organization as SVG: of the period that is asked for, else of all that is recorded."""
+    from monitor import query  # noqa: PLC0415
+    from monitor.chart import draw  # noqa: PLC0415
+    from monitor.message import format_amount  # noqa: PLC0415
+    from monitor.web.courses import Period, read_course  # noqa: PLC0415
+
+    ids = {each.id for each in query.find_organizations(engine, name)}
+    found = [row for row in query.status(engine, watched_only=False) if row.id in ids]
+    if len(found) > 1:
+        raise UsageError(f"{name}: {len(found)} organizations have this name; expected the vendor's id of one")
+    (row,) = found
+    now = datetime.now(UTC)
+    ends_at = min(until or now, now)
+    begins_at = since or query.first_at(engine, row.id) or ends_at
+    period = Period(min(begins_at, ends_at - SHORTEST), ends_at)
+    course = read_course(
+        engine,
+        settings,
+        row,
+        period,
+        now=now,
+        runway=query.runways(engine, [row.id]).get(row.id),
+        incidents=query.incidents(engine, organization=name, limit=MOST_INCIDENTS),
+    )
+    return draw(course, lambda amount: format_amount(amount, row.unit))
+
+
+def _write(drawn: str, file: str) -> None:
+    """Put it into a file, whole or not at all; one of that name is replaced, as a report is every month."""
+    if file == "-":
+        click.echo(drawn)
+        return
+    path = Path(file)
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        part.write_text(drawn + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _show_table(rows: Iterator[Row], asked: "Asked", zone: tzinfo) -> None:

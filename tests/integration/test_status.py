@@ -7,6 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from xml.etree import ElementTree as ET
 
 import pytest
 from story import DOWN, THREE, Story, configured
@@ -23,6 +24,7 @@ from monitor.store import engines, leader_lock, organizations
 from monitor.store.tables import deliveries
 
 HOUR = timedelta(hours=1)
+SVG = "{http://www.w3.org/2000/svg}"
 QUIET = '\nquiet_hours = "22:00-07:00 Europe/Berlin"'
 
 
@@ -313,3 +315,30 @@ def test_what_waits_and_was_never_tried_is_not_hidden(desk, command):
     assert "waiting" not in command("status")
     desk.write(lambda tx: tx.execute(deliveries.update().values(next_attempt_at=desk.now - HOUR)))
     assert "channel ops: 1 waiting since " in command("status")
+
+
+# --- as a picture -----------------------------------------------------------------------------------------------------
+
+
+def test_history_draws_what_it_would_print(command, desk, tmp_path, capsys, monkeypatch):
+    use(desk, 72, a=240)
+    file = tmp_path / "a.svg"
+    for _ in range(2):  # a report that is made again replaces the last one
+        assert command("history", "a", "--svg", str(file)) == ""
+    drawn = ET.fromstring(file.read_text())
+    ticks = {text.text: text.get("y") for text in drawn.iter(f"{SVG}text") if text.get("class") == "chart-tick"}
+    bottom, top = (float(ticks[tick] or 0) - 4 for tick in ("0", "1,000"))
+    (line,) = [path.get("d") or "" for path in drawn.iter(f"{SVG}path") if path.get("class") == "chart-line"]
+    begin, *steps = re.findall(r"(?:M[\d.]+ |V)([\d.]+)", line)
+    heights = [(bottom - float(each)) / (bottom - top) * 1000 for each in (begin, *steps)]
+    credits_ = [row["credits"] for row in json.loads(command("history", "a", "--format", "json"))]
+    assert len(heights) == len(credits_) == 72
+    assert all(abs(height - figure) < 1 for height, figure in zip(heights, credits_, strict=True))
+    described = drawn.findtext(f"{SVG}desc") or ""
+    assert "from 1,000 credits to 290 credits, lowest 290 credits" in described
+    assert command("history", "a", "--svg", "-").startswith("<svg")
+    monkeypatch.setattr(
+        sys, "argv", ["credit-monitor", "history", "--svg", "-", "--config", str(tmp_path / "config.toml")]
+    )
+    assert _exit_code() == 64
+    assert "whose name it needs" in capsys.readouterr().err
