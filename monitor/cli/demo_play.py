@@ -186,7 +186,12 @@ def _ask(engine: Engine) -> list[OrganizationStatus]:
 
 
 def _line(rows: Iterable[OrganizationStatus]) -> str:
-    return "  ".join(f"{one.name} {_figure(one)} {click.style(one.state, fg=COLOURS[one.state])}" for one in rows)
+    """Return the balances of each unit on a line: all of them are wider than a terminal."""
+    by_unit: dict[str, list[str]] = {}
+    for one in rows:
+        state = click.style(one.state, fg=COLOURS[one.state])
+        by_unit.setdefault(one.unit, []).append(f"{one.name} {_figure(one)} {state}")
+    return "\n  ".join("  ".join(words) for words in by_unit.values())
 
 
 def _figure(one: OrganizationStatus) -> str:

@@ -28,7 +28,7 @@ from monitor.config import Settings
 from monitor.daemon import process
 from monitor.model import Attempt, Reason, Severity, Subject, VendorOrganization
 from monitor.notify import delivery
-from monitor.notify.routing import channels_of, hearing, rules_of
+from monitor.notify.routing import channels_of, hearing, named, rules_of
 from monitor.poll import Ages
 from monitor.store import installation, leader_lock, lease, tables
 from monitor.store.leader_lock import LeaderLock
@@ -215,7 +215,7 @@ class World:
         for name in ("a", "b"):
             addressed = channels_of(wanted, Subject.ORGANIZATION, name)
             heard = {LEADS_TO[channel] for channel in addressed}
-            is_judged = bool(rules_of(wanted, name).credits)
+            is_judged = bool(rules_of(wanted, named(wanted, name)).credits)
             self.was_away |= {(receiver, name) for receiver in RECEIVERS if receiver not in heard or not is_judged}
 
     async def stop(self, _: None = None) -> None:
@@ -333,7 +333,7 @@ class World:
 
 def severity_of(wanted: Settings, name: str, credits: Decimal) -> Severity | None:
     """The level of a balance that is in no band between a level and its clear level."""
-    below = [rung.severity for rung in rules_of(wanted, name).credits if credits < rung.below]
+    below = [rung.severity for rung in rules_of(wanted, named(wanted, name)).credits if credits < rung.below]
     return max(below, default=None)
 
 

@@ -412,4 +412,4 @@ def test_severity_is_always_the_worst_rung_below_or_held(steps, confirm):
         assert incident is not None
         assert incident.severity is CRITICAL
     if last.failure is None and last.snapshot and last.snapshot.credits >= 1050:
-        assert incident is None
+        assert incident is None or incident.calm_since  # it is kept for a while, for it may come back

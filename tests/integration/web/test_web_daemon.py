@@ -146,7 +146,9 @@ async def test_one_that_stands_by_answers_for_what_the_other_one_does(shell, ven
             await answered(port, "/readyz", "ok")
             assert await asyncio.to_thread(get, port, "/healthz") == (200, "ok\n")
             await answered(
-                port, "/metrics", 'credit_monitor_balance_credits{account="studio",organization="video"} 5000.0'
+                port,
+                "/metrics",
+                'credit_monitor_balance_credits{account="studio",organization="video",unit="credits"} 5000.0',
             )
     finally:
         for process in processes:
