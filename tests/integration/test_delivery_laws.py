@@ -425,12 +425,10 @@ class Record:
                     for newest, *_ in reception.told
                     if self.incident_of[newest] == standing.incident
                 ]
-                if name not in concerned and not keys:
+                if name not in concerned and (standing.flaps or not keys):
                     continue
                 assert keys, f"{name} knows nothing of {standing.incident}"
                 told = self.reason_of[keys[-1]], self.severity_of[keys[-1]]
-                if name not in concerned and standing.flaps and told[0] is Reason.RESOLVED:
-                    continue
                 assert told[0] is not Reason.RESOLVED, f"{name}: {standing.incident} {told}"
                 is_known = told[1] is standing.severity if name in concerned else told[1] <= standing.severity
                 assert is_known, f"{name}: {standing.incident} {told}"
