@@ -26,7 +26,7 @@ from monitor.channels import Outgoing
 from monitor.check import check
 from monitor.config import Settings
 from monitor.daemon import process
-from monitor.model import Attempt, Reason, Severity, Subject, VendorOrganization
+from monitor.model import Attempt, Balance, Reason, Severity, Subject, VendorOrganization
 from monitor.notify import delivery
 from monitor.notify.routing import channels_of, hearing, named, rules_of
 from monitor.poll import Ages
@@ -108,9 +108,9 @@ class Vendor:
 
     balances: dict[str, Decimal]
 
-    async def fetch_balance(self, vendor_id: str | None) -> Decimal:
+    async def fetch(self, organization: str | None = None) -> tuple[Balance, ...]:
         await asyncio.sleep(0)
-        return self.balances[vendor_id or "org-a"]
+        return (Balance("", self.balances[organization or "org-a"]),)
 
     async def fetch_organizations(self) -> tuple[VendorOrganization, ...]:
         return tuple(VendorOrganization(key, None, is_default=key == "org-a") for key in self.balances)
