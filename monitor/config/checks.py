@@ -4,6 +4,7 @@ No vendor is asked and no channel is told.
 """
 
 import asyncio
+import difflib
 import logging
 import ssl
 import threading
@@ -75,7 +76,8 @@ def _check_account(place: Key, account: Account, written: FileSettings, vendors:
     try:
         vendor = vendors.facts(account.provider)
     except KeyError:
-        nearest = hint(account.provider, [STABILITY, *vendors.names()])
+        near = difflib.get_close_matches(account.provider, {STABILITY, *vendors.names()}, 1, 0.5)
+        nearest = f"did you mean {near[0]}?" if near else "`credit-monitor providers` lists them"
         problem = f"names no provider; {nearest}, or describe it in [providers.{account.provider}]"
         mistakes.add((*place, "provider"), problem)
         return

@@ -115,6 +115,7 @@ def test_variables_refine_it() -> None:
         ("deepseek", "accounts.deepseek.api_key: is missing; set DEEPSEEK_API_KEY"),
         ("openrouter", "is missing; set OPENROUTER_MANAGEMENT_KEY or OPENROUTER_API_KEY"),
         ("deepsek", "accounts.deepsek.provider: names no provider; did you mean deepseek?"),
+        ("zzz", "accounts.zzz.provider: names no provider; `credit-monitor providers` lists them, or describe it in"),
     ],
 )
 def test_what_is_missing_is_named(vendors: str, said: str) -> None:
